@@ -1,0 +1,1 @@
+"""cnnexport: Keras CNNs to ONNX, TFLite and SavedModel, each artifact proven against Keras's predictions."""

@@ -1,0 +1,251 @@
+"""The data of the line: source -> Rewritten -> Traced -> Artifact -> outputs -> Comparison -> Report.
+
+Frozen dataclasses only, built from the standard library and numpy; every other module of `converter` depends on
+this one and this one on none of them. No behaviour beyond what a field can answer about itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Arrays = Mapping[str, Array]
+Activation = Literal["softmax", "sigmoid", "linear"]
+Verdict = Literal["pass", "fail", "inconclusive"]
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of a model, under its Keras name.
+
+    `shape` includes the batch axis first, `None` where a size is dynamic. `layout` is "nhwc", "nchw" or "" where the
+    tensor is no image batch. `activation` is how an output ends: it decides the domain of the comparison.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str = "float32"
+    layout: str = ""
+    activation: Activation = "linear"
+
+
+@dataclass(frozen=True)
+class RuleResult:
+    """What one rewrite rule did at one place: `applied`, or declined with a `reason`."""
+
+    rule: str
+    layer: str
+    applied: bool
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Rewritten:
+    """A Keras model after the rewrites. `model` is the input model itself where no rule applied."""
+
+    model: Any
+    results: tuple[RuleResult, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def changed(self) -> bool:
+        return any(result.applied for result in self.results)
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A model as one TensorFlow graph without its large weights.
+
+    `graph_def` holds a Placeholder for every model input and for every key of `weights`; small tensors stay in it as
+    constants. `inputs` and `outputs` are keyed by graph node name (an output node is an Identity that carries the
+    Keras name). Every array of `weights` has the dtype and shape of its placeholder.
+    """
+
+    graph_def: Any
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec]
+    weights: Mapping[str, Array]
+    layers: Mapping[str, str] = field(default_factory=dict)  # Keras layer name -> class name
+
+
+@dataclass(frozen=True)
+class WriteOptions:
+    """What a user may fix about an artifact. `batch` None keeps the batch axis dynamic."""
+
+    batch: int | None = None
+    opset: int = 17
+    layout: Literal["nhwc", "nchw"] = "nhwc"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A written file or directory. `path` is relative to the artifact directory; `operators` is its op histogram.
+
+    `inputs` and `outputs` are as the file has them: `layout` and a fixed batch size differ from the Keras model's.
+    """
+
+    format: str
+    path: str
+    precision: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    operators: Mapping[str, int]
+    size: int
+    seconds: float
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format that can be written: `write(traced, directory, options)` returns the Artifact it left in `directory`."""
+
+    name: str
+    filename: str
+    write: Callable[[Traced, Path, WriteOptions], Artifact]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A loaded artifact. `run` maps inputs by name to outputs by name; `facts` go into the report as they are."""
+
+    run: Callable[[Arrays], dict[str, Array]]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A library that runs artifacts.
+
+    `unavailable(device)` returns the reason why it cannot run here, or None. `prepare(path, artifact, device)` loads
+    `path`, the file itself, and checks that names are those of `artifact`.
+    """
+
+    name: str
+    reads: tuple[str, ...]
+    devices: tuple[str, ...]
+    version: Callable[[], str | None]
+    unavailable: Callable[[str], str | None]
+    prepare: Callable[[Path, Artifact, str], Prepared]
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """The gate of one output: `value` bounds relative L2, `value_max` bounds max|d| / max|reference|.
+
+    value = min(cap, max(floor, factor * noise)), with `noise` (and `noise_max`) measured between the reference and the
+    same model in float64, and None where that could not be built. `chosen` marks a value the user gave.
+    """
+
+    value: float
+    value_max: float
+    noise: float | None
+    noise_max: float | None
+    factor: float
+    floor: float
+    cap: float
+    chosen: bool = False
+
+
+@dataclass(frozen=True)
+class OutputResult:
+    """One output of one row, the worst sample of it. Distances are float64, in the stated `domain`.
+
+    `domain` is "log-probability" (centred), "logit" or "value". `multiple` is relative L2 over the noise.
+    `passed` is False with a `reason` where names, shapes, dtypes or finiteness already differ; the numbers are then
+    None.
+    """
+
+    output: str
+    domain: str
+    passed: bool
+    reason: str = ""
+    relative_l2: float | None = None
+    relative_max: float | None = None
+    max_abs: float | None = None
+    cosine: float | None = None
+    sqnr_db: float | None = None
+    worst_index: tuple[int, ...] | None = None
+    top1_agreement: float | None = None
+    flips: int = 0
+    underflows: int = 0
+    multiple: float | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One row of the report: a subject against the reference. Passed only if something was compared and all passed."""
+
+    subject: str  # "keras-rewritten", "onnx", "tflite", "saved-model"
+    runtime: str
+    device: str
+    precision: str
+    outputs: tuple[OutputResult, ...]
+    samples: int = 0
+    seconds: float | None = None
+    size: int | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.outputs) and all(output.passed for output in self.outputs)
+
+
+@dataclass(frozen=True)
+class Control:
+    """A negative control: something known to be wrong, fed to the comparison. `detected` means that it failed there."""
+
+    name: str
+    detected: bool
+    relative_l2: float | None
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """The verdict with everything it rests on. `exit_code` 0 passes, 1 failed, 9 inconclusive."""
+
+    model: str
+    source: Mapping[str, Any]
+    rows: tuple[Comparison, ...]
+    controls: tuple[Control, ...]
+    tolerances: Mapping[str, Tolerance]  # by output name
+    separation: Mapping[str, float]  # smallest distance of two samples' references, by output name
+    verdict: Verdict
+    reasons: tuple[str, ...] = ()
+    artifacts: tuple[Artifact, ...] = ()
+    warnings: tuple[str, ...] = ()
+    timings: Mapping[str, float] = field(default_factory=dict)
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    directory: str = ""
+
+    @property
+    def exit_code(self) -> int:
+        return {"pass": 0, "fail": 1, "inconclusive": 9}[self.verdict]
+
+
+@dataclass(frozen=True)
+class Golden:
+    """The proof that travels with the artifacts: arrays by name, every one with the sample axis first.
+
+    `references` are Keras's float32 outputs, `exact` the same model's in float64 (empty where it could not be built),
+    `controls` the outputs of the negative controls by control name.
+    """
+
+    inputs: Mapping[str, Array]
+    references: Mapping[str, Array]
+    exact: Mapping[str, Array]
+    controls: Mapping[str, Mapping[str, Array]]
+
+
+def float64(array: Array) -> npt.NDArray[np.float64]:
+    """`array` as float64, shape unchanged."""
+    return np.asarray(array, dtype=np.float64)
