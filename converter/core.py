@@ -249,3 +249,37 @@ class Golden:
 def float64(array: Array) -> npt.NDArray[np.float64]:
     """`array` as float64, shape unchanged."""
     return np.asarray(array, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A loaded model and where it came from.
+
+    `name` is fit for a directory name. `kind` is "zoo", "file", "keras" or "function"; `detail` goes into the manifest as
+    it is (path, sha256, builder, ...), `mended` lists what an older file needed. `untrained` marks seeded, calibrated
+    weights. `preprocessing` tells the value range of valid inputs under "range".
+    """
+
+    model: Any
+    name: str
+    kind: str
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    mended: tuple[str, ...] = ()
+    untrained: bool = False
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """What a user may say about a source; shapes are without the batch axis."""
+
+    weights: str | None = None
+    classes: int | None = None
+    input_shape: tuple[int | None, ...] | None = None
+    logits: bool = False
+    seed: int = 0
+    trust: bool = False
+    custom_objects: tuple[str, ...] = ()
+    builder: str | None = None
+    kwargs: Mapping[str, Any] = field(default_factory=dict)

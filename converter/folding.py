@@ -1,0 +1,149 @@
+"""Per-channel arithmetic behind a convolution, moved into its kernel and one bias.
+
+Works on the graph that `converter.trace` made: TensorFlow has already folded every batch normalization into
+`x * scale + shift` with constant vectors. For y = conv(x, W), channel c: scale[c] * (y[c] + bias[c]) + shift[c] equals
+conv(x, W * scale[c]) + (scale[c] * bias[c] + shift[c]), so a chain of such nodes becomes one BiasAdd. The vectors are
+composed in float64 and rounded once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from converter.core import Array
+
+_CHANNEL_AXIS = {"Conv2D": -1, "Conv3D": -1, "MatMul": -1, "Conv2DBackpropInput": 2, "DepthwiseConv2dNative": None}
+"""Where the output channel stands in the kernel; None: the last two axes together."""
+
+_KERNEL_INPUT = {"Conv2DBackpropInput": 1}
+_AFFINE = {"BiasAdd", "Add", "AddV2", "Sub", "Mul"}
+
+
+def fold_affine(graph_def: Any, weights: Mapping[str, Array], keep: set[str]) -> tuple[Any, dict[str, Array]]:
+    """Fold the affine chains of `graph_def` into `weights`; nodes named in `keep` stay.
+
+    Returns a new graph and the arrays by placeholder name; arrays that did not change are the ones given.
+    A kernel with a second reader, a convolution with a second consumer and channels-first nodes are left alone.
+    """
+    from tensorflow.core.framework import graph_pb2
+
+    nodes = {node.name: node for node in graph_def.node}
+    consumers: dict[str, list[str]] = {}
+    for node in graph_def.node:
+        for name in node.input:
+            consumers.setdefault(_node_name(name), []).append(node.name)
+    folded = dict(weights)
+    removed: set[str] = set()
+    replaced: dict[str, list[Any]] = {}
+    for node in graph_def.node:
+        if node.op not in _CHANNEL_AXIS or node.attr["data_format"].s not in (b"", b"NHWC", b"NDHWC"):
+            continue
+        kernel = node.input[_KERNEL_INPUT.get(node.op, 1)]
+        if kernel not in folded or len(consumers[kernel]) != 1:
+            continue
+        if node.op == "MatMul" and (node.attr["transpose_a"].b or node.attr["transpose_b"].b):
+            continue
+        chain, scale, shift = _chain(node, nodes, consumers, keep, _channels(node.op, folded[kernel]))
+        if not chain:
+            continue
+        if np.any(scale != 1.0):
+            folded[kernel] = _scaled(node.op, folded[kernel], scale)
+        elif [link.op for link in chain] == ["BiasAdd"]:
+            continue
+        removed.update(link.name for link in chain)
+        replaced[chain[-1].name] = _bias_nodes(chain[-1].name, node, shift.astype(folded[kernel].dtype))
+    result = graph_pb2.GraphDef(versions=graph_def.versions, library=graph_def.library)
+    for node in graph_def.node:
+        if node.name in replaced:
+            result.node.extend(replaced[node.name])
+        elif node.name not in removed:
+            result.node.append(node)
+    return _without_dead_constants(result, keep), folded
+
+
+def _node_name(tensor: str) -> str:
+    return tensor.removeprefix("^").split(":")[0]
+
+
+def _channels(op: str, kernel: Array) -> int:
+    axis = _CHANNEL_AXIS[op]
+    return int(kernel.shape[-2] * kernel.shape[-1]) if axis is None else int(kernel.shape[axis])
+
+
+def _chain(
+    start: Any, nodes: Mapping[str, Any], consumers: Mapping[str, list[str]], keep: set[str], channels: int
+) -> tuple[list[Any], Array, Array]:
+    """The affine nodes that follow `start` one by one, and their composition as float64 (scale, shift)."""
+    scale, shift = np.ones(channels), np.zeros(channels)
+    chain: list[Any] = []
+    current = start
+    while current.name not in keep and len(consumers.get(current.name, [])) == 1:
+        follower = nodes[consumers[current.name][0]]
+        if follower.op not in _AFFINE or follower.name in keep or len(follower.input) != 2:
+            break
+        first = _node_name(follower.input[0]) == current.name
+        vector = _channel_vector(nodes.get(_node_name(follower.input[1 if first else 0])), channels)
+        if vector is None:
+            break
+        if follower.op == "Mul":
+            scale, shift = scale * vector, shift * vector
+        elif follower.op == "Sub":
+            sign = 1.0 if first else -1.0
+            scale, shift = scale * sign, sign * (shift - vector)
+        else:
+            shift = shift + vector
+        chain.append(follower)
+        current = follower
+    return chain, scale, shift
+
+
+def _channel_vector(node: Any, channels: int) -> Array | None:
+    """A Const node as a float64 vector over the last axis, or None where it varies along another axis."""
+    import tensorflow as tf
+
+    if node is None or node.op != "Const":
+        return None
+    value = tf.make_ndarray(node.attr["value"].tensor)
+    if value.dtype.kind != "f" or value.ndim > 5 or value.size not in (1, channels):
+        return None
+    if value.size == channels and value.ndim and value.shape[-1] != channels:
+        return None
+    return np.broadcast_to(value.astype(np.float64).reshape(-1), (channels,))
+
+
+def _scaled(op: str, kernel: Array, scale: Array) -> Array:
+    axis = _CHANNEL_AXIS[op]
+    if axis is None:
+        factor = scale.reshape(kernel.shape[-2:])
+    elif axis == 2:
+        factor = scale[:, None]
+    else:
+        factor = scale
+    return np.multiply(kernel, factor.astype(np.float64), dtype=np.float64).astype(kernel.dtype)
+
+
+def _bias_nodes(name: str, convolution: Any, shift: Array) -> list[Any]:
+    """Const and BiasAdd that stand where the chain ended; consumers keep reading `name`."""
+    import tensorflow as tf
+    from tensorflow.core.framework import node_def_pb2
+
+    constant = node_def_pb2.NodeDef(name=f"{convolution.name}/folded_bias", op="Const")
+    constant.attr["dtype"].type = convolution.attr["T"].type
+    constant.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(shift))
+    add = node_def_pb2.NodeDef(name=name, op="BiasAdd", input=[convolution.name, constant.name])
+    add.attr["T"].CopyFrom(convolution.attr["T"])
+    add.attr["data_format"].s = b"NHWC"
+    return [constant, add]
+
+
+def _without_dead_constants(graph_def: Any, keep: set[str]) -> Any:
+    used: Counter[str] = Counter(_node_name(name) for node in graph_def.node for name in node.input)
+    for index in reversed(range(len(graph_def.node))):
+        node = graph_def.node[index]
+        if node.op == "Const" and node.name not in used and node.name not in keep:
+            del graph_def.node[index]
+    return graph_def
