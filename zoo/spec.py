@@ -1,0 +1,77 @@
+"""What the toolkit knows about an architecture before, and without, building it."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class PublishedWeights:
+    """Public ImageNet weights: where they are, their file name in Keras's cache, and their MD5 digest."""
+
+    url: str
+    filename: str
+    md5: str
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One architecture of the zoo.
+
+    `input_shape` is (height, width, channels). `parameters` (and `non_trainable`, `layers`, where the architecture
+    fixes them) hold for the default `input_shape` and `classes`. `min_size` is the smallest legal height and width.
+
+    `preprocessing` is JSON-able and turns an 8-bit image into an input: reorder to `channels` ("rgb", "bgr", "gray"),
+    multiply by `scale`, subtract `mean` per channel; `range` bounds the values that result.
+    """
+
+    name: str
+    module: str
+    input_shape: tuple[int, int, int]
+    classes: int
+    parameters: int
+    outputs: tuple[str, ...]
+    preprocessing: Mapping[str, Any]
+    summary: str
+    min_size: int
+    non_trainable: int | None = None
+    layers: int | None = None
+    published: PublishedWeights | None = None
+
+    def build(
+        self, classes: int | None = None, input_shape: Sequence[int] | None = None, logits: bool = False
+    ) -> Any:  # keras.Model, which is not imported here
+        """The architecture with Keras's initial weights, as a functional `keras.Model` over NHWC inputs.
+
+        `logits` drops the final softmax and changes no layer name. Raises ValueError, in one line, where `classes` is
+        no positive integer, or `input_shape` is not three of them, or is smaller than `min_size`.
+        """
+        shape = self.input_shape if input_shape is None else tuple(input_shape)
+        if len(shape) != 3 or not all(_is_positive(size) for size in shape):
+            raise ValueError(
+                f"{self.name}: the input shape {shape} is not height, width, channels as positive integers"
+            )
+        count = self.classes if classes is None else classes
+        if not _is_positive(count):
+            raise ValueError(f"{self.name}: {count!r} classes; give a positive integer")
+        height, width, channels = shape
+        if min(height, width) < self.min_size:
+            least = f"{self.min_size}x{self.min_size}"
+            raise ValueError(f"{self.name}: an input of {height}x{width} is too small, the minimum is {least}")
+        module = importlib.import_module(self.module)
+
+        import keras
+
+        before = keras.config.image_data_format()
+        keras.config.set_image_data_format("channels_last")
+        try:
+            return module.build(classes=count, input_shape=(height, width, channels), logits=logits)
+        finally:
+            keras.config.set_image_data_format(before)
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
