@@ -1,0 +1,157 @@
+"""Apply rules to a model: match, check, replace, prove, rebuild. The only module that decides what is applied."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from converter.core import Array, Rewritten, RuleResult
+from converter.errors import UsageError
+from converter.rewrites.graph import Graph, evaluate, is_functional, rebuild, why_opaque
+from converter.rewrites.proof import Proof, distance, in_float64, known_errors, prove, run
+from converter.rewrites.rule import Context, Groups, Replacement, Rule
+
+PASSES = 16  # a rule that still finds work after so many passes is a bug in the rule
+
+
+class Rewriter:
+    """One run of some rules over a model and the models nested in it; collects results and warnings."""
+
+    def __init__(self, rules: Sequence[Rule], context: Context) -> None:
+        self.rules = rules
+        self.context = context
+        self.results: list[RuleResult] = []
+        self.made: dict[str, list[Replacement]] = {rule.name: [] for rule in rules}
+        self._nested: dict[int, Any] = {}
+
+    def rewrite(self, model: Any, path: str = "") -> Any:
+        """`model` with every proven replacement made, or `model` itself where there was none."""
+        reason = why_opaque(model)
+        if reason:
+            self.results.append(RuleResult("rewrite", f"{path}{model.name}", False, f"left as it is: {reason}"))
+            return model
+        model = self._with_nested(model, path)
+        for rule in self.rules:
+            model = self._until_done(rule, model, path)
+        return model
+
+    def _with_nested(self, model: Any, path: str) -> Any:
+        """`model` with its nested models rewritten; one that is called twice is rewritten once."""
+        import keras
+
+        graph = Graph(model, path)
+        changed: dict[int, Any] = {}
+        for node in graph.nodes:
+            inner = node.operation
+            if not isinstance(inner, keras.Model):
+                continue
+            if id(inner) not in self._nested:
+                self._nested[id(inner)] = self.rewrite(inner, f"{path}{inner.name}/")
+            if self._nested[id(inner)] is not inner:
+                changed[id(inner)] = self._nested[id(inner)]
+        return rebuild(graph, (), changed) if changed else model
+
+    def _until_done(self, rule: Rule, model: Any, path: str) -> Any:
+        """Pass after pass of one rule, since a replacement may make place for another."""
+        for _ in range(PASSES):
+            graph = Graph(model, path)
+            made, declined = self._one_pass(rule, graph)
+            if not made:
+                self.results.extend(declined)
+                return model
+            self.made[rule.name].extend(made)
+            self.results.extend(RuleResult(rule.name, f"{path}{item.name}", True, item.note) for item in made)
+            model = rebuild(graph, made, {})
+        raise RuntimeError(f"the rule {rule.name} finds no end in {path}{model.name}")
+
+    def _one_pass(self, rule: Rule, graph: Graph) -> tuple[list[Replacement], list[RuleResult]]:
+        """The proven replacements of one rule that do not overlap, and what was declined or undone."""
+        made: list[Replacement] = []
+        declined: list[RuleResult] = []
+        gone: set[int] = set()
+        for site in rule.match(graph):
+            where = f"{graph.path}{rule.where(site)}"
+            reason = rule.check(graph, site, self.context)
+            if reason:
+                declined.append(RuleResult(rule.name, where, False, reason))
+                continue
+            replacement = rule.replace(graph, site, self.context)
+            if gone & {id(node) for node in replacement.nodes}:
+                continue
+            proof = prove(graph, replacement, self.context.seed)
+            if not proof.passed:
+                declined.append(RuleResult(rule.name, where, False, f"undone: {proof.reason}"))
+                continue
+            gone |= {id(node) for node in replacement.nodes}
+            made.append(replacement)
+        return made, declined
+
+
+def rewrite(
+    model: Any, *, groups: Groups = "preserve", inputs: Any = None, rules: Sequence[Rule] = (), seed: int = 0
+) -> Rewritten:
+    """`model` after `rules`, every replacement proven on seeded inputs; the same object where none applied.
+
+    The result is a plain functional model, not compiled, that shares all untouched layers and their weights with
+    `model`, which keeps working. `groups` decides about branches that all read the same slice: "preserve" keeps what
+    the model computes, "as-written" builds what its source describes. With `inputs` (what the model takes, batch
+    first) old and new are also compared as wholes, and everything is undone where they differ.
+
+    Raises UsageError for any other `groups`.
+    """
+    if groups not in ("preserve", "as-written"):
+        raise UsageError(f"--groups {groups}: choose preserve or as-written")
+    rewriter = Rewriter(rules, Context(groups, seed))
+    new = rewriter.rewrite(model)
+    results = tuple(rewriter.results)
+    changed_on_purpose = any(item.meant is not None for made in rewriter.made.values() for item in made)
+    if inputs is not None and new is not model and not changed_on_purpose:
+        proof = prove_whole(model, new, inputs)
+        if not proof.passed:
+            reason = f"undone with all others: over the whole model the {proof.reason}"
+            return Rewritten(
+                model, tuple(replace(item, applied=False, reason=reason) if item.applied else item for item in results)
+            )
+    warnings = [
+        rule.warn(rewriter.made[rule.name], rewriter.context)
+        for rule in rules
+        if rule.warn and rewriter.made[rule.name]
+    ]
+    return Rewritten(new, results, tuple(text for text in warnings if text))
+
+
+def prove_whole(model: Any, new: Any, inputs: Any) -> Proof:
+    """Compare two models on the same inputs, all outputs; the noise is that of `model` against itself in float64."""
+    from keras import tree
+
+    layers = [*_all_layers(model), *_all_layers(new)]
+    flat = [np.asarray(value) for value in tree.flatten(inputs)]
+
+    def called(of: Any) -> list[Array]:
+        return run(lambda *values: of(tree.pack_sequence_as(inputs, list(values)), training=False), flat, layers)
+
+    before, after = called(model), called(new)
+    graph = Graph(model)
+    try:
+        feeds = tree.flatten(inputs)
+        exact = run(
+            lambda *values: evaluate(
+                graph, {id(t): v for t, v in zip(graph.inputs, values, strict=True)}, graph.outputs, in_float64
+            ),
+            [np.asarray(value, np.float64) for value in feeds],
+            layers,
+        )
+    except known_errors():
+        return Proof(distance(after, before), None)
+    return Proof(distance(after, before), distance(before, exact))
+
+
+def _all_layers(model: Any) -> list[Any]:
+    """The layers of a model and of the models nested in it."""
+    found: list[Any] = []
+    for layer in model.layers:
+        found.extend(_all_layers(layer) if is_functional(layer) else [layer])
+    return found
