@@ -1,0 +1,12 @@
+"""Where a model comes from: a zoo name, a file, `keras:Name`, `package.module:function`, or a `keras.Model` at hand.
+
+`load(text, options)` decides which of them `text` is and returns a `Source`: a built model with finite weights.
+Importing this package loads neither Keras, TensorFlow nor numpy.
+"""
+
+from __future__ import annotations
+
+from converter.sources.choose import load, load_object
+from converter.sources.names import known_names, zoo_table
+
+__all__ = ["known_names", "load", "load_object", "zoo_table"]

@@ -1,0 +1,126 @@
+"""`package.module:function`: a builder of the user's own, and the modules that hold their custom layers."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from converter.core import Source, SourceOptions
+from converter.errors import InputError
+from converter.sources.finish import finish
+from converter.sources.names import nearest, one_line
+
+
+def load_function(text: str, options: SourceOptions) -> Source:
+    """The keras.Model that the function named `text` ("package.module:function") returns.
+
+    It is called without arguments, or with `options.kwargs`. A Sequential or subclassed model that was never called is
+    built over `options.input_shape`. Weights are the function's own, or come from `options.weights`.
+    Raises InputError where the function is missing, raises, or returns no model.
+    """
+    model = call_builder(text, options.kwargs)
+    detail: dict[str, Any] = {"builder": text}
+    if options.kwargs:
+        detail["arguments"] = dict(options.kwargs)
+    title = text.rpartition(":")[2]
+    if options.weights is not None:
+        from converter.sources.finish import require_built
+        from converter.sources.weights import assign_file
+
+        require_built(model, text, options.input_shape)
+        detail |= {"weights": options.weights} | assign_file(model, Path(options.weights), text, options)
+    return finish(model, title, "function", detail, input_shape=options.input_shape)
+
+
+def call_builder(text: str, kwargs: Mapping[str, Any]) -> Any:
+    """What the function named `text` returns, which is a keras.Model or an InputError."""
+    import keras
+
+    function = find_function(text)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # stdout is the report's
+            model = function(**kwargs)
+    except Exception as error:  # any exception of the user's function is reported, its cause kept
+        raise InputError(
+            f"{text}: raised {type(error).__name__}: {one_line(error)}\n"
+            "mend the function or its --kwargs; --debug shows where it happened"
+        ) from error
+    if not isinstance(model, keras.Model):
+        raise InputError(f"{text}: returned {_article(model)}, not a keras.Model\nlet the function return the model")
+    return model
+
+
+def find_function(text: str) -> Callable[..., Any]:
+    """The callable that `text` ("package.module:name.name") names. Raises InputError."""
+    module_name, _, path = text.partition(":")
+    if not module_name or not path:
+        raise InputError(f"{text}: not package.module:function\nname a module and a function in it, as in nets:build")
+    found: Any = import_module(module_name, text)
+    for part in path.split("."):
+        if not hasattr(found, part):
+            names = [name for name in vars(found) if not name.startswith("_")] if hasattr(found, "__dict__") else []
+            guess = nearest(part, names)
+            hint = f"did you mean {module_name}:{guess}?" if guess else "check the name of the function"
+            raise InputError(f"{text}: {module_name} has no {part}\n{hint}")
+        found = getattr(found, part)
+    if not callable(found):
+        raise InputError(f"{text}: {_article(found)}, not a function\nname a function that returns a keras.Model")
+    result: Callable[..., Any] = found
+    return result
+
+
+def import_module(name: str, title: str) -> Any:
+    """Import `name`, also from the current directory. Raises InputError with the module's own error."""
+    here = str(Path.cwd())
+    if here not in sys.path and "" not in sys.path:
+        sys.path.insert(0, here)
+    importlib.invalidate_caches()
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
+            raise InputError(
+                f"{title}: no module named {error.name}\nrun from the directory that holds it, or install it"
+            ) from error
+        raise InputError(f"{title}: importing {name} needs {error.name}, which is not installed") from error
+    except Exception as error:  # a user's module may raise anything while it is imported
+        raise InputError(
+            f"{title}: importing {name} raised {type(error).__name__}: {one_line(error)}\n"
+            "mend the module; --debug shows where it happened"
+        ) from error
+
+
+def custom_objects(modules: tuple[str, ...]) -> dict[str, Any]:
+    """Keras classes and functions defined in, or imported into, the named modules, by every name a file may use.
+
+    A class registered with `register_keras_serializable` is found by its registered name as well. Classes of Keras
+    itself are left out, so that nothing replaces them. Raises InputError where a module cannot be imported or has none.
+    """
+    import keras
+
+    found: dict[str, Any] = {}
+    for name in modules:
+        module = import_module(name, f"--custom-objects {name}")
+        before = len(found)
+        for attribute, value in vars(module).items():
+            if attribute.startswith("__") or str(getattr(value, "__module__", "")).split(".")[0] == "keras":
+                continue
+            keras_class = inspect.isclass(value) and hasattr(value, "from_config")
+            if keras_class or inspect.isfunction(value):
+                found[attribute] = value
+                registered = keras.saving.get_registered_name(value)
+                found[registered] = value
+        if len(found) == before:
+            raise InputError(
+                f"--custom-objects {name}: no Keras class or function in it\nname the module of the layers"
+            )
+    return found
+
+
+def _article(value: object) -> str:
+    return "nothing (None)" if value is None else f"a {type(value).__name__}"

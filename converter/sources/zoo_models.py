@@ -1,0 +1,83 @@
+"""An architecture of the zoo, with weights from a file, from its publisher, or seeded and calibrated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from converter.core import Arrays, Source, SourceOptions, TensorSpec
+from converter.errors import InputError, UsageError
+from converter.sources.finish import finish
+from converter.sources.names import one_line
+from converter.sources.untrained import calibrated
+from converter.sources.weights import assign_file
+from zoo import MODELS, ModelSpec
+
+
+def load_zoo(
+    name: str,
+    options: SourceOptions,
+    sample_inputs: Callable[[tuple[TensorSpec, ...], int], Arrays] | None,
+) -> Source:
+    """`MODELS[name]` with the classes, input shape and weights of `options`.
+
+    Raises UsageError for classes or a shape that the architecture cannot have, InputError for weights that are missing,
+    unreadable or of another model.
+    """
+    spec = MODELS[name]
+    weights = options.weights
+    if weights is not None and weights != "imagenet" and not Path(weights).is_file():
+        raise InputError(f"--weights {weights}: no such file\ngive a .keras, .weights.h5 or .h5 file, or `imagenet`")
+    if weights == "imagenet":
+        _require_published(spec, options)
+    try:
+        model = spec.build(classes=options.classes, input_shape=_shape(options.input_shape), logits=options.logits)
+    except ValueError as error:
+        raise UsageError(f"{one_line(error)}\ngive another --input-shape HxWxC or --classes") from error
+    detail: dict[str, Any] = {"architecture": name, "weights": "seeded and calibrated", "seed": options.seed}
+    if weights is None:
+        calibrated(model, name, options.seed, spec.preprocessing, sample_inputs)
+    else:
+        path = _published_file(spec) if weights == "imagenet" else Path(weights)
+        detail = {"architecture": name, "weights": weights} | assign_file(model, path, name, options)
+    source = finish(model, name, "zoo", detail)
+    return Source(
+        model=model,
+        name=source.name,
+        kind="zoo",
+        detail=detail,
+        preprocessing=dict(spec.preprocessing),
+        untrained=weights is None,
+    )
+
+
+def _shape(shape: tuple[int | None, ...] | None) -> tuple[int, ...] | None:
+    if shape is None:
+        return None
+    sizes = tuple(size for size in shape if size is not None)
+    if len(sizes) != len(shape):
+        raise UsageError("--input-shape: the zoo's architectures have fixed sizes; give numbers only, as in 224x224x3")
+    return sizes
+
+
+def _require_published(spec: ModelSpec, options: SourceOptions) -> None:
+    available = ", ".join(other.name for other in MODELS.values() if other.published)
+    if spec.published is None:
+        raise UsageError(
+            f"--weights imagenet: none are published for {spec.name}\n"
+            f"they are for {available}; give --weights PATH for your own"
+        )
+    if options.classes not in (None, spec.classes):
+        raise UsageError(
+            f"--weights imagenet: they have {spec.classes} classes, not {options.classes}\nleave --classes out"
+        )
+
+
+def _published_file(spec: ModelSpec) -> Path:
+    from zoo.weights import WeightsError, published_weights
+
+    try:
+        return Path(published_weights(spec))
+    except WeightsError as error:
+        raise InputError(f"--weights imagenet: {one_line(error)}\ngive --weights PATH for a file you have") from error
