@@ -1,0 +1,250 @@
+"""manifest.json: what an artifact directory holds, and the hashes that say whether it still does.
+
+The manifest is written last and makes a directory an export. Its "files" list every file of the directory but itself
+and report.json, which later checks may renew. Whoever reads one treats it as foreign: types are checked, and no path
+of it leaves the directory.
+"""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, cast
+
+from converter.core import SCHEMA_VERSION, Activation, Artifact, RuleResult, TensorSpec
+from converter.errors import InputError, OutputError
+from converter.jsonable import Fields, dumps
+
+MANIFEST, GOLDEN, REPORT = "manifest.json", "golden.npz", "report.json"
+MAX_BYTES = 64 << 20
+LAYOUTS, ACTIVATIONS = ("nhwc", "nchw", ""), ("softmax", "sigmoid", "linear")
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """Size in bytes and sha256 (lower-case hex) of a file as it was written."""
+
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """manifest.json. `inputs` and `outputs` are the Keras model's; every artifact has its own; `raw` is all of it."""
+
+    model: str
+    source: Mapping[str, Any]
+    artifacts: tuple[Artifact, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    files: Mapping[str, FileRecord]  # by POSIX path relative to the directory
+    tolerance: Mapping[str, Any] = field(default_factory=dict)
+    rewrites: tuple[RuleResult, ...] = ()
+    warnings: tuple[str, ...] = ()
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    created: str = ""
+    schema: int = SCHEMA_VERSION
+    raw: Mapping[str, Any] = field(default_factory=dict)
+
+
+def write_manifest(directory: Path, manifest: Mapping[str, Any]) -> Manifest:
+    """Write `directory`/manifest.json, durably, and return it as it reads back.
+
+    `manifest` holds the fields of `Manifest` except files, created, schema and raw, which are filled in here: "files"
+    with every file found in `directory`. Dataclasses, tuples, paths and numpy values may stand for their JSON forms.
+    Raises OutputError where a file cannot be read or written, is a link, or where the manifest would not read back.
+    """
+    created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    try:
+        temporary = directory / f"{MANIFEST}.partial"
+        names = sorted(set(_files(directory, directory)) - {MANIFEST, REPORT, temporary.name})
+        files = {
+            name: {"size": (directory / name).stat().st_size, "sha256": _sha256(directory / name)} for name in names
+        }
+        text = dumps({**manifest, "schema": SCHEMA_VERSION, "created": created, "files": files})
+        parsed = _parse(json.loads(text), directory)
+        with temporary.open("w", encoding="ascii") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(directory / MANIFEST)
+    except OSError as error:
+        raise OutputError(f"{directory}: {error.strerror or error}") from error
+    except (InputError, TypeError) as error:
+        raise OutputError(f"{directory}: the manifest would not read back: {error}") from error
+    return parsed
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """The manifest of an artifact directory.
+
+    Raises InputError where there is no directory or no manifest, where it is damaged, has a wrong type, was written by
+    a newer cnnexport, or names a path outside of the directory.
+    """
+    path = directory / MANIFEST
+    if not directory.is_dir():
+        what = "not a directory" if directory.exists() else "no such directory"
+        raise InputError(f"{directory}: {what}; give the directory that an export wrote")
+    try:
+        if not path.is_file():
+            raise InputError(f"{directory}: not an export, it has no {MANIFEST}; run cnnexport MODEL first")
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"{path}: larger than {MAX_BYTES >> 20} MB, so it is not a manifest of cnnexport")
+        raw = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not readable as JSON ({str(error)[:120]}); export the model again") from error
+    return _parse(raw, directory)
+
+
+def check_hashes(directory: Path, manifest: Manifest) -> bool:
+    """Compare every listed file with its record; whether golden.npz is intact.
+
+    Raises InputError naming the first file that is missing, short, changed, or that lies unlisted in an artifact which
+    is a directory. golden.npz alone is reported and not raised: the comparison goes on with what it holds, since an
+    artifact that fails it is worse news than a damaged file.
+    """
+    try:
+        for artifact in [each for each in manifest.artifacts if (directory / each.path).is_dir()]:
+            for name in sorted(set(_files(directory / artifact.path, directory)) - set(manifest.files)):
+                raise InputError(f"{directory / name}: not listed in {MANIFEST}; remove it or export the model again")
+        golden_intact = True
+        for name, record in sorted(manifest.files.items()):
+            problem = _problem(directory / name, record)
+            if problem and name == GOLDEN:
+                golden_intact = False
+            elif problem:
+                raise InputError(f"{directory / name}: {problem}; export the model again")
+    except OSError as error:
+        raise InputError(f"{error.filename or directory}: {error.strerror or error}") from error
+    return golden_intact
+
+
+def listed(manifest: Manifest) -> frozenset[str]:
+    """Every file that an export of ours may hold, as POSIX paths."""
+    return frozenset({*manifest.files, MANIFEST, GOLDEN, REPORT})
+
+
+def _problem(path: Path, record: FileRecord) -> str:
+    if not path.is_file():
+        return "missing"
+    size = path.stat().st_size
+    if size != record.size:
+        return f"damaged, {size} bytes instead of {record.size}"
+    return "" if _sha256(path) == record.sha256 else "damaged, its sha256 is not the one in the manifest"
+
+
+def _files(path: Path, directory: Path) -> list[str]:
+    """`path`, or every file under it, relative to `directory`. Raises InputError for a link, OSError as it comes."""
+    if path.is_symlink():
+        raise InputError(f"{path}: a link; an artifact directory holds files of its own")
+    if not path.is_dir():
+        return [path.relative_to(directory).as_posix()]
+    return [name for each in sorted(path.iterdir()) for name in _files(each, directory)]
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb", buffering=0) as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _no_constant(text: str) -> float:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _parse(raw: Any, directory: Path) -> Manifest:
+    """The manifest from its JSON value, every type and path checked."""
+    top = Fields(raw, str(directory / MANIFEST))
+    schema = top.get("schema", int)
+    if schema > SCHEMA_VERSION:
+        raise InputError(
+            f"{top.where}: schema {schema} is newer than {SCHEMA_VERSION}, the last one known; upgrade cnnexport"
+        )
+    if schema < 1:
+        raise InputError(f"{top.where}: schema {schema} does not exist; export the model again")
+    records = top.fields("files")
+    files = {name: FileRecord(each.get("size", int), each.get("sha256", str)) for name, each in records.items()}
+    manifest = Manifest(
+        model=top.get("model", str),
+        source=top.get("source", dict, {}),
+        artifacts=tuple(_artifact(each) for each in top.items("artifacts")),
+        inputs=tuple(_spec(each) for each in top.items("inputs")),
+        outputs=tuple(_spec(each) for each in top.items("outputs")),
+        files=files,
+        tolerance=top.get("tolerance", dict, {}),
+        rewrites=tuple(_rule(each) for each in top.items("rewrites", [])),
+        warnings=top.strings("warnings"),
+        preprocessing=top.get("preprocessing", dict, {}),
+        labels=top.strings("labels"),
+        environment=top.get("environment", dict, {}),
+        seed=top.get("seed", int, 0),
+        created=top.get("created", str, ""),
+        schema=schema,
+        raw=raw,
+    )
+    for name in [*files, *(artifact.path for artifact in manifest.artifacts)]:
+        _check_path(name, directory, top.where)
+    for artifact in manifest.artifacts:
+        if not any(name == artifact.path or name.startswith(f"{artifact.path}/") for name in files):
+            raise InputError(f"{top.where}: files: no hash of artifact {artifact.path!r}; export the model again")
+    for kind, specs in (("inputs", manifest.inputs), ("outputs", manifest.outputs)):
+        if len({spec.name for spec in specs}) != len(specs) or not specs:
+            raise InputError(f"{top.where}: {kind}: empty, or a name occurs twice; export the model again")
+    return manifest
+
+
+def _check_path(name: str, directory: Path, where: str) -> None:
+    """Refuse what is not a plain relative path that stays inside `directory`, links followed."""
+    pure = PurePosixPath(name)
+    odd = not name.isprintable() or "\\" in name or ":" in name or name != pure.as_posix()
+    if odd or pure.is_absolute() or not pure.parts or ".." in pure.parts:
+        raise InputError(f"{where}: {name!r} is not a path inside the directory")
+    if not (directory / name).resolve().is_relative_to(directory.resolve()):
+        raise InputError(f"{where}: {name!r} leads out of the directory through a link")
+
+
+def _spec(fields: Fields) -> TensorSpec:
+    shape = fields.get("shape", list)
+    if not shape or any(isinstance(axis, bool) or not isinstance(axis, int | None) for axis in shape):
+        raise fields.wrong("shape", "a list of whole numbers and null, the batch axis first")
+    if any(axis is not None and axis < 0 for axis in shape):
+        raise fields.wrong("shape", "no negative sizes")
+    layout, activation = fields.get("layout", str, ""), fields.get("activation", str, "linear")
+    if layout not in LAYOUTS:
+        raise fields.wrong("layout", '"nhwc", "nchw" or ""')
+    if activation not in ACTIVATIONS:
+        raise fields.wrong("activation", " or ".join(ACTIVATIONS))
+    dtype = fields.get("dtype", str, "float32")
+    return TensorSpec(fields.get("name", str), tuple(shape), dtype, layout, cast(Activation, activation))
+
+
+def _artifact(fields: Fields) -> Artifact:
+    operators = fields.get("operators", dict, {})
+    if any(isinstance(count, bool) or not isinstance(count, int) for count in operators.values()):
+        raise fields.wrong("operators", "a whole number for every operator")
+    return Artifact(
+        format=fields.get("format", str),
+        path=fields.get("path", str),
+        precision=fields.get("precision", str, "float32"),
+        inputs=tuple(_spec(each) for each in fields.items("inputs")),
+        outputs=tuple(_spec(each) for each in fields.items("outputs")),
+        operators=operators,
+        size=fields.get("size", int),
+        seconds=float(fields.get("seconds", (int, float), 0.0)),
+        options=fields.get("options", dict, {}),
+    )
+
+
+def _rule(fields: Fields) -> RuleResult:
+    return RuleResult(
+        fields.get("rule", str), fields.get("layer", str), fields.get("applied", bool), fields.get("reason", str, "")
+    )
