@@ -1,4 +1,4 @@
-"""Per-channel arithmetic behind a convolution, moved into its kernel and one bias.
+"""What the traced graph computes at run time and need not: per-channel arithmetic behind a convolution, shapes.
 
 Works on the graph that `converter.trace` made: TensorFlow has already folded every batch normalization into
 `x * scale + shift` with constant vectors. For y = conv(x, W), channel c: scale[c] * (y[c] + bias[c]) + shift[c] equals
@@ -19,6 +19,7 @@ from converter.core import Array
 _CHANNEL_AXIS = {"Conv2D": -1, "Conv3D": -1, "MatMul": -1, "Conv2DBackpropInput": 2, "DepthwiseConv2dNative": None}
 """Where the output channel stands in the kernel; None: the last two axes together."""
 
+_CHANNELS_FIRST = (b"NCHW", b"NCDHW")
 _KERNEL_INPUT = {"Conv2DBackpropInput": 1}
 _AFFINE = {"BiasAdd", "Add", "AddV2", "Sub", "Mul"}
 
@@ -39,9 +40,12 @@ def fold_affine(graph_def: Any, weights: Mapping[str, Array], keep: set[str]) ->
     folded = dict(weights)
     removed: set[str] = set()
     replaced: dict[str, list[Any]] = {}
+    moved: dict[str, str] = {}
     for node in graph_def.node:
-        if node.op not in _CHANNEL_AXIS or node.attr["data_format"].s not in (b"", b"NHWC", b"NDHWC"):
-            continue
+        if node.op not in _CHANNEL_AXIS or (
+            "data_format" in node.attr and node.attr["data_format"].s in _CHANNELS_FIRST
+        ):
+            continue  # reading a missing attribute would add it
         kernel = node.input[_KERNEL_INPUT.get(node.op, 1)]
         if kernel not in folded or len(consumers[kernel]) != 1:
             continue
@@ -55,14 +59,44 @@ def fold_affine(graph_def: Any, weights: Mapping[str, Array], keep: set[str]) ->
         elif [link.op for link in chain] == ["BiasAdd"]:
             continue
         removed.update(link.name for link in chain)
-        replaced[chain[-1].name] = _bias_nodes(chain[-1].name, node, shift.astype(folded[kernel].dtype))
+        bias = f"{node.name.rpartition('/')[0] or node.name}/BiasAdd"
+        if bias in nodes and bias not in removed or bias in moved.values():
+            bias = f"{node.name}/folded/BiasAdd"
+        moved[chain[-1].name] = bias
+        replaced[chain[-1].name] = _bias_nodes(bias, node, shift.astype(folded[kernel].dtype))
     result = graph_pb2.GraphDef(versions=graph_def.versions, library=graph_def.library)
     for node in graph_def.node:
         if node.name in replaced:
             result.node.extend(replaced[node.name])
         elif node.name not in removed:
             result.node.append(node)
+    for node in result.node:
+        node.input[:] = [moved.get(name, name) for name in node.input]
     return _without_dead_constants(result, keep), folded
+
+
+def settle_reshapes(graph_def: Any) -> None:
+    """Give every Reshape with at most one unknown output size a constant target, and drop the recorded shapes.
+
+    The number of elements decides the one unknown size, so -1 may stand for it; what computed it becomes dead.
+    """
+    import tensorflow as tf
+
+    constants = []
+    for node in graph_def.node:
+        shape = node.attr["_output_shapes"].list.shape[:1] if "_output_shapes" in node.attr else []
+        if node.op == "Reshape" and shape and not shape[0].unknown_rank:
+            sizes = [size.size for size in shape[0].dim]
+            if sizes.count(-1) <= 1 and 0 not in sizes:
+                target = type(node)(name=f"{node.name}/target", op="Const")
+                target.attr["dtype"].type = tf.int32.as_datatype_enum
+                target.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(sizes, tf.int32, [len(sizes)]))
+                node.input[1] = target.name
+                node.attr["Tshape"].type = tf.int32.as_datatype_enum
+                constants.append(target)
+    for node in graph_def.node:
+        node.attr.pop("_output_shapes", None)
+    graph_def.node.extend(constants)
 
 
 def _node_name(tensor: str) -> str:
@@ -127,7 +161,7 @@ def _scaled(op: str, kernel: Array, scale: Array) -> Array:
 
 
 def _bias_nodes(name: str, convolution: Any, shift: Array) -> list[Any]:
-    """Const and BiasAdd that stand where the chain ended; consumers keep reading `name`."""
+    """Const and BiasAdd, called `name`, that stand where the chain ended."""
     import tensorflow as tf
     from tensorflow.core.framework import node_def_pb2
 

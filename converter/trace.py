@@ -1,27 +1,29 @@
 """model -> Traced: one TensorFlow graph of the forward pass, without its large weights.
 
-Every variable that the graph reads and every eager tensor that it captured becomes a Placeholder if it is larger
-than `LARGE` bytes, and a constant otherwise; TensorFlow then folds what is constant, which turns each batch
-normalization into one multiplication and one addition, and `converter.folding` moves those into the kernels.
-The result needs no Keras model any more. What a format does with it lives in `converter/formats/`.
+Every variable that the graph reads and every eager tensor that it captured becomes a Placeholder if it is a kernel or
+otherwise large, and a constant if it is small; TensorFlow folds what is constant, and `converter.folding` moves the
+per-channel arithmetic of batch normalizations into the kernels. The result needs no Keras model any more.
+What a format does with it lives in `converter/formats/`; how nodes are named in `converter/naming.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from converter.core import Activation, Array, TensorSpec, Traced
+from converter.core import Activation, Array, Traced
 from converter.errors import ConversionError
-from converter.folding import fold_affine
+from converter.folding import fold_affine, settle_reshapes
+from converter.naming import described_layer, keras_names, rename_nodes
 from converter.signature import Signature
 
-LARGE = 64 * 1024
-"""Tensors of more bytes than this stay out of the graph (a batch normalization's vectors must stay in)."""
+LARGE_VECTOR, LARGE_KERNEL = 64 * 1024, 1024
+"""Bytes above which a vector, or a tensor of two axes and more, stays out of the graph. Vectors stay in longer: the
+arithmetic of biases and normalizations folds only where it is constant."""
 
 _PASS_THROUGH = {"Identity", "Squeeze", "StopGradient", "EnsureShape"}
 _ACTIVATIONS: dict[str, Activation] = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
@@ -60,27 +62,23 @@ def trace(model: Any, signature: Signature, *, fold: bool = True) -> Traced:
     results = [concrete.structured_outputs[str(index)] for index in range(len(signature.outputs))]
     captured = {inner.op.name: outer for outer, inner in graph.captures}
     given = [tensor.op.name for tensor in graph.inputs if tensor.op.name not in captured]
-    graph_def = graph.as_graph_def()
-    if graph_def.library.function:
-        raise ConversionError(
-            f"{_owner(graph_def, signature.layers)}: keeps a function ({graph_def.library.function[0].signature.name}) "
-            "that could not be inlined\nrewrite its loop or condition without tf.while_loop and tf.cond"
-        )
-    weights = _take_weights_out(graph_def, captured, signature.layers)
-    rename = _layer_paths(graph_def, model, signature.layers, captured)
-    weights = {rename.get(node, node): array for node, array in weights.items()}
+    graph_def = graph.as_graph_def(add_shapes=True)
+    settle_reshapes(graph_def)
+    _refuse_functions(graph_def, signature.layers)
+    paths = {id(variable.value.handle): variable.path for variable in model.variables}
+    weights, weight_paths = _take_weights_out(graph_def, captured, paths, signature.layers)
+    rename = keras_names(graph_def, model.name, signature.layers, weight_paths)
     rename |= {node: spec.name for node, spec in zip(given, signature.inputs, strict=True)}
-    rename.update({tensor.op.name: spec.name for tensor, spec in zip(results, signature.outputs, strict=True)})
-    _rename_nodes(graph_def, rename)
+    rename |= {tensor.op.name: spec.name for tensor, spec in zip(results, signature.outputs, strict=True)}
+    rename_nodes(graph_def, rename)
+    weights = {rename.get(name, name): array for name, array in weights.items()}
     outputs = [
         replace(spec, shape=_static_shape(tensor, spec.shape), dtype=tensor.dtype.name)
         for spec, tensor in zip(signature.outputs, results, strict=True)
     ]
-    kept = {spec.name for spec in (*signature.inputs, *outputs)}
     if fold:
-        names = [spec.name for spec in signature.inputs], [spec.name for spec in outputs]
-        graph_def = _fold_constants(graph_def, *names)
-        graph_def, weights = fold_affine(graph_def, weights, kept)
+        kept = [spec.name for spec in (*signature.inputs, *outputs)]
+        graph_def, weights = fold_affine(_fold_constants(graph_def, kept), weights, set(kept))
     nodes = {node.name: node for node in graph_def.node}
     return Traced(
         graph_def=graph_def,
@@ -99,7 +97,6 @@ def _affine_batch_norm(model: Any) -> Iterator[None]:
     float64 and rounded once.
     """
     import keras
-    import tensorflow as tf
 
     changed = []
     flatten = getattr(model, "_flatten_layers", None)
@@ -116,17 +113,7 @@ def _affine_batch_norm(model: Any) -> Iterator[None]:
         shift = -mean * scale
         if layer.center:
             shift = shift + np.asarray(layer.beta, np.float64)
-
-        def call(
-            inputs: Any,
-            training: bool | None = None,
-            mask: Any = None,
-            scale: Array = scale.astype(np.float32),
-            shift: Array = shift.astype(np.float32),
-        ) -> Any:
-            return tf.add(tf.multiply(inputs, scale), shift)
-
-        layer.__dict__["call"] = call
+        layer.__dict__["call"] = _affine(scale.astype(np.float32), shift.astype(np.float32))
         changed.append(layer)
     try:
         yield
@@ -135,135 +122,99 @@ def _affine_batch_norm(model: Any) -> Iterator[None]:
             del layer.__dict__["call"]
 
 
-def _layer_paths(
-    graph_def: Any, model: Any, layers: Mapping[str, str], captured: Mapping[str, Any]
-) -> dict[str, str]:
-    """New node names: Keras's layer names without the model's own scope and without the counters TensorFlow adds.
+def _affine(scale: Array, shift: Array) -> Callable[..., Any]:
+    import tensorflow as tf
 
-    A weight takes its variable's path (`conv1/kernel`). Names stay unique.
-    """
-    paths = {id(getattr(variable.value, "handle", None)): variable.path for variable in model.variables}
-    weights = {
-        node: paths.get(id(outer))
-        for node, outer in captured.items()
-    }
-    scopes = {*layers, model.name}
-    rename: dict[str, str] = {}
-    taken = {node.name for node in graph_def.node}
-    for node in graph_def.node:
-        parts = [_without_counter(part, scopes) for part in node.name.split("/")]
-        if len(parts) > 1 and parts[0] == model.name:
-            parts = parts[1:]
-        wanted = "/".join(parts)
-        if wanted == node.name:
-            continue
-        if wanted in taken:
-            wanted = next(f"{wanted}_{n}" for n in range(1, len(taken) + 2) if f"{wanted}_{n}" not in taken)
-        taken.add(wanted)
-        rename[node.name] = wanted
-    return rename
+    def call(inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        return tf.add(tf.multiply(inputs, scale), shift)
 
-
-def _without_counter(part: str, scopes: set[str]) -> str:
-    base, _, count = part.rpartition("_")
-    return base if part not in scopes and count.isdigit() and base in scopes else part
+    return call
 
 
 def _static_shape(tensor: Any, declared: tuple[int | None, ...]) -> tuple[int | None, ...]:
     return declared if tensor.shape.rank is None else tuple(tensor.shape.as_list())
 
 
-def _owner(graph_def: Any, layers: Mapping[str, str]) -> str:
-    calls = {function.signature.name for function in graph_def.library.function}
+def _refuse_functions(graph_def: Any, layers: Mapping[str, str]) -> None:
+    functions = {function.signature.name for function in graph_def.library.function}
     for node in graph_def.node:
-        if node.op in calls or any(value.func.name in calls for value in node.attr.values()):
-            return layer_of(node.name, layers)
-    return "model"
+        called = [value.func.name for value in node.attr.values() if value.func.name in functions]
+        if called or node.op in functions:
+            raise ConversionError(
+                f"{described_layer(node.name, layers)}: {node.op} calls a function that cannot be inlined\n"
+                "no loop or condition on tensors fits all formats: write it with keras.ops on whole tensors"
+            )
 
 
-def layer_of(node_name: str, layers: Mapping[str, str]) -> str:
-    """The Keras layer that a graph node belongs to: the innermost part of its path that is a layer's name."""
-    parts = node_name.split("/")
-    return next((part for part in reversed(parts) if part in layers), parts[0])
+def _take_weights_out(
+    graph_def: Any, captured: Mapping[str, Any], paths: Mapping[int, str], layers: Mapping[str, str]
+) -> tuple[dict[str, Array], dict[str, str]]:
+    """Replace each read of a captured variable, and each captured tensor, by a Placeholder or a Const.
 
-
-def _take_weights_out(graph_def: Any, captured: Mapping[str, Any], layers: Mapping[str, str]) -> dict[str, Array]:
-    """Replace each read of a captured variable, and each captured tensor, by a Placeholder or a Const; its arrays."""
+    Returns the arrays of the placeholders and, for each node that stands for a variable, the variable's path.
+    """
     import tensorflow as tf
 
     weights: dict[str, Array] = {}
+    weight_paths: dict[str, str] = {}
     first_read: dict[str, str] = {}
     for node in graph_def.node:
         if node.op == "ReadVariableOp" and node.input[0] in captured:
             source = node.input[0]
             dtype = tf.dtypes.as_dtype(node.attr["dtype"].type)
             if source in first_read:
-                _become(node, "Identity", dtype, input=first_read[source])
+                _become(node, "Identity", dtype, first_read[source])
                 continue
             first_read[source] = node.name
+            if id(captured[source]) in paths:
+                weight_paths[node.name] = paths[id(captured[source])]
             value = tf.raw_ops.ReadVariableOp(resource=captured[source], dtype=dtype)
         elif node.op == "Placeholder" and node.name in captured and captured[node.name].dtype != tf.resource:
             value = captured[node.name]
             dtype = value.dtype
         else:
             continue
-        array = np.asarray(memoryview(value)) if value.shape.rank and value.dtype != tf.bfloat16 else value.numpy()
-        if array.nbytes > LARGE:
+        plain = value.shape.rank and dtype in (tf.float32, tf.float16, tf.float64, tf.int32, tf.int64)
+        array = np.asarray(memoryview(value)) if plain else value.numpy()  # a memoryview shares the variable's memory
+        if getattr(array, "nbytes", 0) > (LARGE_KERNEL if np.ndim(array) > 1 else LARGE_VECTOR):
             weights[node.name] = array
-            _become(node, "Placeholder", dtype, shape=array.shape)
+            _become(node, "Placeholder", dtype, array.shape)
         else:
-            _become(node, "Const", dtype, value=array)
-    resources = {name for name, outer in captured.items() if outer.dtype == tf.resource}
+            _become(node, "Const", dtype, array)
+    _drop_resources(graph_def, {name for name, outer in captured.items() if outer.dtype == tf.resource}, layers)
+    return weights, weight_paths
+
+
+def _drop_resources(graph_def: Any, resources: set[str], layers: Mapping[str, str]) -> None:
     for node in graph_def.node:
-        held = [name for name in node.input if name.removeprefix("^") in resources]
-        if held:
-            layer = layer_of(node.name, layers)
+        if any(name.removeprefix("^") in resources for name in node.input):
             raise ConversionError(
-                f"{layer}: {node.op} reads state that is no variable ({layers.get(layer, 'unknown class')})\n"
+                f"{described_layer(node.name, layers)}: {node.op} works on state that is no plain variable\n"
                 "no format can hold it: move it out of the model"
             )
     kept = [node for node in graph_def.node if node.name not in resources]
     del graph_def.node[:]
     graph_def.node.extend(kept)
-    return weights
 
 
-def _become(
-    node: Any, op: str, dtype: Any, *, shape: tuple[int, ...] | None = None, value: Any = None, input: str | None = None
-) -> None:
+def _become(node: Any, op: str, dtype: Any, content: Any) -> None:
+    """Turn `node` into an Identity of a node, a Placeholder of a shape, or a Const of a value."""
     import tensorflow as tf
 
     node.op = op
     del node.input[:]
     node.attr.clear()
+    node.attr["T" if op == "Identity" else "dtype"].type = dtype.as_datatype_enum
     if op == "Identity":
-        node.input.append(str(input))
-        node.attr["T"].type = dtype.as_datatype_enum
-        return
-    node.attr["dtype"].type = dtype.as_datatype_enum
-    if op == "Const":
-        node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value, dtype))
+        node.input.append(content)
+    elif op == "Const":
+        node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(content, dtype))
     else:
-        node.attr["shape"].shape.CopyFrom(tf.TensorShape(shape).as_proto())
+        node.attr["shape"].shape.CopyFrom(tf.TensorShape(content).as_proto())
 
 
-def _rename_nodes(graph_def: Any, rename: dict[str, str]) -> None:
-    """Rename nodes and what reads them; a node that already has a wanted name makes room."""
-    wanted = set(rename.values())
-    for node in graph_def.node:
-        if node.name in wanted and node.name not in rename:
-            rename[node.name] = f"{node.name}/renamed"
-    for node in graph_def.node:
-        node.name = rename.get(node.name, node.name)
-        for index, name in enumerate(node.input):
-            control, bare = ("^", name[1:]) if name.startswith("^") else ("", name)
-            base, _, port = bare.partition(":")
-            if base in rename:
-                node.input[index] = control + rename[base] + (f":{port}" if port else "")
-
-
-def _fold_constants(graph_def: Any, inputs: list[str], outputs: list[str]) -> Any:
-    """TensorFlow's own constant folding and pruning; node names of inputs and outputs survive."""
+def _fold_constants(graph_def: Any, kept: list[str]) -> Any:
+    """TensorFlow's own constant folding and pruning; the nodes named in `kept` survive."""
     from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
     from tensorflow.python.grappler import tf_optimizer
 
@@ -273,10 +224,11 @@ def _fold_constants(graph_def: Any, inputs: list[str], outputs: list[str]) -> An
     options.experimental_disable_folding_quantization_emulation = True
     options.min_graph_nodes = -1
     meta_graph = meta_graph_pb2.MetaGraphDef(graph_def=graph_def)
-    fetches = meta_graph_pb2.CollectionDef()
-    fetches.node_list.value.extend(inputs + outputs)
-    meta_graph.collection_def["train_op"].CopyFrom(fetches)
-    return tf_optimizer.OptimizeGraph(config, meta_graph)
+    meta_graph.collection_def["train_op"].node_list.value.extend(kept)
+    optimized = tf_optimizer.OptimizeGraph(config, meta_graph)
+    for node in optimized.node:  # inference has no side effect that an order would protect
+        node.input[:] = [name for name in node.input if not name.startswith("^")]
+    return optimized
 
 
 def _activation(nodes: Mapping[str, Any], output: str) -> Activation:
