@@ -255,9 +255,9 @@ def float64(array: Array) -> npt.NDArray[np.float64]:
 class Source:
     """A loaded model and where it came from.
 
-    `name` is fit for a directory name. `kind` is "zoo", "file", "keras" or "function"; `detail` goes into the manifest as
-    it is (path, sha256, builder, ...), `mended` lists what an older file needed. `untrained` marks seeded, calibrated
-    weights. `preprocessing` tells the value range of valid inputs under "range".
+    `name` is fit for a directory name. `kind` is "zoo", "file", "keras" or "function"; `detail` goes into the manifest
+    as it is (path, sha256, builder, ...), `mended` lists what an older file needed. `untrained` marks seeded and
+    calibrated weights. `preprocessing` tells the value range of valid inputs under "range".
     """
 
     model: Any

@@ -8,7 +8,6 @@ composed in float64 and rounded once.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -60,7 +59,7 @@ def fold_affine(graph_def: Any, weights: Mapping[str, Array], keep: set[str]) ->
             continue
         removed.update(link.name for link in chain)
         bias = f"{node.name.rpartition('/')[0] or node.name}/BiasAdd"
-        if bias in nodes and bias not in removed or bias in moved.values():
+        if (bias in nodes and bias not in removed) or bias in moved.values():
             bias = f"{node.name}/folded/BiasAdd"
         moved[chain[-1].name] = bias
         replaced[chain[-1].name] = _bias_nodes(bias, node, shift.astype(folded[kernel].dtype))
@@ -72,7 +71,7 @@ def fold_affine(graph_def: Any, weights: Mapping[str, Array], keep: set[str]) ->
             result.node.append(node)
     for node in result.node:
         node.input[:] = [moved.get(name, name) for name in node.input]
-    return _without_dead_constants(result, keep), folded
+    return _reachable(result, keep), folded
 
 
 def settle_reshapes(graph_def: Any) -> None:
@@ -174,10 +173,18 @@ def _bias_nodes(name: str, convolution: Any, shift: Array) -> list[Any]:
     return [constant, add]
 
 
-def _without_dead_constants(graph_def: Any, keep: set[str]) -> Any:
-    used: Counter[str] = Counter(_node_name(name) for node in graph_def.node for name in node.input)
-    for index in reversed(range(len(graph_def.node))):
-        node = graph_def.node[index]
-        if node.op == "Const" and node.name not in used and node.name not in keep:
-            del graph_def.node[index]
-    return graph_def
+def _reachable(graph_def: Any, keep: set[str]) -> Any:
+    """`graph_def` without the nodes that none of `keep` needs."""
+    from tensorflow.core.framework import graph_pb2
+
+    nodes = {node.name: node for node in graph_def.node}
+    needed: set[str] = set()
+    waiting = list(keep)
+    while waiting:
+        name = waiting.pop()
+        if name not in needed:
+            needed.add(name)
+            waiting.extend(_node_name(tensor) for tensor in nodes[name].input)
+    result = graph_pb2.GraphDef(versions=graph_def.versions, library=graph_def.library)
+    result.node.extend(node for node in graph_def.node if node.name in needed)
+    return result

@@ -23,7 +23,7 @@ def bind(graph: Any, weights: Mapping[str, Array]) -> dict[str, Array]:
 
     Returns the arrays that the graph still reads, by tensor name; they may be views of the arrays given.
     """
-    known = {name: array for name, array in weights.items()}
+    known = dict(weights)
     for index in reversed(range(len(graph.input))):
         if graph.input[index].name in known:
             del graph.input[index]

@@ -32,7 +32,7 @@ def write(traced: Traced, directory: Path, options: WriteOptions) -> Artifact:
     total = sum(array.nbytes for array in traced.weights.values())
     if total > _FLATBUFFER_LIMIT:
         raise ConversionError(
-            f"the model's weights ({total / 1e9:.1f} GB) are more than a TFLite file can hold (2 GB)\nexport ONNX instead"
+            f"the weights ({total / 1e9:.1f} GB) are more than a TFLite file can hold (2 GB)\nexport ONNX instead"
         )
     flatbuffer = _convert(traced)
     operators = _operators(flatbuffer)

@@ -1,0 +1,127 @@
+"""The reference that artifacts are held against: Keras's own predictions, the same model in float64, the controls.
+
+`golden` runs the model as its author wrote it, before any rewrite. Comparing is `converter.compare`'s work.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from converter.core import Array, Arrays, Golden
+from converter.errors import ConversionError
+from converter.samples import reverse_channels
+from converter.signature import Signature
+from converter.trace import trace
+
+SCALE = 1.001
+"""What one kernel is multiplied by in the control `kernel-scaled-1.001`."""
+
+_EXACT_BATCH = 2  # samples at a time in float64, where activations take twice the memory
+
+
+def predict(model: Any, signature: Signature, inputs: Arrays) -> dict[str, Array]:
+    """`model.predict` on inputs by name, shape (samples, ...); outputs by name, in the model's own dtype."""
+    import keras
+
+    flat = [inputs[spec.name] for spec in signature.inputs]
+    outputs = model.predict(signature.pack(flat), batch_size=len(flat[0]), verbose=0)
+    arrays = [np.asarray(array) for array in keras.tree.flatten(outputs)]
+    return {spec.name: array for spec, array in zip(signature.outputs, arrays, strict=True)}
+
+
+def golden(model: Any, signature: Signature, inputs: Arrays) -> Golden:
+    """Predictions on `inputs`, the same in float64, and the outputs of the negative controls.
+
+    Controls: "channels-reversed" where an input has more than one channel, "kernel-scaled-1.001" where the model has a
+    kernel. The model's weights are as before afterwards, to the bit.
+    """
+    references = predict(model, signature, inputs)
+    controls: dict[str, Mapping[str, Array]] = {}
+    reversed_inputs = reverse_channels(inputs, signature.inputs)
+    if reversed_inputs is not None:
+        controls["channels-reversed"] = predict(model, signature, reversed_inputs)
+    kernel = _middle_kernel(model)
+    if kernel is not None:
+        with _scaled(kernel):
+            controls[f"kernel-scaled-{SCALE}"] = predict(model, signature, inputs)
+    return Golden(inputs, references, exact(model, signature, inputs), controls)
+
+
+def exact(model: Any, signature: Signature, inputs: Arrays) -> dict[str, Array]:
+    """The model's outputs computed in float64, float32 weights taken as they are.
+
+    The traced graph is turned into a float64 graph, operator by operator. Empty where TensorFlow has no float64 kernel
+    for an operator on this machine, or the graph casts by itself (mixed precision): the noise is then not measured.
+    """
+    import tensorflow as tf
+
+    try:
+        traced = trace(model, signature, fold=False)
+    except ConversionError:
+        return {}
+    graph_def = _in_float64(traced.graph_def)
+    if any(node.op == "Cast" for node in graph_def.node):
+        return {}
+    feeds = {f"{name}:0": _as_float64(array) for name, array in traced.weights.items()}
+    fetches = [f"{spec.name}:0" for spec in signature.outputs]
+    count = len(next(iter(inputs.values())))
+    pieces: list[list[Array]] = []
+    config = tf.compat.v1.ConfigProto()
+    config.graph_options.optimizer_options.global_jit_level = tf.compat.v1.OptimizerOptions.OFF
+    with tf.Graph().as_default() as graph:
+        try:
+            tf.import_graph_def(graph_def, name="")
+            with tf.compat.v1.Session(graph=graph, config=config) as session:
+                for start in range(0, count, _EXACT_BATCH):
+                    for spec in signature.inputs:
+                        feeds[f"{spec.name}:0"] = _as_float64(inputs[spec.name][start : start + _EXACT_BATCH])
+                    pieces.append(session.run(fetches, feeds))
+        except (ValueError, tf.errors.InvalidArgumentError, tf.errors.UnimplementedError, tf.errors.NotFoundError):
+            return {}
+    joined = [np.concatenate([piece[index] for piece in pieces]) for index in range(len(fetches))]
+    return {spec.name: array for spec, array in zip(signature.outputs, joined, strict=True)}
+
+
+def _as_float64(array: Array) -> Array:
+    return array.astype(np.float64) if array.dtype == np.float32 else array
+
+
+def _in_float64(graph_def: Any) -> Any:
+    """A copy of `graph_def` in which every float32 attribute and constant is float64."""
+    import tensorflow as tf
+    from tensorflow.core.framework import graph_pb2, types_pb2
+
+    result = graph_pb2.GraphDef()
+    result.CopyFrom(graph_def)
+    for node in result.node:
+        for value in node.attr.values():
+            if value.WhichOneof("value") == "type" and value.type == types_pb2.DT_FLOAT:
+                value.type = types_pb2.DT_DOUBLE
+            elif value.WhichOneof("value") == "tensor" and value.tensor.dtype == types_pb2.DT_FLOAT:
+                value.tensor.CopyFrom(tf.make_tensor_proto(tf.make_ndarray(value.tensor).astype(np.float64)))
+            elif value.WhichOneof("value") == "list":
+                for index, kind in enumerate(value.list.type):
+                    if kind == types_pb2.DT_FLOAT:
+                        value.list.type[index] = types_pb2.DT_DOUBLE
+    return result
+
+
+def _middle_kernel(model: Any) -> Any:
+    """The kernel of the middle one of the layers that convolve (or, without any, multiply)."""
+    kernels = [variable for variable in model.variables if variable.path.rsplit("/", 1)[-1].endswith("kernel")]
+    convolutions = [variable for variable in kernels if len(variable.shape) > 2] or kernels
+    return convolutions[len(convolutions) // 2] if convolutions else None
+
+
+@contextmanager
+def _scaled(kernel: Any) -> Iterator[None]:
+    before = np.array(kernel)
+    kernel.assign(before * np.float32(SCALE))
+    try:
+        yield
+    finally:
+        kernel.assign(before)

@@ -1,0 +1,146 @@
+"""onnxruntime, on the CPU or on CUDA. A CUDA session never falls back: it runs everything there or is refused."""
+
+from __future__ import annotations
+
+import json
+import logging
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from converter.core import Array, Arrays, Artifact, Prepared, Runtime
+from converter.errors import InputError, UnavailableError
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_HEAVY = {"Conv", "FusedConv", "Gemm", "MatMul", "FusedMatMul", "FusedGemm", "ConvTranspose", "NhwcConv"}
+
+
+def version() -> str | None:
+    """The installed version, or None."""
+    try:
+        import onnxruntime
+    except ImportError:
+        return None
+    return str(onnxruntime.__version__)
+
+
+def unavailable(device: str) -> str | None:
+    """Why onnxruntime cannot run on `device` here, or None. For CUDA a tiny model is really run."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        return f"onnxruntime cannot be imported ({error}); pip install onnxruntime-gpu"
+    if device == "cpu":
+        return None
+    if _PROVIDERS[device] not in onnxruntime.get_available_providers():
+        return "this onnxruntime has no CUDA provider; pip install onnxruntime-gpu"
+    _load_cuda_libraries(onnxruntime)
+    options = _session_options(onnxruntime, device)
+    options.log_severity_level = 4
+    try:
+        onnxruntime.InferenceSession(_identity_model(), options, providers=[_PROVIDERS[device]])
+    except RuntimeError as error:  # onnxruntime's own exceptions derive from it
+        return f"no usable CUDA device: {str(error).splitlines()[0][:200]}"
+    return None
+
+
+def prepare(path: Path, artifact: Artifact, device: str, tf32: bool = False) -> Prepared:
+    """Load an ONNX file. Raises UnavailableError for a missing device, InputError for a file it refuses."""
+    import onnxruntime
+
+    reason = unavailable(device) if device != "cpu" else None
+    if reason:
+        raise UnavailableError(f"onnxruntime on {device}: {reason}")
+    options = _session_options(onnxruntime, device)
+    options.log_severity_level = 3
+    profile = tempfile.TemporaryDirectory(prefix="cnnexport-")
+    options.enable_profiling = True
+    options.profile_file_prefix = str(Path(profile.name) / "ort")
+    provider: Any = _PROVIDERS[device]
+    if device == "cuda":
+        provider = (provider, {"use_tf32": "1" if tf32 else "0"})
+    try:
+        session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
+    except RuntimeError as error:
+        raise InputError(f"{path}: onnxruntime cannot load it: {str(error).splitlines()[0][:300]}") from error
+    names = [output.name for output in session.get_outputs()]
+    facts: dict[str, Any] = {"providers": session.get_providers(), "onnxruntime": onnxruntime.__version__}
+    if device == "cuda":
+        facts["tf32"] = tf32
+    placed = False
+
+    def run(inputs: Arrays) -> dict[str, Array]:
+        nonlocal placed
+        outputs = session.run(names, dict(inputs))
+        if not placed:  # the profile of the first run says where each node ran
+            placed = True
+            facts["placement"] = _placement(Path(session.end_profiling()))
+            profile.cleanup()
+            _require_device(facts["placement"], device)
+        return dict(zip(names, outputs, strict=True))
+
+    return Prepared(run, facts)
+
+
+def _session_options(onnxruntime: Any, device: str) -> Any:
+    options = onnxruntime.SessionOptions()
+    if device != "cpu":
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+    return options
+
+
+def _load_cuda_libraries(onnxruntime: Any) -> None:
+    """Load CUDA and cuDNN from the `nvidia` packages (or an installed torch's), where the system has none."""
+    logger = logging.getLogger("onnxruntime")
+    preload = getattr(onnxruntime, "preload_dlls", None)
+    if preload is not None:
+        try:
+            preload()
+        except OSError as error:
+            logger.info("CUDA libraries could not be preloaded: %s", error)
+
+
+def _identity_model() -> bytes:
+    """The smallest useful ModelProto (y = Abs(x), one float), spelled out so that this module needs no onnx package."""
+    value = b"\x0a\x01%s\x12\x0a\x0a\x08\x08\x01\x12\x04\x0a\x02\x08\x01"
+    node = b"\x0a\x01x\x12\x01y\x22\x03Abs"
+    given, returned = value.replace(b"%s", b"x"), value.replace(b"%s", b"y")
+    graph = b"".join(
+        tag + bytes([len(part)]) + part
+        for tag, part in ((b"\x0a", node), (b"\x12", b"probe"), (b"\x5a", given), (b"\x62", returned))
+    )
+    return b"\x08\x08" + b"\x3a" + bytes([len(graph)]) + graph + b"\x42\x04\x0a\x00\x10\x0d"
+
+
+def _placement(profile: Path) -> dict[str, dict[str, int]]:
+    """Provider -> operator -> number of nodes, from onnxruntime's profile of one run."""
+    events = json.loads(profile.read_text(encoding="utf-8"))
+    profile.unlink(missing_ok=True)
+    seen: dict[str, Counter[str]] = {}
+    counted = set()
+    for event in events:
+        arguments = event.get("args", {})
+        if event.get("cat") == "Node" and event.get("name", "").endswith("_kernel_time"):
+            key = (event["name"], arguments.get("node_index"))
+            if key not in counted:
+                counted.add(key)
+                seen.setdefault(arguments.get("provider", ""), Counter())[arguments.get("op_name", "")] += 1
+    return {provider: dict(sorted(operators.items())) for provider, operators in sorted(seen.items())}
+
+
+def _require_device(placement: Mapping[str, Mapping[str, int]], device: str) -> None:
+    if device == "cpu":
+        return
+    strays = [
+        f"{operator} on {provider}"
+        for provider, operators in placement.items()
+        for operator in operators
+        if operator in _HEAVY and provider != _PROVIDERS[device]
+    ]
+    if strays or not placement.get(_PROVIDERS[device]):
+        raise UnavailableError(f"onnxruntime did not stay on {device}: {', '.join(strays) or 'nothing ran there'}")
+
+
+RUNTIME = Runtime("onnxruntime", ("onnx",), ("cpu", "cuda"), version, unavailable, prepare)
