@@ -376,6 +376,10 @@ def test_any_name_can_be_stored(tmp_path: Path):
     specs = [TensorSpec(name, (None, 2)) for name in ODD_NAMES]
     arrays = {name: np.full((2, 2), index, np.float32) for index, name in enumerate(ODD_NAMES)}
     write_golden(tmp_path / "g.npz", Golden(arrays, arrays, {}, dict.fromkeys(ODD_NAMES, arrays)))
+    with zipfile.ZipFile(tmp_path / "g.npz") as archive:
+        for name in archive.namelist():
+            assert name.isascii()
+            assert not set(name.removesuffix(".npy").replace("%2E", "")) & set(". \\:\n")
     back = read_golden(tmp_path / "g.npz", specs, specs)
     assert list(back.controls) == ODD_NAMES
     assert all(np.array_equal(back.references[name], arrays[name]) for name in ODD_NAMES)
@@ -508,6 +512,14 @@ def entries(path: Path, extra: dict[str, bytes], compression: int = zipfile.ZIP_
 def test_hostile_entries_are_refused(tmp_path: Path, name, data, match):
     entries(tmp_path / "golden.npz", {name: data})
     damaged(tmp_path, match)
+
+
+def test_more_than_the_cap_is_refused_before_it_is_read(tmp_path: Path, monkeypatch):
+    write_golden(tmp_path / "golden.npz", golden())
+    monkeypatch.setattr("converter.golden.MAX_BYTES", 1000)
+    damaged(tmp_path, "at most 1000 are read")
+    monkeypatch.setattr("converter.golden.MAX_ENTRIES", 3)
+    damaged(tmp_path, "7 entries")
 
 
 def test_a_pickle_is_not_run(tmp_path: Path):

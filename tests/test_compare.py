@@ -122,6 +122,18 @@ def test_one_wrong_sample_of_many_is_the_result():
     assert result.worst_index == (5, 7)
 
 
+def test_one_wrong_cell_of_a_million_fails_by_the_maximum():
+    specs = {"mask": TensorSpec("mask", (None, 1000, 1000))}
+    reference = {"mask": single(logits(0, 1.0, (2, 1000, 1000)))}
+    actual = reference["mask"].copy()
+    actual[1, 700, 30] += 1e-3
+    result = one(reference, {"mask": actual}, specs)
+    assert result.relative_l2 < 1e-5
+    assert not result.passed
+    assert "max|d|" in result.reason
+    assert result.worst_index == (1, 700, 30)
+
+
 def test_missing_and_extra_outputs_fail_by_name():
     reference = {"main": single(softmax(logits(1))), "aux": single(softmax(logits(2)))}
     actual = {"main": reference["main"], "Aux": reference["aux"]}
@@ -303,7 +315,8 @@ def test_huge_values_do_not_overflow():
 
 
 def test_a_flip_between_ties_does_not_count():
-    tie = np.array([[2.0, 2.0 + 1e-7, 0.0]] * 2, np.float32)
+    tie = np.array([[2.0, 2.0 + 1e-6, 0.0]] * 2, np.float32)
+    assert tie[0, 0] != tie[0, 1]
     specs = {"main": TensorSpec("main", (None, 3))}
     other = tie[:, [1, 0, 2]]
     result = one({"main": tie}, {"main": other}, specs)
