@@ -11,10 +11,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from converter.core import Rewritten, RuleResult
-from converter.rewrites import engine, grouped_convolution, late_binding
+from converter.rewrites import (
+    batch_norm_folding,
+    engine,
+    grouped_convolution,
+    identity_removal,
+    late_binding,
+    zero_padding,
+)
 from converter.rewrites.rule import Context, Groups, Replacement, Rule
 
 REWRITES: tuple[Rule, ...] = (grouped_convolution.RULE, late_binding.RULE)
+SIMPLIFICATIONS: tuple[Rule, ...] = (identity_removal.RULE, zero_padding.RULE, batch_norm_folding.RULE)
 
 
 def rewrite(
@@ -24,4 +32,14 @@ def rewrite(
     return engine.rewrite(model, groups=groups, inputs=inputs, rules=rules, seed=seed)
 
 
-__all__ = ["REWRITES", "Context", "Groups", "Replacement", "Rewritten", "Rule", "RuleResult", "rewrite"]
+__all__ = [
+    "REWRITES",
+    "SIMPLIFICATIONS",
+    "Context",
+    "Groups",
+    "Replacement",
+    "Rewritten",
+    "Rule",
+    "RuleResult",
+    "rewrite",
+]

@@ -11,7 +11,7 @@ import numpy as np
 from converter.core import Array, Rewritten, RuleResult
 from converter.errors import UsageError
 from converter.rewrites.graph import Graph, evaluate, is_functional, rebuild, why_opaque
-from converter.rewrites.proof import Proof, distance, in_float64, known_errors, prove, run
+from converter.rewrites.proof import Proof, cap_for, distance, in_float64, known_errors, prove, run
 from converter.rewrites.rule import Context, Groups, Replacement, Rule
 
 PASSES = 16  # a rule that still finds work after so many passes is a bug in the rule
@@ -31,11 +31,15 @@ class Rewriter:
         """`model` with every proven replacement made, or `model` itself where there was none."""
         reason = why_opaque(model)
         if reason:
-            self.results.append(RuleResult("rewrite", f"{path}{model.name}", False, f"left as it is: {reason}"))
+            where = path.rstrip("/") or model.name
+            self.results.append(RuleResult("rewrite", where, False, f"left as it is: {reason}"))
             return model
         model = self._with_nested(model, path)
+        notes: dict[str, Any] = {}
         for rule in self.rules:
-            model = self._until_done(rule, model, path)
+            rewritten = self._until_done(rule, model, path, notes)
+            notes = notes if rewritten is model else {}
+            model = rewritten
         return model
 
     def _with_nested(self, model: Any, path: str) -> Any:
@@ -54,17 +58,17 @@ class Rewriter:
                 changed[id(inner)] = self._nested[id(inner)]
         return rebuild(graph, (), changed) if changed else model
 
-    def _until_done(self, rule: Rule, model: Any, path: str) -> Any:
+    def _until_done(self, rule: Rule, model: Any, path: str, notes: dict[str, Any]) -> Any:
         """Pass after pass of one rule, since a replacement may make place for another."""
         for _ in range(PASSES):
-            graph = Graph(model, path)
+            graph = Graph(model, path, notes)
             made, declined = self._one_pass(rule, graph)
             if not made:
                 self.results.extend(declined)
                 return model
             self.made[rule.name].extend(made)
             self.results.extend(RuleResult(rule.name, f"{path}{item.name}", True, item.note) for item in made)
-            model = rebuild(graph, made, {})
+            model, notes = rebuild(graph, made, {}), {}
         raise RuntimeError(f"the rule {rule.name} finds no end in {path}{model.name}")
 
     def _one_pass(self, rule: Rule, graph: Graph) -> tuple[list[Replacement], list[RuleResult]]:
@@ -98,7 +102,8 @@ def rewrite(
     The result is a plain functional model, not compiled, that shares all untouched layers and their weights with
     `model`, which keeps working. `groups` decides about branches that all read the same slice: "preserve" keeps what
     the model computes, "as-written" builds what its source describes. With `inputs` (what the model takes, batch
-    first) old and new are also compared as wholes, and everything is undone where they differ.
+    first) old and new are also compared as wholes, and everything is undone where they differ, unless the function was
+    changed on purpose.
 
     Raises UsageError for any other `groups`.
     """
@@ -145,8 +150,8 @@ def prove_whole(model: Any, new: Any, inputs: Any) -> Proof:
             layers,
         )
     except known_errors():
-        return Proof(distance(after, before), None)
-    return Proof(distance(after, before), distance(before, exact))
+        return Proof(distance(after, before), None, cap=cap_for(layers))
+    return Proof(distance(after, before), distance(before, exact), cap=cap_for(layers))
 
 
 def _all_layers(model: Any) -> list[Any]:

@@ -72,16 +72,19 @@ def sliced_channels(graph: Graph, tensor: Any, axis: int) -> tuple[int, ...]:
 
     `axis` is the channel axis, 1 or -1. Raises NotASliceError where it does anything else.
     """
+    from keras import ops
+
     node = graph.producer(tensor)
     source = node.input_tensors[0]
     name = node.operation.name
     ramps = graph.notes.setdefault("ramps", {})
-    values = ramps.get((id(source), axis))
-    if values is None:
-        values = ramps[(id(source), axis)] = ramp(sizes(source.shape, axis))
+    if (id(source), axis) not in ramps:
+        numbers = ramp(sizes(source.shape, axis))
+        ramps[(id(source), axis)] = (numbers, ops.convert_to_tensor(numbers))
+    values, given = ramps[(id(source), axis)]
     results = graph.notes.setdefault("slices", {})
     if id(node) not in results:
-        results[id(node)] = [as_array(value) for value in _run(node, {id(source): values}, name)]
+        results[id(node)] = [as_array(value) for value in _run(node, {id(source): given}, name)]
     index = next(index for index, output in enumerate(node.outputs) if output is tensor)
     found: Array = results[id(node)][index]
     if found.ndim != values.ndim:

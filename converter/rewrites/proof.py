@@ -1,8 +1,8 @@
 """The proof of one replacement: the old part of the model and the new one on the same seeded numbers.
 
 The part runs from the replacement's sources to its target, at the model's real sizes where they are known. The
-difference is a relative L2 in float64; it must stay within max(1e-6, 8 times the noise), the noise being the distance
-of the old part in its own precision from the old part in float64 (NUMERICS.md, float32 on a CPU).
+difference is a relative L2 in float64; it must stay within min(cap, max(1e-6, 8 times the noise)), the noise being the
+distance of the old part in its own precision from the old part in float64 (NUMERICS.md, float32 on a CPU).
 """
 
 from __future__ import annotations
@@ -23,22 +23,25 @@ from converter.rewrites.rule import Replacement, as_array
 FACTOR = 8.0
 FLOOR = 1e-6
 CAP = 1e-4
+HALF_CAP = 1e-1  # where a layer computes in float16 or bfloat16
 
 
 @dataclass(frozen=True)
 class Proof:
-    """The measured distance of new from old. `noise` is None where float64 could not be had; then `CAP` is the gate.
+    """The measured distance of new from old. `noise` is None where float64 could not be had; then `cap` is the gate.
 
-    `problem` says why nothing could be compared.
+    Where the difference is below `FLOOR` the noise decides nothing and is left at 0. `problem` says why nothing could
+    be compared.
     """
 
     difference: float
     noise: float | None
     problem: str = ""
+    cap: float = CAP
 
     @property
     def tolerance(self) -> float:
-        return CAP if self.noise is None else max(FLOOR, FACTOR * self.noise)
+        return self.cap if self.noise is None else min(self.cap, max(FLOOR, FACTOR * self.noise))
 
     @property
     def passed(self) -> bool:
@@ -59,8 +62,9 @@ def distance(values: Sequence[Array], references: Sequence[Array]) -> float:
     for value, reference in zip(values, references, strict=True):
         norm = float(np.linalg.norm(float64(reference)))
         gap = float(np.linalg.norm(float64(value) - float64(reference)))
-        relative = gap / norm if norm > 0 else (0.0 if gap == 0 else np.inf)
-        worst = relative if not relative <= worst else worst
+        if not np.isfinite(norm + gap):
+            return float("nan")
+        worst = max(worst, gap / norm if norm > 0 else (0.0 if gap == 0 else np.inf))
     return worst
 
 
@@ -93,6 +97,7 @@ def run(function: Callable[..., Any], inputs: Sequence[Array], layers: Sequence[
 def prove(graph: Graph, replacement: Replacement, seed: int) -> Proof:
     """Compare `replacement` with what it replaces, on one seeded normal input per source."""
     old_layers = [node.operation for node in replacement.nodes if is_layer(node.operation)]
+    cap = cap_for(old_layers)
     generator = np.random.default_rng(seed)
     inputs = [_sample(generator, tensor, old_layers) for tensor in replacement.sources]
 
@@ -108,14 +113,26 @@ def prove(graph: Graph, replacement: Replacement, seed: int) -> Proof:
     try:
         before = run(old(lambda operation: operation), inputs, old_layers)
         after = run(replacement.call, inputs, [*old_layers, *replacement.layers])
-        exact = run(old(in_float64), [float64(value) for value in inputs], old_layers)
     except known_errors() as error:
         return Proof(np.inf, None, f"the proof could not be run: {str(error).strip().splitlines()[0]}")
     if after[0].shape != before[0].shape:
         return Proof(np.inf, None, f"the new part returns {after[0].shape}, the old one {before[0].shape}")
     if not np.any(before[0]):
         return Proof(np.inf, None, "the old part returns nothing but zeros, so nothing can be proven")
-    return Proof(distance(after, before), distance(before, exact))
+    difference = distance(after, before)
+    if difference <= FLOOR:
+        return Proof(difference, 0.0, cap=cap)  # within every tolerance: the noise need not be measured
+    try:
+        exact = run(old(in_float64), [float64(value) for value in inputs], old_layers)
+    except known_errors():
+        return Proof(difference, None, cap=cap)
+    return Proof(difference, distance(before, exact), cap=cap)
+
+
+def cap_for(layers: Sequence[Any]) -> float:
+    """The largest tolerance at the precision that `layers` compute in."""
+    half = any(layer.compute_dtype in ("float16", "bfloat16") for layer in layers)
+    return HALF_CAP if half else CAP
 
 
 def known_errors() -> tuple[type[Exception], ...]:
@@ -142,15 +159,15 @@ def _sample(generator: np.random.Generator, tensor: Any, layers: Sequence[Any]) 
 def in_float64(operation: Any) -> Callable[..., Any]:
     """What computes `operation` in float64 with its present weights.
 
-    Plain convolutions are called with their arrays widened, nested models call by call; other layers are built anew
-    in float64 at their first call. Raises what building a layer may raise.
+    Plain convolutions are called with their arrays widened, nested models call by call, a user's own layers without
+    weights as they are; other layers are built anew in float64. Raises what building a layer may raise.
     """
     from keras import layers
 
     if not is_layer(operation):
         return operation  # type: ignore[no-any-return]
-    plain = (layers.Lambda, layers.Concatenate, layers.Activation, layers.InputLayer)
-    if type(operation) in plain and is_weightless(operation):
+    plain = (layers.Lambda, layers.Concatenate, layers.Activation)
+    if is_weightless(operation) and (type(operation) in plain or not type(operation).__module__.startswith("keras.")):
         return operation.call  # type: ignore[no-any-return]
     if type(operation) in (layers.Conv1D, layers.Conv2D, layers.Conv3D) and operation.padding != "causal":
         return _convolution(operation)

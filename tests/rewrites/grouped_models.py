@@ -1,0 +1,173 @@
+"""Tiny models with groups written out, in every spelling that the tests need."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers, ops
+
+from converter.rewrites import proof
+
+Slicer = Callable[[Any, int, int], list[Any]]
+Joiner = Callable[[list[Any]], Any]
+CONVOLUTIONS = {1: layers.Conv1D, 2: layers.Conv2D, 3: layers.Conv3D}
+
+
+class Part(layers.Layer):
+    """A user's own slicing layer."""
+
+    def __init__(self, start: int, stop: int) -> None:
+        super().__init__()
+        self.start, self.stop = start, stop
+
+    def call(self, x: Any) -> Any:
+        return x[..., self.start : self.stop]
+
+
+def bound_lambda(x: Any, groups: int, width: int) -> list[Any]:
+    return [layers.Lambda(lambda z, c=c: z[..., c * width : (c + 1) * width])(x) for c in range(groups)]
+
+
+def late_lambda(x: Any, groups: int, width: int) -> list[Any]:
+    return [layers.Lambda(lambda z: z[..., c * width : (c + 1) * width])(x) for c in range(groups)]  # noqa: B023
+
+
+def lambda_arguments(x: Any, groups: int, width: int) -> list[Any]:
+    def take(z: Any, start: int) -> Any:
+        return z[..., start : start + width]
+
+    return [layers.Lambda(take, arguments={"start": c * width})(x) for c in range(groups)]
+
+
+def lambda_split(x: Any, groups: int, width: int) -> list[Any]:
+    return [layers.Lambda(lambda z, c=c: tf.split(z, groups, axis=-1)[c])(x) for c in range(groups)]
+
+
+def lambda_split_list(x: Any, groups: int, width: int) -> list[Any]:
+    return list(layers.Lambda(lambda z: tf.split(z, groups, axis=-1))(x))
+
+
+def lambda_tf_slice(x: Any, groups: int, width: int) -> list[Any]:
+    rank = len(x.shape)
+
+    def take(z: Any, start: int) -> Any:
+        return tf.slice(z, [0] * (rank - 1) + [start], [-1] * (rank - 1) + [width])
+
+    return [layers.Lambda(take, arguments={"start": c * width})(x) for c in range(groups)]
+
+
+def getitem(x: Any, groups: int, width: int) -> list[Any]:
+    return [x[..., c * width : (c + 1) * width] for c in range(groups)]
+
+
+def getitem_channels_first(x: Any, groups: int, width: int) -> list[Any]:
+    return [x[:, c * width : (c + 1) * width] for c in range(groups)]
+
+
+def ops_split(x: Any, groups: int, width: int) -> list[Any]:
+    return list(ops.split(x, groups, axis=-1))
+
+
+def ops_take(x: Any, groups: int, width: int) -> list[Any]:
+    return [ops.take(x, list(range(c * width, (c + 1) * width)), axis=-1) for c in range(groups)]
+
+
+def ops_take_backwards(x: Any, groups: int, width: int) -> list[Any]:
+    return [ops.take(x, list(range(c * width, (c + 1) * width))[::-1], axis=-1) for c in range(groups)]
+
+
+def own_layer(x: Any, groups: int, width: int) -> list[Any]:
+    return [Part(c * width, (c + 1) * width)(x) for c in range(groups)]
+
+
+def concatenate_layer(parts: list[Any]) -> Any:
+    return layers.Concatenate(name="joined")(parts)
+
+
+def concatenate_first(parts: list[Any]) -> Any:
+    return layers.Concatenate(axis=1, name="joined")(parts)
+
+
+def concatenate_function(parts: list[Any]) -> Any:
+    return layers.concatenate(parts, axis=len(parts[0].shape) - 1)
+
+
+def concatenate_ops(parts: list[Any]) -> Any:
+    return ops.concatenate(parts, axis=-1)
+
+
+def concatenate_lambda(parts: list[Any]) -> Any:
+    return layers.Lambda(lambda z: tf.concat(z, axis=-1))(parts)
+
+
+def concatenate_listed_otherwise(parts: list[Any]) -> Any:
+    return layers.Lambda(lambda z: tf.concat(z[::-1], axis=-1))(parts[::-1])
+
+
+def randomize(model: Any, seed: int = 0) -> Any:
+    """Every weight drawn anew, biases and BN statistics included; variances stay positive."""
+    generator = np.random.default_rng(seed)
+    for variable in model.weights:
+        values = generator.standard_normal(variable.shape) * 0.5
+        variable.assign(np.abs(values) + 0.5 if variable.path.endswith("variance") else values)
+    return model
+
+
+def grouped_model(
+    slicer: Slicer = bound_lambda,
+    joiner: Joiner = concatenate_layer,
+    *,
+    rank: int = 2,
+    groups: int = 4,
+    channels: int = 8,
+    filters: int = 3,
+    size: int | None = 9,
+    each: Callable[[int], dict[str, Any]] = lambda c: {},
+    **settings: Any,
+) -> Any:
+    """Input, a ReLU, the groups, a ReLU. `each` gives settings of one branch, `settings` those of all."""
+    spatial = (size,) * rank
+    first = settings.get("data_format") == "channels_first"
+    inputs = keras.Input((channels, *spatial) if first else (*spatial, channels), name="image")
+    x = layers.ReLU(name="before")(inputs)
+    options: dict[str, Any] = {"kernel_size": 3, "filters": filters, **settings}
+    parts = [
+        CONVOLUTIONS[rank](**{**options, "name": f"block_conv_{c}", **each(c)})(part)
+        for c, part in enumerate(slicer(x, groups, channels // groups))
+    ]
+    outputs = layers.ReLU(name="after")(joiner(parts))
+    return randomize(keras.Model(inputs, outputs, name="tiny"))
+
+
+def sample(model: Any, batch: int = 2, size: int = 9, seed: int = 1) -> Any:
+    """A seeded input for a model with one input; dynamic axes get `size`."""
+    shape = (batch, *(size if axis is None else axis for axis in model.inputs[0].shape[1:]))
+    return np.random.default_rng(seed).standard_normal(shape).astype("float32")
+
+
+def numbers(model: Any, x: Any) -> list[Any]:
+    """What the model returns, as a list of arrays, by the kernels that run everywhere."""
+    known = [layer for layer in model.layers if hasattr(layer, "kernel_size")]
+    return list(proof.run(lambda value: model(value, training=False), [x], known))
+
+
+def gap(one: Any, other: Any, x: Any) -> float:
+    """The relative L2 distance of two models on the same input."""
+    return proof.distance(numbers(one, x), numbers(other, x))
+
+
+def kinds(model: Any) -> list[str]:
+    """The class names of the calls in a model, bare operations included."""
+    return [type(operation).__name__ for operation in model.operations]
+
+
+def applied(results: Sequence[Any]) -> list[tuple[str, str]]:
+    return [(result.rule, result.layer) for result in results if result.applied]
+
+
+def reasons(results: Sequence[Any]) -> list[str]:
+    return [result.reason for result in results if not result.applied]

@@ -1,0 +1,144 @@
+"""Branches that all read one slice: what the model computes is kept, or what it says is built, and it is told."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+from grouped_models import (
+    applied,
+    bound_lambda,
+    concatenate_first,
+    concatenate_layer,
+    gap,
+    grouped_model,
+    kinds,
+    late_lambda,
+    reasons,
+    sample,
+)
+from keras import layers
+
+from converter.errors import UsageError
+from converter.rewrites import proof, rewrite
+
+
+def test_preserve_keeps_what_the_model_predicts() -> None:
+    model = grouped_model(late_lambda, activation="relu", strides=2, padding="same")
+    x = sample(model)
+    predicted = model.predict(x, verbose=0)
+    result = rewrite(model)
+    assert applied(result.results) == [("late-binding-groups", "block_conv")]
+    assert kinds(result.model) == ["InputLayer", "ReLU", "GetItem", "Conv2D", "ReLU"]
+    assert proof.distance([result.model.predict(x, verbose=0)], [predicted]) <= 1e-6
+    assert result.model.get_layer("block_conv").groups == 1
+
+
+def test_preserve_reads_the_last_slice_only() -> None:
+    model = grouped_model(late_lambda)
+    new = rewrite(model).model
+    x = sample(model)
+    blind = x.copy()
+    blind[..., :6] = 9.0
+    assert gap(new, model, blind) <= 1e-6
+    with proof.native_kernels():
+        np.testing.assert_array_equal(np.asarray(new(x)), np.asarray(new(blind)))
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"rank": 1}, {"rank": 3, "size": 5}, {"activation": "tanh", "use_bias": False}]
+)
+def test_as_written_is_the_mended_model(settings: dict[str, Any]) -> None:
+    model, mended = grouped_model(late_lambda, **settings), grouped_model(bound_lambda, **settings)
+    mended.set_weights(model.get_weights())
+    x = sample(model)
+    result = rewrite(model, groups="as-written", inputs=x)
+    assert applied(result.results) == [("late-binding-groups", "block_conv")]
+    assert gap(result.model, mended, x) <= 1e-6
+    assert gap(result.model, model, x) > 1e-2
+    assert result.model.get_layer("block_conv").groups == 4
+    assert "changed on purpose" in result.results[0].reason
+
+
+def test_warning_says_which_layers_what_is_lost_and_how_to_mend_it() -> None:
+    def named(x: Any, groups: int, width: int) -> list[Any]:
+        return [
+            layers.Lambda(lambda z: z[..., c * width : (c + 1) * width], name=f"slice{c}")(x)  # noqa: B023
+            for c in range(groups)
+        ]
+
+    (warning,) = rewrite(grouped_model(named)).warnings
+    for part in (
+        "GROUPS ARE NOT GROUPS",
+        "joined",
+        "slice0 … slice3",
+        "block_conv_0 … block_conv_3",
+        "read channels 6-7 of 8",
+        "0-5 are never read",
+        "75% of the input is ignored",
+        "lambda x, c=c: ...",
+        "real function is kept",
+    ):
+        assert part in warning
+
+
+def test_warning_as_written_says_that_the_function_was_changed() -> None:
+    (warning,) = rewrite(grouped_model(late_lambda), groups="as-written").warnings
+    assert "CHANGED ON PURPOSE" in warning
+    assert "real function is kept" not in warning
+
+
+def test_no_warning_without_late_binding() -> None:
+    assert rewrite(grouped_model(bound_lambda)).warnings == ()
+
+
+def test_one_warning_for_several_places() -> None:
+    inputs = keras.Input((9, 9, 8))
+    x = inputs
+    for block in range(2):
+        parts = [layers.Conv2D(2, 3, name=f"b{block}_g{c}")(part) for c, part in enumerate(_late(x, block))]
+        x = layers.Concatenate(name=f"join{block}")(parts)
+    result = rewrite(keras.Model(inputs, x))
+    assert len(applied(result.results)) == 2
+    (warning,) = result.warnings
+    assert "in 2 place(s)" in warning
+    assert "join0" in warning
+    assert "join1" in warning
+
+
+def _late(x: Any, block: int) -> list[Any]:
+    return [layers.Lambda(lambda z: z[..., 2 * c : 2 * c + 2])(x) for c in range(4)]  # noqa: B023
+
+
+def test_channels_first() -> None:
+    def late_first(x: Any, groups: int, width: int) -> list[Any]:
+        return [layers.Lambda(lambda z: z[:, c * width : (c + 1) * width])(x) for c in range(groups)]  # noqa: B023
+
+    def bound_first(x: Any, groups: int, width: int) -> list[Any]:
+        return [layers.Lambda(lambda z, c=c: z[:, c * width : (c + 1) * width])(x) for c in range(groups)]
+
+    model = grouped_model(late_first, concatenate_first, data_format="channels_first")
+    mended = grouped_model(bound_first, concatenate_first, data_format="channels_first")
+    mended.set_weights(model.get_weights())
+    x = sample(model)
+    kept, built = rewrite(model), rewrite(model, groups="as-written")
+    assert applied(kept.results) == applied(built.results) == [("late-binding-groups", "block_conv")]
+    assert gap(kept.model, model, x) <= 1e-6
+    assert gap(built.model, mended, x) <= 1e-6
+
+
+def test_same_slice_that_is_no_grouping_is_declined() -> None:
+    def first_two(x: Any, groups: int, width: int) -> list[Any]:
+        return [x[..., :2] for _ in range(3)]
+
+    model = grouped_model(first_two, concatenate_layer)
+    result = rewrite(model)
+    assert result.model is model
+    assert reasons(result.results) == ["all 3 branches read channels 0-1 of 8: 3 times 2 is no grouping"]
+
+
+def test_unknown_groups() -> None:
+    with pytest.raises(UsageError, match="preserve or as-written"):
+        rewrite(grouped_model(), groups="guess")  # type: ignore[arg-type]
