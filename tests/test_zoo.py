@@ -294,6 +294,9 @@ def test_xception_is_the_one_of_keras_applications() -> None:
     theirs = keras.applications.Xception(weights=None)
     shapes = [[tuple(weight.shape) for weight in layer.weights] for layer in theirs.layers if layer.weights]
     assert [[tuple(weight.shape) for weight in layer.weights] for layer in ours.layers if layer.weights] == shapes
+    ordered = zip((a for a in ours.layers if a.weights), (b for b in theirs.layers if b.weights), strict=True)
+    for a, b in ordered:  # by topology: equal shapes side by side must not change places
+        assert a.name == b.name or ("_shortcut" in a.name and b.name.startswith(("conv2d", "batch_normalization")))
     named = {layer.name for layer in theirs.layers if layer.name.startswith(("block", "avg_pool", "predictions"))}
     assert len(named) > 100
     assert named <= {layer.name for layer in ours.layers}
