@@ -210,7 +210,7 @@ class Control:
 
 @dataclass(frozen=True)
 class Report:
-    """The verdict with everything it rests on. `exit_code` 0 passes, 1 failed, 9 inconclusive."""
+    """The verdict with everything it rests on. `exit_code`: 0 passed, 1 failed, 9 inconclusive, 6 a format missing."""
 
     model: str
     source: Mapping[str, Any]
@@ -226,10 +226,12 @@ class Report:
     environment: Mapping[str, Any] = field(default_factory=dict)
     seed: int = 0
     directory: str = ""
+    failures: tuple[str, ...] = ()  # formats asked for that could not be written, with the reason
 
     @property
     def exit_code(self) -> int:
-        return {"pass": 0, "fail": 1, "inconclusive": 9}[self.verdict]
+        status = {"pass": 0, "fail": 1, "inconclusive": 9}[self.verdict]
+        return 6 if status == 0 and self.failures else status
 
 
 @dataclass(frozen=True)

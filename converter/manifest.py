@@ -134,13 +134,25 @@ def listed(manifest: Manifest) -> frozenset[str]:
     return frozenset({*manifest.files, MANIFEST, GOLDEN, REPORT})
 
 
+def artifact_from_json(raw: Any, where: str = "artifact") -> Artifact:
+    """The Artifact whose `converter.jsonable.plain` form is `raw`. Raises InputError for a wrong type."""
+    return _artifact(Fields(raw, where))
+
+
+def spec_from_json(raw: Any, where: str = "tensor") -> TensorSpec:
+    """The TensorSpec whose `converter.jsonable.plain` form is `raw`. Raises InputError for a wrong type."""
+    return _spec(Fields(raw, where))
+
+
 def _problem(path: Path, record: FileRecord) -> str:
     if not path.is_file():
         return "missing"
+    if _sha256(path) == record.sha256:
+        return ""
     size = path.stat().st_size
     if size != record.size:
         return f"damaged, {size} bytes instead of {record.size}"
-    return "" if _sha256(path) == record.sha256 else "damaged, its sha256 is not the one in the manifest"
+    return "damaged, its sha256 is not the one in the manifest"
 
 
 def _files(path: Path, directory: Path) -> list[str]:

@@ -122,9 +122,7 @@ def _input_struct(model: Any, input_shapes: Any) -> Any:
         )
     dtype = getattr(model, "input_dtype", "float32") or "float32"
     if isinstance(shapes, dict):
-        return {
-            key: keras.KerasTensor((None, *shape[1:]), dtype=dtype, name=str(key)) for key, shape in shapes.items()
-        }
+        return {key: keras.KerasTensor((None, *shape[1:]), dtype=dtype, name=str(key)) for key, shape in shapes.items()}
     if shapes and isinstance(shapes[0], (list, tuple)):
         return [
             keras.KerasTensor((None, *shape[1:]), dtype=dtype, name=f"input_{index}")

@@ -7,7 +7,7 @@ array's own. Past `SIDECAR_LIMIT` the arrays go to `<file>.data` as ONNX externa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -45,7 +45,7 @@ def save(model: Any, weights: Mapping[str, Array], path: Path, sidecar_limit: in
     return [path, sidecar]
 
 
-def _write_model(file: BinaryIO, model: Any, records: list[tuple[bytes, Array | None]]) -> None:
+def _write_model(file: BinaryIO, model: Any, records: Sequence[tuple[bytes, Array | None]]) -> None:
     graph = model.graph.SerializeToString()
     model.ClearField("graph")
     framed = []

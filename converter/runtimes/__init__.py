@@ -8,3 +8,6 @@ RUNTIMES: dict[str, Runtime] = {
     "litert": run_litert.RUNTIME,
     "tensorflow": run_tf.RUNTIME,
 }
+
+DEVICES = ("cpu", "cuda")
+"""What `--device` takes. On "cuda" onnxruntime runs twice, with TF32 off ("cuda") and on ("cuda-tf32")."""

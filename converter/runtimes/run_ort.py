@@ -13,7 +13,11 @@ from typing import Any
 from converter.core import Array, Arrays, Artifact, Prepared, Runtime
 from converter.errors import InputError, UnavailableError
 
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "cuda-tf32": "CUDAExecutionProvider",
+}
 _HEAVY = {"Conv", "FusedConv", "Gemm", "MatMul", "FusedMatMul", "FusedGemm", "ConvTranspose", "NhwcConv"}
 
 
@@ -46,8 +50,10 @@ def unavailable(device: str) -> str | None:
     return None
 
 
-def prepare(path: Path, artifact: Artifact, device: str, tf32: bool = False) -> Prepared:
-    """Load an ONNX file. Raises UnavailableError for a missing device, InputError for a file it refuses."""
+def prepare(path: Path, artifact: Artifact, device: str) -> Prepared:
+    """Load an ONNX file; `device` is "cpu", "cuda" (TF32 off) or "cuda-tf32".
+
+    Raises UnavailableError for a missing device, InputError for a file it refuses."""
     import onnxruntime
 
     reason = unavailable(device) if device != "cpu" else None
@@ -59,16 +65,16 @@ def prepare(path: Path, artifact: Artifact, device: str, tf32: bool = False) -> 
     options.enable_profiling = True
     options.profile_file_prefix = str(Path(profile.name) / "ort")
     provider: Any = _PROVIDERS[device]
-    if device == "cuda":
-        provider = (provider, {"use_tf32": "1" if tf32 else "0"})
+    if device != "cpu":
+        provider = (provider, {"use_tf32": "1" if device == "cuda-tf32" else "0"})
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
     except RuntimeError as error:
         raise InputError(f"{path}: onnxruntime cannot load it: {str(error).splitlines()[0][:300]}") from error
     names = [output.name for output in session.get_outputs()]
     facts: dict[str, Any] = {"providers": session.get_providers(), "onnxruntime": onnxruntime.__version__}
-    if device == "cuda":
-        facts["tf32"] = tf32
+    if device != "cpu":
+        facts["tf32"] = device == "cuda-tf32"
     placed = False
 
     def run(inputs: Arrays) -> dict[str, Array]:
@@ -143,4 +149,4 @@ def _require_device(placement: Mapping[str, Mapping[str, int]], device: str) -> 
         raise UnavailableError(f"onnxruntime did not stay on {device}: {', '.join(strays) or 'nothing ran there'}")
 
 
-RUNTIME = Runtime("onnxruntime", ("onnx",), ("cpu", "cuda"), version, unavailable, prepare)
+RUNTIME = Runtime("onnxruntime", ("onnx",), ("cpu", "cuda", "cuda-tf32"), version, unavailable, prepare)

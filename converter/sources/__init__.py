@@ -7,6 +7,6 @@ Importing this package loads neither Keras, TensorFlow nor numpy.
 from __future__ import annotations
 
 from converter.sources.choose import load, load_object
-from converter.sources.names import known_names, zoo_table
+from converter.sources.names import kind_of, known_names, title_of, zoo_table
 
-__all__ = ["known_names", "load", "load_object", "zoo_table"]
+__all__ = ["kind_of", "known_names", "load", "load_object", "title_of", "zoo_table"]

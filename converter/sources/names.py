@@ -68,3 +68,11 @@ def one_line(error: object, limit: int = 200) -> str:
     """The text of an error on one line of at most `limit` characters."""
     text = " ".join(str(error).split())
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
+
+
+def title_of(text: str) -> str:
+    """The directory name of the source that `text` names, known before anything is loaded."""
+    kind = kind_of(text)
+    if kind == "file":
+        return directory_name(Path(text).stem.removesuffix(".weights"))
+    return directory_name(text.removeprefix(KERAS_PREFIX) if kind == "keras" else text.rpartition(":")[2])

@@ -1,0 +1,242 @@
+"""The command line: click, the pipeline, and errors turned into exit codes; nothing heavy is imported before its use.
+
+`cnnexport MODEL` means `cnnexport export MODEL`. Progress goes to standard error, the result to standard output.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from converter.errors import CnnExportError, UsageError
+
+if TYPE_CHECKING:
+    from converter.core import Report
+
+_SHAPE = re.compile(r"[0-9]+([x,][0-9]+)*")
+
+
+class _ModelOrCommand(click.Group):
+    """A group whose first word is taken as a model where it is no command."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        first = next((word for word in args if not word.startswith("-")), None)
+        own = {name for parameter in self.params for name in (*parameter.opts, *parameter.secondary_opts)}
+        if args and args[0] not in own | {"--help", "-h"} and first not in self.commands:
+            args = ["export", *args]
+        return super().parse_args(ctx, args)
+
+
+class _Progress:
+    """One line per stage on standard error: rewritten in place on a terminal, plain when done elsewhere."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+        self.live = sys.stderr.isatty()
+
+    def __call__(self, stage: str, seconds: float | None) -> None:
+        if self.quiet or (seconds is None and not self.live):
+            return
+        if seconds is None:
+            sys.stderr.write(f"\r\x1b[K  {stage} …")
+        else:
+            sys.stderr.write(f"{chr(13) + chr(27) + '[K' if self.live else ''}{seconds:7.1f} s  {stage}\n")
+        sys.stderr.flush()
+
+
+def _shape(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, ...] | None:
+    if text is None:
+        return None
+    clean = text.strip().strip("()[]").replace(" ", "").replace("\N{MULTIPLICATION SIGN}", "x")
+    if not _SHAPE.fullmatch(clean):
+        raise UsageError(f"--input-shape {text}: not a shape\nwrite height, width and channels: 224x224x3")
+    sizes = tuple(int(size) for size in re.split("[x,]", clean))
+    if 0 in sizes:
+        raise UsageError(f"--input-shape {text}: every size is at least 1")
+    return sizes
+
+
+def _kwargs(ctx: click.Context, parameter: click.Parameter, text: str | None) -> dict[str, Any]:
+    try:
+        value = json.loads(text) if text else {}
+    except ValueError as error:
+        raise UsageError(f"--kwargs: not JSON: {error}\nwrite an object: '{{\"classes\": 10}}'") from error
+    if not isinstance(value, dict):
+        raise UsageError("--kwargs: must be a JSON object: '{\"classes\": 10}'")
+    return value
+
+
+def _output_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--debug", is_flag=True, help="Show the traceback of an error."),
+        click.option("--quiet", "-q", is_flag=True, help="No progress on standard error."),
+        click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON document."),
+        click.option("--tolerance", type=float, help="Replace the tolerance that the measured noise gives."),
+        click.option("--device", default="cpu", show_default=True, help="cpu, or cuda for onnxruntime on a GPU too."),
+    ):
+        function = option(function)
+    return function
+
+
+@click.group(cls=_ModelOrCommand, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="cnnexport", prog_name="cnnexport")
+def cli() -> None:
+    """Export Keras CNNs to ONNX, TFLite and SavedModel, each artifact proven against Keras's predictions.
+
+    \b
+    cnnexport resnet50 --format onnx      a model of the zoo (see: cnnexport list)
+    cnnexport ./model.keras               a model file
+    cnnexport keras:EfficientNetB0        a builder of keras.applications
+    cnnexport package.module:function     a function that returns a keras.Model
+    cnnexport verify artifacts/resnet50   the proof again, from the directory alone
+
+    \b
+    Exit codes: 0 proven, 1 parity failed, 2 usage, 3 unreadable input, 4 refused as unsafe,
+    5 runtime or device missing, 6 conversion failed, 7 output not written, 8 child process
+    died, 9 inconclusive, 70 a bug.
+    """
+
+
+@cli.command()
+@click.argument("model")
+@click.option(
+    "--format", "-f", "formats", multiple=True, help="onnx, tflite or saved-model; repeatable. [default: all]"
+)
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="Artifact directory. [default: artifacts/MODEL]")
+@click.option("--weights", help="A .keras, .weights.h5 or .h5 file, or imagenet. [default: seeded]")
+@click.option("--classes", type=click.IntRange(min=1), help="Number of classes of a zoo model.")
+@click.option("--input-shape", callback=_shape, help="Height, width and channels: 224x224x3.")
+@click.option("--logits", is_flag=True, help="Leave the final softmax out.")
+@click.option("--batch", type=int, help="Fix the batch size. [default: any]")
+@click.option("--opset", type=int, default=17, show_default=True, help="ONNX opset, 13 to 18.")
+@click.option(
+    "--layout", type=click.Choice(["nhwc", "nchw"]), default="nhwc", show_default=True, help="Of ONNX inputs."
+)
+@click.option("--groups", type=click.Choice(["preserve", "as-written"]), default="preserve", show_default=True,
+              help="For slices in Lambda layers that all read the same channels.")  # fmt: skip
+@click.option("--samples", type=int, default=8, show_default=True, help="Seeded inputs to compare on.")
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of samples and weights.")
+@click.option("--trust", is_flag=True, help="Let the model file run the code that it holds.")
+@click.option("--custom-objects", multiple=True, metavar="MODULE", help="Module with your own layers; repeatable.")
+@click.option("--builder", metavar="MODULE:FUNCTION", help="Builds the model that a weights-only file belongs to.")
+@click.option("--kwargs", callback=_kwargs, metavar="JSON", help="Arguments of the builder.")
+@_output_options
+def export(model: str, formats: tuple[str, ...], output: Path | None, as_json: bool, quiet: bool, **given: Any) -> int:
+    """Export MODEL and prove every artifact (the default command)."""
+    from converter import pipeline
+    from converter.core import SourceOptions, WriteOptions
+
+    options = pipeline.ExportOptions(
+        formats=formats or pipeline.ExportOptions.formats,
+        output=output,
+        write=WriteOptions(batch=given["batch"], opset=given["opset"], layout=given["layout"]),
+        source=SourceOptions(
+            weights=given["weights"],
+            classes=given["classes"],
+            input_shape=given["input_shape"],
+            logits=given["logits"],
+            seed=given["seed"],
+            trust=given["trust"],
+            custom_objects=given["custom_objects"],
+            builder=given["builder"],
+            kwargs=given["kwargs"],
+        ),
+        device=given["device"],
+        tolerance=given["tolerance"],
+        samples=given["samples"],
+        groups=given["groups"],
+    )
+    return _print(pipeline.export(model, options, progress=_Progress(quiet), commands=list(cli.commands)), as_json)
+
+
+@cli.command()
+@click.argument("directory", type=click.Path(path_type=Path))
+@click.option("--runtime", "runtimes", multiple=True, help="onnxruntime, litert or tensorflow; repeatable.")
+@_output_options
+def verify(
+    directory: Path, runtimes: tuple[str, ...], device: str, tolerance: float | None, as_json: bool, quiet: bool,
+    debug: bool,
+) -> int:  # fmt: skip
+    """Prove the artifacts of DIRECTORY again, from the directory alone."""
+    from converter import pipeline
+
+    progress = _Progress(quiet)
+    report = pipeline.verify(directory, runtimes=runtimes, device=device, tolerance=tolerance, progress=progress)
+    return _print(report, as_json)
+
+
+@cli.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print an array of objects.")
+def list_models(as_json: bool) -> int:
+    """List the zoo: name, input, classes, parameters, outputs."""
+    from converter.sources import zoo_table
+
+    rows = zoo_table()
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return 0
+    cells = [("name", "input", "classes", "parameters", "outputs")]
+    for row in rows:
+        shape = "x".join(str(size) for size in row["input_shape"])
+        numbers = str(row["classes"]), f"{row['parameters']:,}"
+        cells.append((row["name"], shape, *numbers, ", ".join(row["outputs"])))
+    widths = [max(len(line[column]) for line in cells) for column in range(5)]
+    for line in cells:
+        text = [value.rjust(width) if column in (2, 3) else value.ljust(width)
+                for column, (value, width) in enumerate(zip(line, widths, strict=True))]  # fmt: skip
+        click.echo("  ".join(text).rstrip())
+    return 0
+
+
+def _print(report: Report, as_json: bool) -> int:
+    from converter.report import print_json, print_report
+
+    (print_json if as_json else print_report)(report, sys.stdout)
+    for failure in report.failures:
+        click.echo(f"cnnexport: {failure}", err=True)
+    return report.exit_code
+
+
+def main() -> None:
+    """The console script: runs the command and leaves with its exit code."""
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments
+    try:
+        status = cli.main(args=arguments, prog_name="cnnexport", standalone_mode=False)
+    except CnnExportError as error:
+        status = _complain(error, str(error), error.exit_code, debug)
+    except click.exceptions.Abort:
+        status = 130
+    except click.ClickException as error:
+        status = _complain(error, f"{error.format_message()}\nsee: cnnexport --help", 2, debug)
+    except KeyboardInterrupt:
+        click.echo("\ncnnexport: interrupted; the previous export is as it was", err=True)
+        status = 130
+    except BrokenPipeError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  the reader has gone; let the interpreter flush in peace
+        status = 141
+    except Exception as error:  # noqa: BLE001  the last line of defence: a bug is reported as one
+        status = _complain(
+            error, f"a bug in cnnexport: {type(error).__name__}: {error}\nrun again with --debug", 70, debug
+        )
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _complain(error: BaseException, message: str, status: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exception(error)
+    for number, line in enumerate(message.splitlines()[:3]):
+        click.echo(f"{'cnnexport: ' if number == 0 else '  '}{line}", err=True)
+    return status
+
+
+if __name__ == "__main__":
+    main()

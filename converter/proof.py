@@ -1,0 +1,191 @@
+"""Artifacts on disk -> rows, controls and a verdict: every artifact in its runtimes, each in a child process.
+
+What is compared and how is `converter.compare`'s work, where it runs `converter.isolate`'s; here the two meet. Used by
+the export right after writing and by `cnnexport verify`; needs neither TensorFlow nor Keras.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from converter import compare
+from converter.core import Arrays, Artifact, Comparison, Control, Golden, OutputResult, TensorSpec, Tolerance, Verdict
+from converter.errors import UnavailableError, UsageError
+from converter.isolate import run_artifact
+from converter.runtimes import DEVICES, RUNTIMES
+
+Clock = Callable[[str], AbstractContextManager[None]]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a proof found. `tolerances` are those of float32; rows of another precision carry theirs in `facts`."""
+
+    rows: tuple[Comparison, ...]
+    controls: tuple[Control, ...]
+    tolerances: Mapping[str, Tolerance]
+    separation: Mapping[str, float]
+    verdict: Verdict
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One artifact in one runtime on one device."""
+
+    artifact: Artifact
+    runtime: str
+    device: str
+
+
+def check_runtimes(names: Iterable[str], device: str) -> None:
+    """Raise UsageError for an unknown runtime or device, UnavailableError for one that cannot run here."""
+    if device not in DEVICES:
+        raise UsageError(f"--device {device}: choose from {', '.join(DEVICES)}")
+    for name in names:
+        if name not in RUNTIMES:
+            raise UsageError(f"--runtime {name}: choose from {', '.join(RUNTIMES)}")
+        _require(name, "cpu")
+    if device != "cpu":
+        able = [name for name, runtime in RUNTIMES.items() if device in runtime.devices]
+        for name in able:
+            _require(name, device)
+
+
+def prove(
+    directory: Path,
+    artifacts: Sequence[Artifact],
+    specs: tuple[Sequence[TensorSpec], Sequence[TensorSpec]],
+    golden: Golden,
+    clock: Clock,
+    *,
+    runtimes: Sequence[str] = (),
+    device: str = "cpu",
+    chosen: float | None = None,
+    rewritten: Arrays | None = None,
+) -> Evidence:
+    """Run every artifact of `directory` in every runtime that reads it and compare with `golden`.
+
+    `specs` are the Keras model's inputs and outputs, `rewritten` the rewritten Keras model's outputs, the first row.
+    Without `runtimes`, each format is run in the first that reads it; `device` "cuda" adds rows with TF32 off and on.
+    Raises UnavailableError where a runtime is missing, and the errors of `converter.isolate`.
+    """
+    outputs = {spec.name: spec for spec in specs[1]}
+    plans = _plan(artifacts, runtimes, device)
+    judged: list[tuple[Verdict, tuple[str, ...]]] = []
+    rows: list[Comparison] = []
+    controls: list[Control] = []
+    separation = compare.separation(golden.references, outputs)
+    plain = compare.tolerances(golden.references, golden.exact, outputs, chosen=chosen)
+    for tf32 in (False, True):
+        runs = [run for run in plans if (run.device == "cuda-tf32") is tf32]
+        if tf32 and not runs:
+            continue
+        tolerances = compare.tolerances(golden.references, golden.exact, outputs, tf32=True, chosen=chosen)
+        tolerances = tolerances if tf32 else plain
+        found = list(compare.check_controls(golden, None, outputs, tolerances))
+        group: list[Comparison] = []
+        if rewritten is not None and not tf32:
+            results = _results(golden, {0: rewritten}, outputs, tolerances)
+            count = len(next(iter(golden.inputs.values())))
+            group.append(Comparison("keras-rewritten", "keras", "cpu", "float32", results, count))
+        for run in runs:
+            with clock(
+                f"verify {run.artifact.format} in {run.runtime}{'' if run.device == 'cpu' else f' on {run.device}'}"
+            ):
+                row, rolled = _row(directory, run, specs, golden, outputs, tolerances)
+            group.append(replace(row, facts={**row.facts, "tolerance": tolerances}) if tf32 else row)
+            found.extend(rolled)
+        judged.append(compare.judge(group, found, separation, tolerances))
+        rows.extend(group)
+        controls.extend(replace(each, name=f"{each.name} (TF32)") if tf32 else each for each in found)
+    order: tuple[Verdict, ...] = ("fail", "inconclusive", "pass")
+    verdict = min((each for each, _ in judged), key=order.index)
+    reasons = tuple(reason for _, each in judged for reason in each)
+    return Evidence(tuple(rows), tuple(controls), plain, separation, verdict, reasons)
+
+
+def _plan(artifacts: Sequence[Artifact], names: Sequence[str], device: str) -> list[_Run]:
+    plan = []
+    for artifact in artifacts:
+        able = [name for name, runtime in RUNTIMES.items() if artifact.format in runtime.reads]
+        for name in [each for each in names if each in able] if names else able[:1]:
+            _require(name, "cpu")
+            plan.append(_Run(artifact, name, "cpu"))
+        plan += [
+            _Run(artifact, name, where)
+            for name in able
+            for where in (() if device == "cpu" else (device, f"{device}-tf32"))
+            if where in RUNTIMES[name].devices
+        ]
+    if not plan:
+        raise UsageError("none of the runtimes asked for reads an artifact of this directory")
+    return plan
+
+
+def _require(name: str, device: str) -> None:
+    reason = RUNTIMES[name].unavailable(device)
+    if reason:
+        raise UnavailableError(f"{name} on {device}: {reason}")
+
+
+def _row(
+    directory: Path,
+    run: _Run,
+    specs: tuple[Sequence[TensorSpec], Sequence[TensorSpec]],
+    golden: Golden,
+    outputs: Mapping[str, TensorSpec],
+    tolerances: Mapping[str, Tolerance],
+) -> tuple[Comparison, tuple[Control, ...]]:
+    by_batch, answer = run_artifact(directory, run.artifact, run.runtime, run.device, *specs)
+    results = _results(golden, by_batch, outputs, tolerances)
+    facts: dict[str, Any] = {
+        **answer["facts"],
+        "batches": answer["batches"],
+        "load_seconds": answer["load_seconds"],
+        "export_seconds": run.artifact.seconds,
+    }
+    row = Comparison(
+        subject=run.artifact.format,
+        runtime=run.runtime,
+        device=run.device,
+        precision=run.artifact.precision,
+        outputs=results,
+        samples=len(next(iter(golden.inputs.values()))),
+        seconds=answer["latency_seconds"],
+        size=run.artifact.size,
+        facts=facts,
+    )
+    largest = by_batch[max(by_batch)]
+    rolled = [each for each in compare.check_controls(golden, largest, outputs, tolerances) if each.name == _ROLLED]
+    name = f"{run.artifact.format} in {run.runtime}: another sample"
+    return row, tuple(replace(each, name=name) for each in rolled)
+
+
+_ROLLED = "artifact-another-sample"
+
+
+def _results(
+    golden: Golden,
+    by_batch: Mapping[int, Arrays],
+    specs: Mapping[str, TensorSpec],
+    tolerances: Mapping[str, Tolerance],
+) -> tuple[OutputResult, ...]:
+    """One result for each output: the worst of all batch sizes."""
+    worst: dict[str, OutputResult] = {}
+    for batch, actual in by_batch.items():
+        for result in compare.compare_outputs(golden.references, actual, specs, tolerances):
+            if not result.passed and len(by_batch) > 1:
+                result = replace(result, reason=f"{result.reason or 'beyond the tolerance'} (batch {batch})")
+            known = worst.get(result.output)
+            if known is None or _badness(result) > _badness(known):
+                worst[result.output] = result
+    return tuple(worst.values())
+
+
+def _badness(result: OutputResult) -> tuple[bool, float]:
+    return not result.passed, float("inf") if result.relative_l2 is None else result.relative_l2
