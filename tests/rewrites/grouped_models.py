@@ -32,6 +32,13 @@ def bound_lambda(x: Any, groups: int, width: int) -> list[Any]:
     return [layers.Lambda(lambda z, c=c: z[..., c * width : (c + 1) * width])(x) for c in range(groups)]
 
 
+def closed_lambda(x: Any, groups: int, width: int) -> list[Any]:
+    def made(c: int) -> Any:
+        return layers.Lambda(lambda z: z[..., c * width : (c + 1) * width])
+
+    return [made(c)(x) for c in range(groups)]
+
+
 def late_lambda(x: Any, groups: int, width: int) -> list[Any]:
     return [layers.Lambda(lambda z: z[..., c * width : (c + 1) * width])(x) for c in range(groups)]  # noqa: B023
 

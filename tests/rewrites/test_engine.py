@@ -12,6 +12,7 @@ import pytest
 from grouped_models import (
     applied,
     bound_lambda,
+    closed_lambda,
     concatenate_layer,
     gap,
     getitem,
@@ -178,6 +179,20 @@ def test_saved_loaded_in_safe_mode_and_trained(slicer: Any, tmp_path: Path) -> N
     loaded.compile(optimizer="sgd", loss="mse")
     loaded.fit(x, {"first": np.ones((2, 3)), "second": np.ones((2, 2))}, epochs=1, verbose=0)
     assert np.abs(kernel.numpy() - before).max() > 0
+
+
+@pytest.mark.parametrize(
+    ("slicer", "rule"), [(closed_lambda, "grouped-convolution"), (late_lambda, "late-binding-groups")]
+)
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+def test_a_model_from_a_file(slicer: Any, rule: str, suffix: str, tmp_path: Path) -> None:
+    model = grouped_model(slicer)
+    model.save(tmp_path / f"m.{suffix}")
+    loaded = keras.models.load_model(tmp_path / f"m.{suffix}", safe_mode=False, compile=False)
+    result = rewrite(loaded)
+    assert applied(result.results) == [(rule, "block_conv")]
+    assert gap(result.model, model, sample(model)) <= 1e-6
 
 
 def lying() -> Rule:

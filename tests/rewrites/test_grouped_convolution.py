@@ -10,6 +10,7 @@ import pytest
 from grouped_models import (
     applied,
     bound_lambda,
+    closed_lambda,
     concatenate_first,
     concatenate_function,
     concatenate_lambda,
@@ -42,6 +43,7 @@ NOISE = 1e-6
 
 SLICERS = (
     bound_lambda,
+    closed_lambda,
     lambda_arguments,
     lambda_split,
     lambda_split_list,
