@@ -49,11 +49,10 @@ def prepare(path: Path, artifact: Artifact, device: str) -> Prepared:
         raise InputError(f"{path}: {SIGNATURE} and the manifest disagree on {', '.join(sorted(missing))}")
 
     def run(inputs: Arrays) -> dict[str, Array]:
-        outputs = function(**{name: tf.constant(array) for name, array in inputs.items()})
+        outputs = loaded.signatures[SIGNATURE](**{name: tf.constant(array) for name, array in inputs.items()})
         return {name: tensor.numpy() for name, tensor in outputs.items()}
 
-    # `loaded` holds the variables that the signature only refers to weakly
-    return Prepared(run, {"tensorflow": tf.__version__, "signature": SIGNATURE, "variables": len(loaded.variables)})
+    return Prepared(run, {"tensorflow": tf.__version__, "signature": SIGNATURE})
 
 
 RUNTIME = Runtime("tensorflow", ("saved-model",), ("cpu",), version, unavailable, prepare)
