@@ -51,7 +51,7 @@ def load_application(
     elif weights is not None and weights != "imagenet":
         from converter.sources.weights import assign_file
 
-        detail |= {"weights": weights} | assign_file(model, Path(weights), text, options)
+        detail |= assign_file(model, Path(weights), text)
     else:
         detail["weights"] = str(arguments["weights"])
     return replace(finish(model, name, "keras", detail), preprocessing=preprocessing, untrained=untrained)

@@ -33,7 +33,7 @@ def load_function(text: str, options: SourceOptions) -> Source:
         from converter.sources.weights import assign_file
 
         require_built(model, text, options.input_shape)
-        detail |= {"weights": options.weights} | assign_file(model, Path(options.weights), text, options)
+        detail |= assign_file(model, Path(options.weights), text)
     return finish(model, title, "function", detail, input_shape=options.input_shape)
 
 

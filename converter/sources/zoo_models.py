@@ -40,7 +40,9 @@ def load_zoo(
         calibrated(model, name, options.seed, spec.preprocessing, sample_inputs)
     else:
         path = _published_file(spec) if weights == "imagenet" else Path(weights)
-        detail = {"architecture": name, "weights": weights} | assign_file(model, path, name, options)
+        detail = {"architecture": name} | assign_file(model, path, name)
+        if weights == "imagenet":
+            detail["weights"] = f"imagenet ({path.name})"
     source = finish(model, name, "zoo", detail)
     return Source(
         model=model,

@@ -1,0 +1,190 @@
+"""A model file: inspected in a process of its own, mended, rebuilt from its configuration, given its weights."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import math
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from converter.core import Source, SourceOptions
+from converter.errors import InputError, UnsafeError
+from converter.sources.arguments import mend_arguments
+from converter.sources.finish import finish, require_built
+from converter.sources.functions import call_builder, custom_objects
+from converter.sources.inspection import inspect_file
+from converter.sources.names import one_line
+from converter.sources.weights import assign_stored
+
+SLACK = 64 << 20  # bytes that a model may hold beyond what its file stores: random seeds, constants
+
+
+def load_file(text: str, options: SourceOptions) -> Source:
+    """The model in the file `text`: `.keras`, HDF5 of Keras 1, 2 or 3, or weights alone with `options.builder`.
+
+    What it is, is told by its content. Nothing in the file is executed unless `options.trust` is set.
+    Raises InputError where it is missing, damaged or no model, UnsafeError where it would run code or is out of all
+    proportion, ChildError where inspecting it failed.
+    """
+    path = Path(text)
+    _require_file(path, text)
+    custom = custom_objects(options.custom_objects)
+    with tempfile.TemporaryDirectory(prefix="cnnexport-") as directory:
+        facts = inspect_file(path, Path(directory), text, custom={*custom, *_registered()}, trust=options.trust)
+        mended: list[str] = []
+        if facts["kind"] == "weights" or options.builder:
+            model = _built_elsewhere(text, options)
+            require_built(model, text, options.input_shape)
+        else:
+            if facts["assets"]:
+                raise InputError(f"{text}: a layer keeps a vocabulary in assets/\nsave the model without that layer")
+            mended += facts["mended"]
+            if _major(facts["version"]) < 3:
+                mended += mend_arguments(facts["config"])
+            model = rebuild(facts, custom, options, text)
+        assign_stored(model, Path(facts["weights"]), text, facts.get("renamed") or {})
+    detail: dict[str, Any] = {"file": path.name, "sha256": _sha256(path), "bytes": path.stat().st_size}
+    detail |= {"format": facts["format"], "keras_version": facts["version"]}
+    if options.builder:
+        detail["builder"] = options.builder
+    if options.custom_objects:
+        detail["custom_objects"] = list(options.custom_objects)
+    if options.trust:
+        detail["trusted"] = True
+    stem = path.name.removesuffix(".weights.h5")
+    name = stem if stem != path.name else path.stem
+    return finish(model, name, "file", detail, input_shape=options.input_shape, mended=tuple(mended))
+
+
+def rebuild(facts: Mapping[str, Any], custom: Mapping[str, Any], options: SourceOptions, title: str) -> Any:
+    """The model that `facts["config"]` describes, with fresh weights.
+
+    Variables are declared first and get memory only where their sizes fit the file's, so that a configuration cannot
+    ask for more memory than its file has weights. A model with code of its own is built at once.
+    """
+    import keras
+
+    try:
+        if custom or options.trust:
+            if options.trust:
+                _names_for_lambdas()
+            model = _deserialize(facts["config"], custom, safe=not options.trust)
+            require_built(model, title, options.input_shape)
+            return model
+        with _declared_only(), keras.StatelessScope(initialize_variables=False):
+            model = _deserialize(facts["config"], custom, safe=True)
+            require_built(model, title, options.input_shape)
+            declared = sum(_bytes(variable) for variable in model.variables)
+            if declared > 2 * facts["bytes"] + SLACK:
+                raise UnsafeError(
+                    f"{title}: its layers declare {declared:,} bytes of weights, the file holds {facts['bytes']:,}\n"
+                    "refused; the configuration does not belong to these weights"
+                )
+        with keras.StatelessScope():
+            pass  # leaving it gives the declared variables their memory
+        return model
+    except (
+        TypeError,
+        ValueError,
+        KeyError,
+        AttributeError,
+        IndexError,
+        ImportError,
+        RuntimeError,
+        EOFError,
+        NameError,
+    ) as error:
+        reason = one_line(str(error).rsplit("Exception encountered:", 1)[-1])
+        raise InputError(
+            f"{title}: Keras cannot rebuild the model: {type(error).__name__}: {reason}\n"
+            "rebuild it in Python and give the function with --builder module:function; this file's weights are used"
+        ) from error
+
+
+def _deserialize(config: Mapping[str, Any], custom: Mapping[str, Any], *, safe: bool) -> Any:
+    import keras
+    from keras.src.saving.serialization_lib import ObjectSharingScope
+
+    with ObjectSharingScope():  # a layer that stands in two places of the file is one layer
+        model = keras.saving.deserialize_keras_object(dict(config), custom_objects=dict(custom), safe_mode=safe)
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"its configuration describes a {type(model).__name__}, not a model")
+    return model
+
+
+def _names_for_lambdas() -> None:
+    """What trusted code in a file may take for granted, as it could when Keras 2 loaded it: tf, K, np, keras.
+
+    Keras runs that code among the names of the module that loads it, at every call of the model, so they stay.
+    """
+    import keras
+    import numpy as np
+    import tensorflow as tf
+    from keras.src.utils import python_utils
+
+    names = {"tf": tf, "tensorflow": tf, "np": np, "numpy": np, "keras": keras, "K": keras.backend, "ops": keras.ops}
+    for name, value in names.items():
+        vars(python_utils).setdefault(name, value)
+
+
+@contextmanager
+def _declared_only() -> Iterator[None]:
+    """On an error, forget the variables that were declared: Keras would give them memory at its next opportunity."""
+    from keras.src.backend.common import global_state
+
+    try:
+        yield
+    except BaseException:
+        global_state.set_global_attribute("uninitialized_variables", [])
+        raise
+
+
+def _bytes(variable: Any) -> int:
+    digits = "".join(character for character in str(variable.dtype) if character.isdigit())
+    return int(math.prod(variable.shape)) * max(1, int(digits or 8) // 8)
+
+
+def _built_elsewhere(text: str, options: SourceOptions) -> Any:
+    if not options.builder:
+        raise InputError(
+            f"{text}: holds weights only, no architecture\n"
+            "give the function that builds the model with --builder package.module:function"
+        )
+    return call_builder(options.builder, options.kwargs)
+
+
+def _require_file(path: Path, text: str) -> None:
+    if path.is_dir():
+        raise InputError(f"{text}: a directory, not a file\ngive the .keras or .h5 file that Keras saved")
+    if not path.exists():
+        beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        close = difflib.get_close_matches(path.name, beside, n=1)
+        hint = f"did you mean {path.parent / close[0]}?" if close else "check the path"
+        raise InputError(f"{text}: no such file\n{hint}")
+    if not path.is_file():
+        raise InputError(f"{text}: no regular file\ngive the .keras or .h5 file that Keras saved")
+
+
+def _registered() -> set[str]:
+    """Names that this process registered with Keras; in a fresh process, none, and Keras is not imported for it."""
+    if "keras" not in sys.modules:
+        return set()
+    import keras
+
+    return set(keras.saving.get_custom_objects())
+
+
+def _major(version: str | None) -> int:
+    """The first number of a version; files without one are from before Keras wrote it."""
+    first = str(version or "1").split(".")[0]
+    return int(first) if first.isdigit() else 1
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
