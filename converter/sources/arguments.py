@@ -11,36 +11,53 @@ from converter.sources.vocabulary import MODULES
 
 Json = dict[str, Any]
 
-RENAMED = {("LeakyReLU", "alpha"): "negative_slope", ("ThresholdedReLU", "theta"): "threshold"}
+RENAMED = {("LeakyReLU", "alpha"): "negative_slope", ("ReLU", "theta"): "threshold"}
 # Say nothing about what a trained model computes, whatever their value.
-IRRELEVANT = frozenset({"implementation", "dynamic", "input_dtype", "batch_input_shape", "fused", "virtual_batch_size"})
+IRRELEVANT = frozenset(
+    {
+        "batch_input_shape",
+        "dynamic",
+        "force_generator",
+        "fused",
+        "implementation",
+        "input_dtype",
+        "key_shape",
+        "query_shape",
+        "rng_type",
+        "trainable",
+        "value_shape",
+        "virtual_batch_size",
+    }
+)
 ENDINGS = ("_initializer", "_regularizer", "_constraint")
 # Values at which an argument that Keras 3 lacks changes nothing.
 NEUTRAL: dict[str, tuple[Any, ...]] = {"groups": (1,), "depth_multiplier": (1,), "layout": ("any",), "weights": (None,)}
 
 
-def mend_arguments(config: Json) -> list[str]:
+def mend_arguments(config: Json, title: str) -> list[str]:
     """Rename and drop arguments in `config`, in place, that the Keras here does not take; what was done.
+
+    `title` is what the user calls the file.
 
     Only arguments at a value that changes nothing are dropped. Raises InputError for any other, naming the layer.
     """
     notes: Counter[str] = Counter()
-    _walk(config, notes)
+    _walk(config, title, notes)
     return [what if count == 1 else f"{what} ({count} places)" for what, count in notes.items()]
 
 
-def _walk(value: Any, notes: Counter[str]) -> None:
+def _walk(value: Any, title: str, notes: Counter[str]) -> None:
     if isinstance(value, list):
         for item in value:
-            _walk(item, notes)
+            _walk(item, title, notes)
     elif isinstance(value, dict):
         if isinstance(value.get("config"), dict) and value.get("module") in MODULES:
-            _object(value["class_name"], value["module"], value["config"], notes)
+            _object(value["class_name"], value["module"], value["config"], title, notes)
         for item in value.values():
-            _walk(item, notes)
+            _walk(item, title, notes)
 
 
-def _object(name: str, module: str, inner: Json, notes: Counter[str]) -> None:
+def _object(name: str, module: str, inner: Json, title: str, notes: Counter[str]) -> None:
     import keras
 
     found: Any = keras
@@ -61,7 +78,7 @@ def _object(name: str, module: str, inner: Json, notes: Counter[str]) -> None:
             notes[f"{name}: dropped {key}"] += 1
         else:
             raise InputError(
-                f"layer {inner.get('name', name)}: {name} has the argument {key}={inner[key]!r}, which Keras 3 lacks\n"
+                f"{title}: layer {inner.get('name', name)}: no {key} in Keras 3's {name} ({str(inner[key])[:60]} here)\n"
                 "rebuild the model in Python and export it as package.module:function with --weights"
             )
     axis = inner.get("axis")

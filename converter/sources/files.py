@@ -18,9 +18,10 @@ from converter.sources.arguments import mend_arguments
 from converter.sources.finish import finish, require_built
 from converter.sources.functions import call_builder, custom_objects
 from converter.sources.inspection import inspect_file
-from converter.sources.names import one_line
+from converter.sources.names import major, one_line
 from converter.sources.weights import assign_stored
 
+MAX_ELEMENTS = 1 << 29  # of one layer's output for one sample: 2 GiB in float32
 SLACK = 64 << 20  # bytes that a model may hold beyond what its file stores: random seeds, constants
 
 
@@ -44,8 +45,8 @@ def load_file(text: str, options: SourceOptions) -> Source:
             if facts["assets"]:
                 raise InputError(f"{text}: a layer keeps a vocabulary in assets/\nsave the model without that layer")
             mended += facts["mended"]
-            if _major(facts["version"]) < 3:
-                mended += mend_arguments(facts["config"])
+            if major(facts["version"]) < 3:
+                mended += mend_arguments(facts["config"], text)
             model = rebuild(facts, custom, options, text)
         assign_stored(model, Path(facts["weights"]), text, facts.get("renamed") or {})
     detail: dict[str, Any] = {"file": path.name, "sha256": _sha256(path), "bytes": path.stat().st_size}
@@ -79,6 +80,7 @@ def rebuild(facts: Mapping[str, Any], custom: Mapping[str, Any], options: Source
         with _declared_only(), keras.StatelessScope(initialize_variables=False):
             model = _deserialize(facts["config"], custom, safe=True)
             require_built(model, title, options.input_shape)
+            _check_activations(model, title)
             declared = sum(_bytes(variable) for variable in model.variables)
             if declared > 2 * facts["bytes"] + SLACK:
                 raise UnsafeError(
@@ -144,6 +146,21 @@ def _declared_only() -> Iterator[None]:
         raise
 
 
+def _check_activations(model: Any, title: str) -> None:
+    """Refuse a layer whose output for one sample is beyond the cap; nothing was computed yet."""
+    import keras
+
+    for layer in model._flatten_layers():
+        for node in layer._inbound_nodes:
+            for tensor in keras.tree.flatten(node.output_tensors):
+                elements = math.prod(size for size in tensor.shape if size is not None)
+                if elements > MAX_ELEMENTS:
+                    raise UnsafeError(
+                        f"{title}: layer {layer.name}: declares {elements:,} values for one sample\n"
+                        f"refused; the cap is {MAX_ELEMENTS:,}"
+                    )
+
+
 def _bytes(variable: Any) -> int:
     digits = "".join(character for character in str(variable.dtype) if character.isdigit())
     return int(math.prod(variable.shape)) * max(1, int(digits or 8) // 8)
@@ -177,12 +194,6 @@ def _registered() -> set[str]:
     import keras
 
     return set(keras.saving.get_custom_objects())
-
-
-def _major(version: str | None) -> int:
-    """The first number of a version; files without one are from before Keras wrote it."""
-    first = str(version or "1").split(".")[0]
-    return int(first) if first.isdigit() else 1
 
 
 def _sha256(path: Path) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from converter.core import Source
-from converter.errors import InputError
+from converter.errors import InputError, UsageError
 from converter.sources.names import directory_name, one_line
 
 
@@ -37,7 +37,7 @@ def require_built(model: Any, name: str, input_shape: Any = None) -> None:
     """
     if _knows_its_inputs(model):
         if input_shape is not None and not _agrees(model, tuple(input_shape)):
-            raise InputError(
+            raise UsageError(
                 f"{name}: --input-shape {_text(input_shape)} contradicts the model's own {_text(_own_shape(model))}\n"
                 "leave --input-shape out, or build the model for that size"
             )

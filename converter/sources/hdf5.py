@@ -51,6 +51,7 @@ def _kind(file: Any, attributes: dict[str, str | None]) -> str:
 
 def _datasets(file: Any, h5py: Any) -> Iterator[Any]:
     """Every array that is reached by ordinary links, each object once; any other kind of link is refused."""
+    _read_names(file)
     pending, seen = [file], {h5py.h5o.get_info(file.id).addr}
     while pending:
         group = pending.pop()
@@ -70,9 +71,17 @@ def _datasets(file: Any, h5py: Any) -> Iterator[Any]:
             if len(seen) > MAX_OBJECTS:
                 raise UnsafeError(f"more than {MAX_OBJECTS:,} objects in the file\nrefused; no model has as many")
             if isinstance(node, h5py.Group):
+                _read_names(node)
                 pending.append(node)
             elif isinstance(node, h5py.Dataset):
                 yield node
+
+
+def _read_names(group: Any) -> None:
+    """Read what a loader will read: lists of names can take far more memory than the file has bytes."""
+    for name in group.attrs:
+        if name.startswith(("layer_names", "weight_names", "name")):
+            group.attrs[name]
 
 
 def _check(dataset: Any) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 from converter.errors import CnnExportError, InputError
 from converter.sources import archive, hdf5
 from converter.sources.mend import mend
+from converter.sources.names import major
 from converter.sources.safety import check_config
 
 MEMORY = 2 << 30  # bytes of address space
@@ -32,7 +33,7 @@ def inspect(request: dict[str, Any]) -> dict[str, Any]:
         weights = directory / archive.WEIGHTS
         found = hdf5.inspect(weights)
         version = _json(metadata or b"{}", archive.METADATA).get("keras_version")
-        facts = {"format": "keras", "version": version, "weights": str(weights), "assets": assets}
+        facts: dict[str, Any] = {"format": "keras", "version": version, "weights": str(weights), "assets": assets}
     elif magic == HDF5:
         found = hdf5.inspect(path)
         attributes = found["attributes"]
@@ -44,7 +45,7 @@ def inspect(request: dict[str, Any]) -> dict[str, Any]:
     facts["bytes"] = found["bytes"]
     if text is None or request["weights_only"]:
         return facts | {"kind": "weights"}
-    config, mended, renamed = mend(_json(text, archive.CONFIG))
+    config, mended, renamed = mend(_json(text, archive.CONFIG), old=major(facts["version"]) < 3)
     check_config(config, request["custom"], request["trust"])
     return facts | {"kind": "model", "config": config, "mended": mended, "renamed": renamed}
 

@@ -23,18 +23,19 @@ ALIASES = {
     "BatchNormalizationV2": "BatchNormalization",
     "SyncBatchNormalization": "BatchNormalization",
     "Policy": "DTypePolicy",
+    "ThresholdedReLU": "ReLU",
     "L1L2Regularizer": "L1L2",
 }
 Json = dict[str, Any]
 
 
-def mend(config: Json) -> tuple[Json, list[str], dict[str, str]]:
+def mend(config: Json, old: bool) -> tuple[Json, list[str], dict[str, str]]:
     """`config` for Keras 3, what was mended (one line for each kind of change), and top-level layers' old names by new.
 
-    Raises InputError where the configuration is no model, or holds something of an old Keras that Keras 3 cannot
-    compute, naming the layer.
+    `old` says that a Keras before 3 wrote it. Raises InputError where the configuration is no model, or holds something
+    that Keras 3 cannot compute, naming the layer.
     """
-    mender = _Mender()
+    mender = _Mender(old)
     mended = mender.object(config)
     if not isinstance(mended, dict) or "class_name" not in mended or not isinstance(mended.get("config"), dict):
         raise InputError("its configuration describes no model\nthe file is damaged; save it again")
@@ -43,7 +44,8 @@ def mend(config: Json) -> tuple[Json, list[str], dict[str, str]]:
 
 
 class _Mender:
-    def __init__(self) -> None:
+    def __init__(self, old: bool) -> None:
+        self.old = old
         self.notes: Counter[str] = Counter()
         self.renamed: dict[str, str] = {}
 
@@ -66,7 +68,7 @@ class _Mender:
         result = self.spelled(given)
         inner = result.get("config")
         if result["class_name"] == "Sequential":
-            result["config"] = self.sequential(inner, result)
+            result["config"] = self.sequential(inner, given)
         elif result["class_name"] == "Functional" and isinstance(inner, dict) and "layers" in inner:
             result["config"] = self.functional(inner)
         else:
@@ -79,9 +81,9 @@ class _Mender:
 
     def spelled(self, given: Json) -> Json:
         """The object with module, class and registered name as Keras 3 writes them, without what compiles it."""
-        result = {key: item for key, item in given.items() if key not in ("compile_config", "shared_object_id")}
-        if "shared_object_id" in given and "module" in given:
-            result["shared_object_id"] = given["shared_object_id"]
+        # How an old layer was built says nothing that its call does not say, in another spelling.
+        dropped = {"compile_config", "build_config", "shared_object_id"} if self.old else {"compile_config"}
+        result = {key: item for key, item in given.items() if key not in dropped}
         name, module = given["class_name"], given.get("module")
         package, _, short = name.rpartition(">")
         if package and "module" not in given and module_of(short) is None:
@@ -100,7 +102,6 @@ class _Mender:
             self.notes[f"class {given['class_name']} is now {name}"] += 1
         if module is not None:
             self.notes[f"module {module} is now {home}"] += 1
-            result.pop("build_config", None)
         result |= {
             "class_name": name,
             "module": home,
@@ -108,13 +109,13 @@ class _Mender:
         }
         return result
 
-    def sequential(self, inner: Any, result: Json) -> Json:
-        if isinstance(inner, list):
+    def sequential(self, given: Any, around: Json) -> Json:
+        if isinstance(given, list):
             self.notes["the layers of a Sequential model were a plain list"] += 1
-            inner = {"name": "sequential", "layers": inner}
-        if not isinstance(inner, dict) or not isinstance(inner.get("layers"), list):
+            given = {"name": "sequential", "layers": given}
+        if not isinstance(given, dict) or not isinstance(given.get("layers"), list):
             raise InputError("a Sequential model without a list of layers\nthe file is damaged; save it again")
-        inner = dict(inner)
+        inner: Json = dict(given)
         layers = [layer for layer in inner["layers"] if isinstance(layer, dict)]
         first = layers[0].get("config") if layers else None
         shape = first.get("batch_input_shape") if isinstance(first, dict) else None
@@ -125,7 +126,7 @@ class _Mender:
             and "input_dim" in first
         ):
             shape = [None, first["input_dim"]] if first["input_dim"] else None
-        build = (result.get("build_config") or {}).get("input_shape")
+        build = (around.get("build_config") or {}).get("input_shape")
         if shape is not None and layers[0].get("class_name") != "InputLayer":
             self.notes["the input shape of a Sequential model was an argument of its first layer"] += 1
             dtype = first.get("dtype") if isinstance(first, dict) else None

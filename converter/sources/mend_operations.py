@@ -107,7 +107,7 @@ def mend_operation(layer: Json, notes: Counter[str]) -> Json:
         args, kwargs = _arguments(nodes[0], ("tensor", "slice_spec"))
         calls = [{"args": [args.get("tensor"), _slices(args.get("slice_spec"))], "kwargs": {}}]
         return _layer("numpy", "GetItem", name, {}, calls)
-    operation = OPERATIONS.get(function)
+    operation = OPERATIONS.get(function.removeprefix("compat.v1."))
     if operation is None or not nodes:
         raise InputError(
             f"layer {name}: no counterpart of the TensorFlow operation {function or layer['class_name']}\n"
@@ -149,7 +149,7 @@ def _slices(spec: Any) -> Any:
         return [_slices(item) for item in spec]
     if isinstance(spec, dict) and {"start", "stop", "step"} <= set(spec):
         return {"class_name": "__slice__", "config": {key: spec[key] for key in ("start", "stop", "step")}}
-    if spec == "...":
+    if spec == "..." or (isinstance(spec, dict) and spec.get("class_name") == "__ellipsis__"):
         return {"class_name": "__ellipsis__", "config": {}}
     return spec
 

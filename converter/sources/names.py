@@ -76,3 +76,9 @@ def title_of(text: str) -> str:
     if kind == "file":
         return directory_name(Path(text).stem.removesuffix(".weights"))
     return directory_name(text.removeprefix(KERAS_PREFIX) if kind == "keras" else text.rpartition(":")[2])
+
+
+def major(version: str | None) -> int:
+    """The first number of the version of Keras that wrote a file; one without it is from before Keras noted it."""
+    first = str(version or "1").split(".")[0]
+    return int(first) if first.isdigit() else 1

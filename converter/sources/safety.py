@@ -15,6 +15,7 @@ from converter.sources.vocabulary import ACTIVATIONS, DATA, MODULES, OPERATIONS,
 TRUST = "--trust runs the file's code; use it only for a file from someone you trust"
 VOCABULARIES = frozenset({"vocabulary", "idf_weights", "vocabulary_path"})
 MAX_DEPTH = 200
+MAX_LAYERS = 20_000  # in one model; rebuilding takes about a millisecond for each
 
 
 def check_config(config: Any, custom: Collection[str] = (), trust: bool = False) -> None:
@@ -48,6 +49,9 @@ class _Check:
             if isinstance(inner, dict) and isinstance(inner.get("name"), str):
                 layer = f"layer {inner['name']}"
             self.object(value, layer)
+        layers = value.get("layers")
+        if isinstance(layers, list) and len(layers) > MAX_LAYERS:
+            raise UnsafeError(f"{layer}: declares {len(layers):,} layers\nrefused; the cap is {MAX_LAYERS:,}")
         for key, item in value.items():
             if key in VOCABULARIES and isinstance(item, str):
                 raise UnsafeError(
@@ -77,6 +81,11 @@ class _Check:
             raise InputError(
                 f"{layer}: the class {name}{where} is none of Keras's\n"
                 f"name the module that defines it with --custom-objects {hint}"
+            )
+        elif module == "keras.layers" and name[:1].isupper() and name not in MODULES[module]:
+            raise InputError(
+                f"{layer}: this Keras has no layer {name}\n"
+                "save the model again with the Keras that is installed here, or give its code with --custom-objects"
             )
         elif not (name in MODULES.get(module, ()) or module.startswith(OPERATIONS)):
             raise UnsafeError(

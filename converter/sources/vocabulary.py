@@ -79,9 +79,10 @@ MODULES: dict[str, frozenset[str]] = {
     "keras.src.models.sequential": frozenset({"Sequential"}),
     "keras.src.models.model": frozenset({"Model"}),
 }
-"""Module as a configuration spells it, and the classes it may name there. Operations are in `OPERATIONS`."""
+"""Module as a configuration spells it, and the classes it may name there. Operations are below `OPERATIONS`."""
 
-OPERATIONS = ("keras.src.ops.", "keras.ops")
+OPERATIONS = "keras.src.ops."
+"""Where Keras 3 says its operations are; it loads nothing from there but operations."""
 
 DATA = frozenset({"__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__"})
 """What Keras spells as a class but is plain data."""
