@@ -115,6 +115,10 @@ def concatenate_listed_otherwise(parts: list[Any]) -> Any:
     return layers.Lambda(lambda z: tf.concat(z[::-1], axis=-1))(parts[::-1])
 
 
+def concatenate_each_backwards(parts: list[Any]) -> Any:
+    return layers.Lambda(lambda z: tf.concat([part[..., ::-1] for part in z], axis=-1))(parts)
+
+
 def randomize(model: Any, seed: int = 0) -> Any:
     """Every weight drawn anew, biases and BN statistics included; variances stay positive."""
     generator = np.random.default_rng(seed)

@@ -11,6 +11,7 @@ from grouped_models import (
     applied,
     bound_lambda,
     closed_lambda,
+    concatenate_each_backwards,
     concatenate_first,
     concatenate_function,
     concatenate_lambda,
@@ -60,6 +61,7 @@ JOINERS = (
     concatenate_ops,
     concatenate_lambda,
     concatenate_listed_otherwise,
+    concatenate_each_backwards,
 )
 
 
@@ -228,6 +230,14 @@ def flipped(x: Any, groups: int, width: int) -> list[Any]:
     return [layers.Lambda(lambda z, c=c: z[:, ::-1, :, c * width : (c + 1) * width])(x) for c in range(groups)]
 
 
+def rows_swapped(x: Any, groups: int, width: int) -> list[Any]:
+    rows = [0, 2, 1, 3, 4, 5, 6, 7, 8]
+    return [
+        layers.Lambda(lambda z, c=c: ops.take(z, rows, axis=1)[..., c * width : (c + 1) * width])(x)
+        for c in range(groups)
+    ]
+
+
 def raising(x: Any, groups: int, width: int) -> list[Any]:
     def take(z: Any, start: int) -> Any:
         if hasattr(z, "numpy"):
@@ -247,6 +257,7 @@ def raising(x: Any, groups: int, width: int) -> list[Any]:
         (permuted, "joined in the order 1, 0, 2, 3"),
         (scaled, "does more than choose channels"),
         (flipped, "does more than choose channels"),
+        (rows_swapped, "does more than choose channels"),
         (raising, "fails on a probe: symbolic only"),
     ],
 )
