@@ -78,7 +78,7 @@ def _object(name: str, module: str, inner: Json, title: str, notes: Counter[str]
             notes[f"{name}: dropped {key}"] += 1
         else:
             raise InputError(
-                f"{title}: layer {inner.get('name', name)}: no {key} in Keras 3's {name} ({str(inner[key])[:60]} here)\n"
+                f"{title}: layer {inner.get('name', name)}: no {key} in Keras 3's {name} ({str(inner[key])[:50]})\n"
                 "rebuild the model in Python and export it as package.module:function with --weights"
             )
     axis = inner.get("axis")

@@ -23,7 +23,9 @@ def finish(
     import keras
 
     if not isinstance(model, keras.Model):
-        raise InputError(f"{name}: a {type(model).__name__}, not a keras.Model\nreturn a built keras.Model")
+        raise InputError(
+            f"{name}: a value of type {type(model).__name__}, not a keras.Model\nreturn a built keras.Model"
+        )
     require_built(model, name, input_shape)
     require_finite(model, name)
     return Source(model=model, name=directory_name(name), kind=kind, detail=dict(detail), mended=mended)

@@ -123,4 +123,4 @@ def custom_objects(modules: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _article(value: object) -> str:
-    return "nothing (None)" if value is None else f"a {type(value).__name__}"
+    return "nothing (None)" if value is None else f"a value of type {type(value).__name__}"

@@ -66,9 +66,9 @@ sparsemax squareplus swish tanh tanh_shrink threshold
 """
 ACTIVATIONS = frozenset(_ACTIVATIONS.split())
 MODULES: dict[str, frozenset[str]] = {
-    "keras": MODELS | POLICIES | LAYERS | INITIALIZERS | REGULARIZERS | CONSTRAINTS,
+    "keras": frozenset({"DTypePolicy", "FloatDTypePolicy", "Layer", "Model", "Sequential"}),
     "keras.layers": LAYERS,
-    "keras.models": MODELS,
+    "keras.models": frozenset({"Model", "Sequential"}),
     "keras.initializers": INITIALIZERS,
     "keras.regularizers": REGULARIZERS,
     "keras.constraints": CONSTRAINTS,
@@ -99,4 +99,4 @@ def module_of(class_name: str) -> str | None:
             return module
     if class_name in RUNS_CODE:
         return "keras.layers"
-    return "keras" if class_name in POLICIES else None
+    return "keras.dtype_policies" if class_name in POLICIES else None

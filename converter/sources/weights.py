@@ -47,8 +47,8 @@ def _old_names(model: Any, renamed: Mapping[str, str]) -> Iterator[None]:
     new = [layer.name for layer in layers]
     try:
         for layer in layers:
-            layer._name = renamed[layer.name]
+            layer.name = renamed[layer.name]
         yield
     finally:
         for layer, name in zip(layers, new, strict=True):
-            layer._name = name
+            layer.name = name

@@ -1,0 +1,351 @@
+"""Files that would run code, reach outside, or ask for more than they hold: refused by the inspecting process alone."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import marshal
+import stat
+import struct
+import sys
+import time
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from model_files import Json, layer, sequential, weights_file, write_keras, write_legacy
+
+from converter import sources
+from converter.core import SourceOptions
+from converter.errors import ChildError, CnnExportError, InputError, UnsafeError
+from converter.sources import inspection
+from converter.sources.inspection import inspect_file
+from converter.sources.vocabulary import RUNS_CODE
+
+DENSE = layer("Dense", units=2, title="d")
+
+
+def inspect(path: Path, **options: Any) -> dict[str, Any]:
+    directory = path.parent / "unpacked"
+    directory.mkdir(exist_ok=True)
+    return inspect_file(path, directory, path.name, **options)
+
+
+def refused(path: Path, error: type[CnnExportError], *words: str, **options: Any) -> str:
+    """The message with which `path` is refused, which takes less than ten seconds and at most three lines."""
+    start = time.monotonic()
+    with pytest.raises(error) as caught:
+        inspect(path, **options)
+    assert time.monotonic() - start < 10
+    message = str(caught.value)
+    assert message.startswith(path.name)
+    assert len(message.splitlines()) <= 3
+    assert "Traceback" not in message
+    for word in words:
+        assert word in message
+    return message
+
+
+def lambda_layer(code: str, title: str = "evil") -> Json:
+    """A Lambda whose function is `code`, marshalled as Keras does it."""
+    function = eval(code)
+    text = base64.encodebytes(marshal.dumps(function.__code__)).decode()
+    spelled = {"class_name": "__lambda__", "config": {"code": text, "defaults": None, "closure": None}}
+    return layer("Lambda", function=spelled, title=title)
+
+
+def test_a_harmless_model_passes(tmp_path: Path) -> None:
+    facts = inspect(write_keras(tmp_path / "m.keras", sequential(DENSE)))
+    assert facts["kind"] == "model"
+    assert facts["version"] == "3.15.1"
+    assert facts["mended"] == []
+
+
+@pytest.mark.parametrize("name", sorted(RUNS_CODE))
+def test_layers_that_run_code(tmp_path: Path, name: str) -> None:
+    path = write_keras(tmp_path / "m.keras", sequential(layer(name, title="bad")))
+    refused(path, UnsafeError, "layer bad", name, "--trust")
+    assert inspect(path, trust=True)["kind"] == "model"
+
+
+def test_nothing_in_the_file_runs_without_trust(tmp_path: Path) -> None:
+    sentinel = tmp_path / "sentinel"
+    evil = lambda_layer(f"lambda x: (open({str(sentinel)!r}, 'w').close(), x)[1]")
+    path = write_keras(tmp_path / "m.keras", sequential(evil))
+    legacy = write_legacy(tmp_path / "m.h5", {"class_name": "Sequential", "config": [evil]}, {})
+    for file in (path, legacy):
+        with pytest.raises(UnsafeError, match="layer evil: Lambda runs Python code"):
+            sources.load(str(file), SourceOptions())
+    assert not sentinel.exists()
+    sources.load(str(path), SourceOptions(trust=True))
+    assert sentinel.exists()
+
+
+def hide_in_wrapper(inner: Json) -> Json:
+    return layer("TimeDistributed", layer=inner)
+
+
+def hide_in_model(inner: Json) -> Json:
+    return sequential(inner)
+
+
+def hide_in_argument(inner: Json) -> Json:
+    return layer("Dense", units=2, kernel_initializer={"deep": [[{"er": inner}]]})
+
+
+@pytest.mark.parametrize("hide", [hide_in_wrapper, hide_in_model, hide_in_argument])
+def test_code_at_any_depth(tmp_path: Path, hide: Any) -> None:
+    hidden = hide(hide(lambda_layer("lambda x: x")))
+    refused(write_keras(tmp_path / "m.keras", sequential(hidden)), UnsafeError, "layer evil")
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        {"module": None},
+        {"module": "keras.src.layers.core.lambda_layer"},
+        {"module": "keras"},
+        {"registered_name": "Dense"},
+        {"class_name": "keras>Lambda"},
+    ],
+)
+def test_a_lambda_in_another_spelling(tmp_path: Path, spelling: Json) -> None:
+    path = write_keras(tmp_path / "m.keras", sequential(lambda_layer("lambda x: x") | spelling))
+    with pytest.raises((UnsafeError, InputError)):
+        inspect(path)
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [
+        ("keras.utils", "get_file"),
+        ("keras.saving", "load_model"),
+        ("keras.models", "load_model"),
+        ("keras.layers", "deserialize"),
+        ("keras.config", "enable_unsafe_deserialization"),
+        ("keras.src.utils.python_utils", "func_load"),
+        ("keras.src.saving.serialization_lib", "SafeModeScope"),
+        ("keras.optimizers", "Adam"),
+    ],
+)
+def test_what_is_keras_but_no_layer(tmp_path: Path, module: str, name: str) -> None:
+    path = write_keras(tmp_path / "m.keras", sequential(layer(name, module, title="odd")))
+    refused(path, UnsafeError, "layer odd", f"{module}.{name}")
+    refused(path, UnsafeError, trust=True)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        {"class_name": "function", "config": "system", "module": "os", "registered_name": "system"},
+        {"class_name": "function", "config": "eval", "module": "builtins", "registered_name": "eval"},
+        {"class_name": "function", "config": "get_file", "module": "keras.utils", "registered_name": "get_file"},
+        {"class_name": "__typespec__", "config": [], "module": "tensorflow", "registered_name": "TensorSpec"},
+    ],
+)
+def test_function_objects(tmp_path: Path, function: Json) -> None:
+    path = write_keras(tmp_path / "m.keras", sequential(layer("Dense", units=2, activation=function, title="d")))
+    with pytest.raises((UnsafeError, InputError), match="layer d: "):
+        inspect(path)
+
+
+def test_keras_own_activations_may_be_function_objects(tmp_path: Path) -> None:
+    relu = {"class_name": "function", "config": "relu", "module": "builtins", "registered_name": "relu"}
+    assert inspect(write_keras(tmp_path / "m.keras", sequential(layer("Activation", activation=relu))))
+
+
+def test_classes_outside_keras_need_custom_objects(tmp_path: Path) -> None:
+    path = write_keras(tmp_path / "m.keras", sequential(layer("Scale", "my_package.nets", title="s")))
+    refused(path, InputError, "layer s", "Scale of my_package.nets", "--custom-objects my_package")
+    assert inspect(path, custom=["Scale"])["kind"] == "model"
+
+
+@pytest.mark.parametrize("name", ["StringLookup", "IntegerLookup", "TextVectorization"])
+def test_vocabularies_that_are_paths(tmp_path: Path, name: str) -> None:
+    path = write_keras(tmp_path / "m.keras", sequential(layer(name, vocabulary="/etc/passwd", title="words")))
+    refused(path, UnsafeError, "layer words", "'/etc/passwd'", trust=True)
+
+
+@pytest.mark.parametrize("name", ["../evil", "/tmp/evil", "assets/../../evil", "code.py", "model.weights.npz", "a\\b"])
+def test_unexpected_members(tmp_path: Path, name: str) -> None:
+    path = write_keras(tmp_path / "m.keras", sequential(DENSE), extra={name: b"x"})
+    refused(path, UnsafeError, repr(name), trust=True)
+    assert not (tmp_path.parent / "evil").exists()
+
+
+def test_a_member_that_is_a_symbolic_link(tmp_path: Path) -> None:
+    path = write_keras(tmp_path / "m.keras", sequential(DENSE))
+    link = zipfile.ZipInfo("assets/words")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(link, "/etc/passwd")
+    refused(path, UnsafeError, "assets/words", "symbolic link")
+
+
+def test_a_member_that_occurs_twice(tmp_path: Path) -> None:
+    path = write_keras(tmp_path / "m.keras", sequential(DENSE))
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.writestr("config.json", "{}")
+    refused(path, UnsafeError, "config.json", "twice")
+
+
+@pytest.mark.parametrize("member", ["config.json", "model.weights.h5"])
+def test_zip_bombs(tmp_path: Path, member: str) -> None:
+    path = tmp_path / "m.keras"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("config.json", "model.weights.h5"):
+            with archive.open(name, "w") as target:
+                for _ in range(60 if name == member else 1):
+                    target.write(bytes(1 << 20))
+    assert path.stat().st_size < 100_000
+    refused(path, UnsafeError, member, "decompression bomb")
+
+
+def test_a_member_longer_than_it_declares(tmp_path: Path) -> None:
+    path = tmp_path / "m.keras"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", json.dumps(sequential(DENSE)))
+        archive.writestr("model.weights.h5", bytes(40 << 20))
+    data = bytearray(path.read_bytes())
+    offset = data.rindex(b"PK\x01\x02")
+    data[offset + 24 : offset + 28] = struct.pack("<I", 1000)
+    path.write_bytes(data)
+    with pytest.raises((InputError, UnsafeError)):
+        inspect(path)
+
+
+def hdf5_with(change: Any) -> bytes:
+    stream = io.BytesIO()
+    with h5py.File(stream, "w") as file:
+        file["layers/dense/vars/0"] = np.ones((3, 2), np.float32)
+        file["layers/dense/vars"].attrs["name"] = "head"
+        change(file)
+    return stream.getvalue()
+
+
+def external_link(file: h5py.File) -> None:
+    file["layers/dense/vars/1"] = h5py.ExternalLink("/etc/passwd", "/")
+
+
+def soft_link(file: h5py.File) -> None:
+    file["layers/dense/vars/1"] = h5py.SoftLink("/layers/dense/vars/0")
+
+
+def external_storage(file: h5py.File) -> None:
+    file.create_dataset("layers/x", (4,), "f4", external=[("/etc/passwd", 0, 16)])
+
+
+def virtual_dataset(file: h5py.File) -> None:
+    layout = h5py.VirtualLayout((4,), "f4")
+    layout[:] = h5py.VirtualSource("/tmp/other.h5", "x", (4,))
+    file.create_virtual_dataset("layers/x", layout)
+
+
+def never_written(file: h5py.File) -> None:
+    file.create_dataset("layers/x", (1 << 32,), "f4", chunks=(1 << 20,))
+
+
+def compressed_zeros(file: h5py.File) -> None:
+    file.create_dataset("layers/x", data=np.zeros(20 << 20, np.float32), chunks=(20 << 20,), compression="gzip")
+
+
+def one_huge_chunk(file: h5py.File) -> None:
+    file.create_dataset("layers/x", (16,), "f4", maxshape=(None,), chunks=(900 << 20,))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [external_link, soft_link, external_storage, virtual_dataset, never_written, compressed_zeros, one_huge_chunk],
+)
+def test_hdf5_that_reaches_outside_or_declares_too_much(tmp_path: Path, change: Any) -> None:
+    data = hdf5_with(change)
+    assert len(data) < 1 << 20
+    bare = tmp_path / "m.weights.h5"
+    bare.write_bytes(data)
+    refused(bare, UnsafeError, "refused")
+    refused(write_keras(tmp_path / "m.keras", sequential(DENSE), data), UnsafeError, "refused", trust=True)
+
+
+def nan(file: h5py.File) -> None:
+    file["layers/dense/vars/0"][1, 1] = np.nan
+
+
+def infinite(file: h5py.File) -> None:
+    file["layers/dense/vars/0"][0, 0] = -np.inf
+
+
+@pytest.mark.parametrize("change", [nan, infinite])
+def test_weights_that_are_no_numbers(tmp_path: Path, change: Any) -> None:
+    path = write_keras(tmp_path / "m.keras", sequential(DENSE), hdf5_with(change))
+    refused(path, InputError, "layer head", "NaN or infinity")
+
+
+def test_the_nan_of_an_optimizer_is_nobodys_business(tmp_path: Path) -> None:
+    data = hdf5_with(lambda file: file.__setitem__("optimizer/vars/1", np.array([np.nan])))
+    assert inspect(write_keras(tmp_path / "m.keras", sequential(DENSE), data))["bytes"] == 24
+
+
+def good(tmp_path: Path) -> bytes:
+    return write_keras(
+        tmp_path / "good.keras", sequential(DENSE), weights_file({"layers/d/vars/0": np.ones(5000)})
+    ).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda data: b"", "the file is empty"),
+        (lambda data: b"\x00\xff" * 500, "neither a Keras archive nor HDF5"),
+        (lambda data: data[: len(data) // 2], "cannot be read"),
+        (lambda data: data[:20000] + bytes([data[20000] ^ 1]) + data[20001:], "CRC"),
+        (lambda data: b"\x89HDF\r\n\x1a\n" + bytes(500), "HDF5"),
+        (lambda data: b"PK\x05\x06" + bytes(18), "config.json is missing"),
+    ],
+)
+def test_damaged_files(tmp_path: Path, damage: Any, words: str) -> None:
+    path = tmp_path / "m.keras"
+    path.write_bytes(damage(good(tmp_path)))
+    refused(path, InputError, words)
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"a": 1}', "[" * 100_000, '{"class_name": 5, "config": {}}', "\xff"])
+def test_configurations_that_are_none(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "m.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", text.encode("latin-1"))
+        archive.writestr("model.weights.h5", weights_file())
+    refused(path, InputError)
+
+
+def test_deep_nesting_and_many_layers(tmp_path: Path) -> None:
+    deep: Any = 1
+    for _ in range(300):
+        deep = [deep]
+    refused(write_keras(tmp_path / "d.keras", sequential(layer("Dense", units=deep))), InputError, "nested deeper")
+    wide = sequential(*[layer("Flatten", title=f"f{index}") for index in range(20_001)])
+    refused(write_keras(tmp_path / "w.keras", wide), UnsafeError, "20,002 layers")
+
+
+def test_a_child_that_dies_or_hangs_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_keras(tmp_path / "m.keras", sequential(DENSE))
+    monkeypatch.setattr(inspection, "SECONDS", -2)
+    refused(path, ChildError, "more than -2 s")
+    monkeypatch.undo()
+    dying = tmp_path / "python"
+    dying.write_text("#!/bin/sh\nkill -SEGV $$\n")
+    dying.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(dying))
+    refused(path, ChildError, "status -11")
+
+
+def test_directories_and_pipes(tmp_path: Path) -> None:
+    directory = tmp_path / "model.keras"
+    directory.mkdir()
+    with pytest.raises(InputError, match="a directory, not a file"):
+        sources.load(str(directory), SourceOptions())
+    with pytest.raises(InputError, match="no regular file"):
+        sources.load("/dev/zero", SourceOptions())
