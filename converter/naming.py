@@ -6,13 +6,13 @@ it; here each node gets `layer/operator` and each weight its variable's path.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 
 def layer_of(node_name: str, layers: Mapping[str, str]) -> str:
     """The Keras layer that a graph node belongs to: the innermost part of its path that is a layer's name."""
-    parts = node_name.split("/")
+    parts = [_without_counter(part, layers) for part in node_name.split("/")]
     return next((part for part in reversed(parts) if part in layers), parts[0])
 
 
@@ -59,6 +59,6 @@ def rename_nodes(graph_def: Any, rename: Mapping[str, str]) -> None:
                 node.input[index] = control + moves[base] + (f":{port}" if port else "")
 
 
-def _without_counter(part: str, scopes: set[str]) -> str:
+def _without_counter(part: str, scopes: Container[str]) -> str:
     base, _, count = part.rpartition("_")
     return base if part not in scopes and count.isdigit() and base in scopes else part
