@@ -83,7 +83,7 @@ def describe(model: Any, input_shapes: Any = None) -> Signature:
 
     struct = _input_struct(model, input_shapes)
     flat = keras.tree.flatten(struct)
-    outputs = model.compute_output_spec(struct) if not _functional(model) else model.output
+    outputs = model.compute_output_spec(struct) if not _functional(model) else _graph(model).output
     taken: set[str] = set()
     input_names = _unique([_input_name(tensor, index) for index, tensor in enumerate(flat)], taken)
     output_names = _unique(_output_names(model, outputs), taken)
@@ -107,11 +107,16 @@ def _functional(model: Any) -> bool:
     return bool(getattr(model, "inputs", None)) and bool(getattr(model, "outputs", None))
 
 
+def _graph(model: Any) -> Any:
+    """The functional model that holds inputs and outputs: a Sequential keeps one inside, called or not."""
+    return getattr(model, "_functional", None) or model
+
+
 def _input_struct(model: Any, input_shapes: Any) -> Any:
     import keras
 
     if _functional(model) and input_shapes is None:
-        return model.input
+        return _graph(model).input
     shapes = input_shapes
     if shapes is None:
         shapes = (getattr(model, "_build_shapes_dict", None) or {}).get("input_shape")
