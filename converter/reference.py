@@ -55,16 +55,18 @@ def exact(model: Any, signature: Signature, inputs: Arrays) -> dict[str, Array]:
     """The model's outputs computed in float64, float32 weights taken as they are.
 
     The traced graph is turned into a float64 graph, operator by operator. Empty where TensorFlow has no float64 kernel
-    for an operator on this machine, or the graph casts by itself (mixed precision): the noise is then not measured.
+    for an operator on this machine, or the graph casts to half precision by itself: the noise is then not measured.
     """
     import tensorflow as tf
+    from tensorflow.core.protobuf import rewriter_config_pb2
 
+    half = {tf.float16.as_datatype_enum, tf.bfloat16.as_datatype_enum}
     try:
         traced = trace(model, signature, fold=False)
     except ConversionError:
         return {}
     graph_def = _in_float64(traced.graph_def)
-    if any(node.op == "Cast" for node in graph_def.node):
+    if any(node.op == "Cast" and {node.attr["SrcT"].type, node.attr["DstT"].type} & half for node in graph_def.node):
         return {}
     feeds = {f"{name}:0": _as_float64(array) for name, array in traced.weights.items()}
     fetches = [f"{spec.name}:0" for spec in signature.outputs]
@@ -72,6 +74,8 @@ def exact(model: Any, signature: Signature, inputs: Arrays) -> dict[str, Array]:
     pieces: list[list[Array]] = []
     config = tf.compat.v1.ConfigProto()
     config.graph_options.optimizer_options.global_jit_level = tf.compat.v1.OptimizerOptions.OFF
+    # fused convolutions have no kernel for groups
+    config.graph_options.rewrite_options.remapping = rewriter_config_pb2.RewriterConfig.OFF
     with tf.Graph().as_default() as graph:
         try:
             tf.import_graph_def(graph_def, name="")
@@ -119,7 +123,7 @@ def _middle_kernel(model: Any) -> Any:
 
 @contextmanager
 def _scaled(kernel: Any) -> Iterator[None]:
-    before = np.array(kernel)
+    before = kernel.numpy()
     kernel.assign(before * np.float32(SCALE))
     try:
         yield
