@@ -97,6 +97,7 @@ def cli() -> None:
     cnnexport keras:EfficientNetB0        a builder of keras.applications
     cnnexport package.module:function     a function that returns a keras.Model
     cnnexport verify artifacts/resnet50   the proof again, from the directory alone
+    cnnexport runtimes                    what --runtime of verify takes, and what is missing
 
     \b
     Exit codes: 0 proven, 1 parity failed, 2 usage, 3 unreadable input, 4 refused as unsafe,
@@ -159,7 +160,8 @@ def export(model: str, formats: tuple[str, ...], output: Path | None, as_json: b
 
 @cli.command()
 @click.argument("directory", type=click.Path(path_type=Path))
-@click.option("--runtime", "runtimes", multiple=True, help="onnxruntime, litert or tensorflow; repeatable.")
+@click.option("--runtime", "runtimes", multiple=True,
+              help="One of cnnexport runtimes, or all; repeatable. [default: one for each format]")  # fmt: skip
 @_output_options
 def verify(
     directory: Path, runtimes: tuple[str, ...], device: str, tolerance: float | None, as_json: bool, quiet: bool,
@@ -193,6 +195,25 @@ def list_models(as_json: bool) -> int:
         text = [value.rjust(width) if column in (2, 3) else value.ljust(width)
                 for column, (value, width) in enumerate(zip(line, widths, strict=True))]  # fmt: skip
         click.echo("  ".join(text).rstrip())
+    return 0
+
+
+@cli.command("runtimes")
+@click.option("--json", "as_json", is_flag=True, help="Print an array of objects.")
+def list_runtimes(as_json: bool) -> int:
+    """List the runtimes: name, version, what they read, and why one is not available."""
+    from converter.runtimes import overview
+
+    rows = overview()
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return 0
+    lines = [("name", "version", "reads", "available")]
+    lines += [(row["name"], row["version"] or "-", ", ".join(row["reads"]), row["reason"] or "yes") for row in rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(3)]
+    for line in lines:
+        text = [value.ljust(width) for value, width in zip(line[:3], widths, strict=True)]
+        click.echo("  ".join([*text, line[3]]))
     return 0
 
 

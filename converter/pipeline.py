@@ -265,7 +265,7 @@ def _report(written: Written, evidence: Evidence, clock: _Clock, seed: int, dire
         verdict=evidence.verdict,
         reasons=evidence.reasons,
         artifacts=written.artifacts,
-        warnings=written.warnings,
+        warnings=(*written.warnings, *evidence.skipped),
         timings=dict(clock.timings),
         environment=environment.describe(),
         seed=seed,

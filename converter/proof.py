@@ -14,16 +14,22 @@ from typing import Any
 
 from converter import compare
 from converter.core import Arrays, Artifact, Comparison, Control, Golden, OutputResult, TensorSpec, Tolerance, Verdict
-from converter.errors import UnavailableError, UsageError
+from converter.errors import ConversionError, InputError, UnavailableError, UsageError
 from converter.isolate import run_artifact
 from converter.runtimes import DEVICES, RUNTIMES
 
 Clock = Callable[[str], AbstractContextManager[None]]
 
+ALL = "all"
+"""As the name of a runtime: every one that reads an artifact; those that cannot run are told, not an error."""
+
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a proof found. `tolerances` are those of float32; rows of another precision carry theirs in `facts`."""
+    """What a proof found. `tolerances` are those of float32; rows of another precision carry theirs in `facts`.
+
+    `skipped` has a sentence for each runtime that "all" includes and that did not run, with the reason.
+    """
 
     rows: tuple[Comparison, ...]
     controls: tuple[Control, ...]
@@ -31,25 +37,31 @@ class Evidence:
     separation: Mapping[str, float]
     verdict: Verdict
     reasons: tuple[str, ...]
+    skipped: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class _Run:
-    """One artifact in one runtime on one device."""
+    """One artifact in one runtime on one device; an `optional` one may turn out not to be possible."""
 
     artifact: Artifact
     runtime: str
     device: str
+    optional: bool = False
 
 
 def check_runtimes(names: Iterable[str], device: str) -> None:
-    """Raise UsageError for an unknown runtime or device, UnavailableError for one that cannot run here."""
+    """Raise UsageError for an unknown runtime or device, UnavailableError for one that cannot run here.
+
+    "all" asks for none in particular.
+    """
     if device not in DEVICES:
         raise UsageError(f"--device {device}: choose from {', '.join(DEVICES)}")
     for name in names:
-        if name not in RUNTIMES:
-            raise UsageError(f"--runtime {name}: choose from {', '.join(RUNTIMES)}")
-        _require(name, "cpu")
+        if name not in RUNTIMES and name != ALL:
+            raise UsageError(f"--runtime {name}: no such runtime\nchoose from {', '.join(RUNTIMES)}, or {ALL}")
+        if name != ALL:
+            _require(name, "cpu")
     if device != "cpu":
         able = [name for name, runtime in RUNTIMES.items() if device in runtime.devices]
         for name in able:
@@ -72,10 +84,12 @@ def prove(
 
     `specs` are the Keras model's inputs and outputs, `rewritten` the rewritten Keras model's outputs, the first row.
     Without `runtimes`, each format is run in the first that reads it; `device` "cuda" adds rows with TF32 off and on.
-    Raises UnavailableError where a runtime is missing, and the errors of `converter.isolate`.
+    With "all" among them, each format is run in every runtime that reads it; one that is missing or cannot take the
+    model is left out and told in `skipped`, except the first one of a format. Raises UnavailableError where a runtime
+    asked for is missing, UsageError where it reads nothing here, and the errors of `converter.isolate`.
     """
     outputs = {spec.name: spec for spec in specs[1]}
-    plans = _plan(artifacts, runtimes, device)
+    plans, skipped = _plan(artifacts, runtimes, device)
     judged: list[tuple[Verdict, tuple[str, ...]]] = []
     rows: list[Comparison] = []
     controls: list[Control] = []
@@ -97,7 +111,13 @@ def prove(
             with clock(
                 f"verify {run.artifact.format} in {run.runtime}{'' if run.device == 'cpu' else f' on {run.device}'}"
             ):
-                row, rolled = _row(directory, run, specs, golden, outputs, tolerances)
+                try:
+                    row, rolled = _row(directory, run, specs, golden, outputs, tolerances)
+                except (UnavailableError, ConversionError, InputError) as error:
+                    if not run.optional:
+                        raise
+                    skipped.append(_skipped(run.artifact, run.runtime, error))
+                    continue
             group.append(replace(row, facts={**row.facts, "tolerance": tolerances}) if tf32 else row)
             found.extend(rolled)
         judged.append(compare.judge(group, found, separation, tolerances))
@@ -106,25 +126,42 @@ def prove(
     order: tuple[Verdict, ...] = ("fail", "inconclusive", "pass")
     verdict = min((each for each, _ in judged), key=order.index)
     reasons = tuple(reason for _, each in judged for reason in each)
-    return Evidence(tuple(rows), tuple(controls), plain, separation, verdict, reasons)
+    return Evidence(tuple(rows), tuple(controls), plain, separation, verdict, reasons, tuple(skipped))
 
 
-def _plan(artifacts: Sequence[Artifact], names: Sequence[str], device: str) -> list[_Run]:
-    plan = []
+def _plan(artifacts: Sequence[Artifact], names: Sequence[str], device: str) -> tuple[list[_Run], list[str]]:
+    """What to run, and a sentence for each runtime of "all" that is not here."""
+    plan, skipped = [], []
     for artifact in artifacts:
         able = [name for name, runtime in RUNTIMES.items() if artifact.format in runtime.reads]
-        for name in [each for each in names if each in able] if names else able[:1]:
+        wanted = able if ALL in names else [each for each in names if each in able] if names else able[:1]
+        for name in wanted:
+            swept = ALL in names and name not in names
+            reason = RUNTIMES[name].unavailable("cpu") if swept else None
+            if reason:
+                skipped.append(_skipped(artifact, name, reason))
+                continue
             _require(name, "cpu")
-            plan.append(_Run(artifact, name, "cpu"))
+            plan.append(_Run(artifact, name, "cpu", optional=swept and name != able[0]))
         plan += [
             _Run(artifact, name, where)
             for name in able
             for where in (() if device == "cpu" else (device, f"{device}-tf32"))
             if where in RUNTIMES[name].devices
         ]
+    formats = sorted({artifact.format for artifact in artifacts})
+    idle = [name for name in names if name != ALL and not set(formats) & set(RUNTIMES[name].reads)]
+    if idle:
+        raise UsageError(
+            f"--runtime {', '.join(idle)}: reads no artifact of this directory, only {', '.join(formats)} here"
+        )
     if not plan:
-        raise UsageError("none of the runtimes asked for reads an artifact of this directory")
-    return plan
+        raise UnavailableError(f"no runtime for {', '.join(formats)} here\n{'; '.join(skipped)[:300]}")
+    return plan, skipped
+
+
+def _skipped(artifact: Artifact, runtime: str, reason: object) -> str:
+    return f"{artifact.format} in {runtime}: not run: {' '.join(str(reason).split())}"
 
 
 def _require(name: str, device: str) -> None:

@@ -1,13 +1,53 @@
-"""The runtimes that artifacts are verified in. To add one: a module with a `RUNTIME`, and a line in this table."""
+"""The runtimes that artifacts are verified in. To add one: a module with a `RUNTIME`, and a line in this table.
+
+The first that reads a format is the one that an export is proven in.
+"""
+
+from typing import Any
 
 from converter.core import Runtime
-from converter.runtimes import run_litert, run_ort, run_tf
+from converter.runtimes import (
+    run_chromium,
+    run_litert,
+    run_ncnn,
+    run_node,
+    run_opencv,
+    run_openvino,
+    run_ort,
+    run_tf,
+    run_tract,
+)
 
 RUNTIMES: dict[str, Runtime] = {
     "onnxruntime": run_ort.RUNTIME,
+    "onnxruntime-noopt": run_ort.WITHOUT_OPTIMIZATIONS,
     "litert": run_litert.RUNTIME,
     "tensorflow": run_tf.RUNTIME,
+    "openvino": run_openvino.RUNTIME,
+    "opencv": run_opencv.RUNTIME,
+    "tract": run_tract.RUNTIME,
+    "ncnn": run_ncnn.RUNTIME,
+    "onnxruntime-node": run_node.NODE,
+    "onnxruntime-web": run_node.WEB_IN_NODE,
+    "chromium": run_chromium.RUNTIME,
 }
 
 DEVICES = ("cpu", "cuda")
 """What `--device` takes. On "cuda" onnxruntime runs twice, with TF32 off ("cuda") and on ("cuda-tf32")."""
+
+
+def overview() -> list[dict[str, Any]]:
+    """One dict for each runtime: name, version (or None), reads, available (on the CPU), reason ("" where it is)."""
+    rows = []
+    for name, runtime in RUNTIMES.items():
+        reason = runtime.unavailable("cpu")
+        rows.append(
+            {
+                "name": name,
+                "version": runtime.version(),
+                "reads": list(runtime.reads),
+                "available": reason is None,
+                "reason": reason or "",
+            }
+        )
+    return rows

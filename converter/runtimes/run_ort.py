@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
+import platform
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
@@ -12,6 +14,8 @@ from typing import Any
 
 from converter.core import Array, Arrays, Artifact, Prepared, Runtime
 from converter.errors import InputError, UnavailableError
+from converter.runtimes.cuda import cuda_facts
+from converter.runtimes.shared import cpu_name, first_line
 
 _PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -50,10 +54,13 @@ def unavailable(device: str) -> str | None:
     return None
 
 
-def prepare(path: Path, artifact: Artifact, device: str) -> Prepared:
+def prepare(path: Path, artifact: Artifact, device: str, *, optimized: bool = True) -> Prepared:
     """Load an ONNX file; `device` is "cpu", "cuda" (TF32 off) or "cuda-tf32".
 
-    Raises UnavailableError for a missing device, InputError for a file it refuses."""
+    Without `optimized` the graph runs as it is written, so that a difference is the kernels' and not the optimizer's.
+    `facts` tell the providers of the session, and after the first run how many nodes of which operator ran where.
+    Raises UnavailableError for a missing device, InputError for a file it refuses.
+    """
     import onnxruntime
 
     reason = unavailable(device) if device != "cpu" else None
@@ -61,6 +68,8 @@ def prepare(path: Path, artifact: Artifact, device: str) -> Prepared:
         raise UnavailableError(f"onnxruntime on {device}: {reason}")
     options = _session_options(onnxruntime, device)
     options.log_severity_level = 3
+    if not optimized:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     profile = tempfile.TemporaryDirectory(prefix="cnnexport-")
     options.enable_profiling = True
     options.profile_file_prefix = str(Path(profile.name) / "ort")
@@ -72,17 +81,28 @@ def prepare(path: Path, artifact: Artifact, device: str) -> Prepared:
     except RuntimeError as error:
         raise InputError(f"{path}: onnxruntime cannot load it: {str(error).splitlines()[0][:300]}") from error
     names = [output.name for output in session.get_outputs()]
-    facts: dict[str, Any] = {"providers": session.get_providers(), "onnxruntime": onnxruntime.__version__}
+    facts: dict[str, Any] = {
+        "providers": session.get_providers(),
+        "onnxruntime": onnxruntime.__version__,
+        "python": platform.python_version(),
+        "optimizations": "all" if optimized else "none",
+        "tf32": device == "cuda-tf32",
+        "device_name": cpu_name(),
+    }
     if device != "cpu":
-        facts["tf32"] = device == "cuda-tf32"
+        facts |= cuda_facts()  # with the GPU's name instead of the processor's
     placed = False
 
     def run(inputs: Arrays) -> dict[str, Array]:
         nonlocal placed
-        outputs = session.run(names, dict(inputs))
+        try:
+            outputs = session.run(names, dict(inputs))
+        except RuntimeError as error:
+            raise InputError(f"{path}: onnxruntime cannot run it: {first_line(error)}") from error
         if not placed:  # the profile of the first run says where each node ran
             placed = True
             facts["placement"] = _placement(Path(session.end_profiling()))
+            facts["nodes"] = {provider: sum(found.values()) for provider, found in facts["placement"].items()}
             profile.cleanup()
             _require_device(facts["placement"], device)
         return dict(zip(names, outputs, strict=True))
@@ -150,3 +170,7 @@ def _require_device(placement: Mapping[str, Mapping[str, int]], device: str) -> 
 
 
 RUNTIME = Runtime("onnxruntime", ("onnx",), ("cpu", "cuda", "cuda-tf32"), version, unavailable, prepare)
+WITHOUT_OPTIMIZATIONS = Runtime(
+    "onnxruntime-noopt", ("onnx",), ("cpu",), version, unavailable, functools.partial(prepare, optimized=False)
+)
+"""The graph as it stands in the file: with it, the report tells the optimizer's share of an error."""

@@ -1,0 +1,160 @@
+"""ncnn on the CPU, in float32: reads ONNX files by way of pnnx, which converts them for ncnn.
+
+What is verified here is the artifact and pnnx's conversion of it. ncnn has no batch axis, so samples run one by one.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib.util
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from converter.core import Array, Arrays, Artifact, Prepared, Runtime
+from converter.errors import ChildError, ConversionError, InputError
+from converter.runtimes.shared import cpu_name, first_line, installed, missing, onnx_names, require_names, threads
+
+_CONVERSION_SECONDS = 600
+_TYPES = {"float32": "f32", "float64": "f64", "int32": "i32", "int64": "i64"}
+_PADS = re.compile(r"ignore Pad (\S+) param pads=\(([-0-9,]+)\)")
+
+
+def version() -> str | None:
+    """The installed version of ncnn, or None."""
+    return installed("ncnn")
+
+
+def unavailable(device: str) -> str | None:
+    """Why ncnn cannot run on `device` here, or None. Nothing is imported for the answer."""
+    if device != "cpu":
+        return "ncnn is run on the CPU"
+    return missing("ncnn", "ncnn") or missing("pnnx", "ncnn")
+
+
+def prepare(path: Path, artifact: Artifact, device: str) -> Prepared:
+    """Convert an ONNX file for one sample and load the result; pnnx numbers inputs and outputs in the file's order.
+
+    Raises InputError where pnnx or ncnn refuses the file or a name differs, ConversionError for an operator that pnnx
+    leaves out, ChildError where pnnx crashes.
+    """
+    import ncnn
+
+    inputs, outputs = onnx_names(path)
+    specs = {spec.name: spec for spec in artifact.inputs}
+    require_names(path, "input", list(specs), inputs)
+    require_names(path, "output", [spec.name for spec in artifact.outputs], outputs)
+    shapes = []
+    for name in inputs:
+        if None in specs[name].shape[1:] or specs[name].dtype not in _TYPES:
+            raise ConversionError(f"{path}: ncnn needs the size of input {name}, and it is dynamic or no plain number")
+        if (specs[name].shape[0] or 1) != 1:
+            raise ConversionError(f"{path}: ncnn has no batch axis, and the batch is fixed at {specs[name].shape[0]}")
+        shapes.append(f"[{','.join(map(str, (1, *specs[name].shape[1:])))}]{_TYPES[specs[name].dtype]}")
+    scratch = tempfile.TemporaryDirectory(prefix="cnnexport-", ignore_cleanup_errors=True)
+    atexit.register(scratch.cleanup)
+    converted = _convert(path, ",".join(shapes), Path(scratch.name))
+    net = ncnn.Net()
+    for option in ("use_fp16_packed", "use_fp16_storage", "use_fp16_arithmetic", "use_bf16_storage"):
+        setattr(net.opt, option, False)
+    net.opt.num_threads = threads()
+    if net.load_param(f"{converted}.param") or net.load_model(f"{converted}.bin"):
+        raise InputError(f"{path}: ncnn cannot load what pnnx made of it")
+    require_names(path, "ncnn input", [f"in{index}" for index in range(len(inputs))], net.input_names())
+    require_names(path, "ncnn output", [f"out{index}" for index in range(len(outputs))], net.output_names())
+
+    def one(sample: Mapping[str, Array]) -> list[Array]:
+        extractor = net.create_extractor()
+        for index, name in enumerate(inputs):
+            if extractor.input(f"in{index}", ncnn.Mat(np.ascontiguousarray(sample[name]))):
+                raise InputError(f"{path}: ncnn does not take input {name}")
+        results = []
+        for index, name in enumerate(outputs):
+            status, mat = extractor.extract(f"out{index}")
+            if status:
+                raise InputError(f"{path}: ncnn cannot run it as far as output {name} (status {status})")
+            results.append(np.array(mat))
+        return results
+
+    def run(given: Arrays) -> dict[str, Array]:
+        count = len(next(iter(given.values())))
+        samples = [one({name: array[index] for name, array in given.items()}) for index in range(count)]
+        return {name: np.stack(arrays) for name, arrays in zip(outputs, zip(*samples, strict=True), strict=True)}
+
+    facts = {
+        "ncnn": version(),
+        "pnnx": installed("pnnx"),
+        "batch": "sample by sample",
+        "device_name": cpu_name(),
+        "threads": threads(),
+    }
+    return Prepared(run, facts)
+
+
+def _convert(path: Path, shapes: str, directory: Path) -> Path:
+    """`directory`/model.ncnn, to which .param and .bin belong: pnnx's work, with its Pad completed."""
+    spec = importlib.util.find_spec("pnnx")
+    if spec is None or spec.origin is None:
+        raise ConversionError(f"{path}: {missing('pnnx', 'ncnn')}")
+    model = directory / "model.onnx"
+    shutil.copyfile(path, model)  # pnnx writes beside its input
+    sidecar = path.with_name(path.name + ".data")
+    if sidecar.is_file():
+        shutil.copyfile(sidecar, directory / sidecar.name)
+    try:
+        done = subprocess.run(
+            [str(Path(spec.origin).with_name("pnnx")), model.name, f"inputshape={shapes}", "fp16=0"],
+            cwd=directory,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_CONVERSION_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ChildError(f"{path}: pnnx gave no answer in {_CONVERSION_SECONDS} s") from error
+    said = done.stdout + done.stderr
+    if done.returncode < 0:
+        raise ChildError(f"{path}: pnnx was killed by signal {-done.returncode}")
+    converted = directory / "model.ncnn"
+    parameters = converted.with_name("model.ncnn.param")
+    if done.returncode or not parameters.is_file():
+        raise InputError(f"{path}: pnnx cannot convert it: {first_line(said.splitlines()[-1] if said.strip() else '')}")
+    parameters.write_text(_complete(parameters.read_text(), said, path))
+    return converted
+
+
+def _complete(parameters: str, said: str, path: Path) -> str:
+    """ncnn's parameters with each ONNX Pad that pnnx passed through written as ncnn's Padding.
+
+    pnnx drops what it does not know and says "ignore <operator> ..."; anything but a zero Pad of known size is refused.
+    """
+    pads = dict(_PADS.findall(said))
+    left_out = {line.strip() for line in said.splitlines() if line.startswith("ignore ") and not _PADS.match(line)}
+    if left_out:
+        raise ConversionError(f"{path}: pnnx does not convert all of it: {'; '.join(sorted(left_out))[:200]}")
+    lines = []
+    for line in parameters.splitlines():
+        if line.startswith("Pad "):
+            name = line.split()[1]
+            if name not in pads:
+                raise ConversionError(f"{path}: pnnx does not say how {name} pads")
+            line = f"Padding{line[3:]} {_padding([int(each) for each in pads[name].split(',')], name, path)}"
+        lines.append(line)
+    return "\n".join(lines) + "\n"
+
+
+def _padding(pads: list[int], name: str, path: Path) -> str:
+    """The parameters of ncnn's Padding: rows, columns and channels of an image; `pads` as ONNX has them."""
+    if len(pads) != 8 or pads[0] or pads[4] or min(pads) < 0:
+        raise ConversionError(f"{path}: {name} pads {pads}, for which ncnn has no counterpart")
+    _, front, top, left, _, behind, bottom, right = pads
+    return f"0={top} 1={bottom} 2={left} 3={right} 4=0 5=0.0 7={front} 8={behind}"
+
+
+RUNTIME = Runtime("ncnn", ("onnx",), ("cpu",), version, unavailable, prepare)
