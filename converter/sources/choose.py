@@ -88,7 +88,9 @@ def load_object(
 
     title = name or str(getattr(model, "name", "") or "model")
     source = finish(model, title, "function", {"object": type(model).__name__}, input_shape=input_shape)
-    return replace(source, preprocessing=dict(preprocessing or {}), labels=labels, untrained=untrained)
+    return replace(
+        source, preprocessing=dict(preprocessing or source.preprocessing), labels=labels, untrained=untrained
+    )
 
 
 def _refuse_ignored_options(kind: str, options: SourceOptions) -> None:

@@ -8,6 +8,7 @@ import math
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from converter.sources.arguments import mend_arguments
 from converter.sources.finish import finish, require_built
 from converter.sources.functions import call_builder, custom_objects
 from converter.sources.inspection import inspect_file
-from converter.sources.names import major, one_line
+from converter.sources.names import major, one_line, title_of
 from converter.sources.weights import assign_stored
 
 MAX_ELEMENTS = 1 << 29  # of one layer's output for one sample: 2 GiB in float32
@@ -35,8 +36,16 @@ def load_file(text: str, options: SourceOptions) -> Source:
     path = Path(text)
     _require_file(path, text)
     custom = custom_objects(options.custom_objects)
-    with tempfile.TemporaryDirectory(prefix="cnnexport-") as directory:
-        facts = inspect_file(path, Path(directory), text, custom={*custom, *_registered()}, trust=options.trust)
+    with ThreadPoolExecutor(1) as hasher, tempfile.TemporaryDirectory(prefix="cnnexport-") as directory:
+        digest = hasher.submit(_sha256, path)
+        facts = inspect_file(
+            path,
+            Path(directory),
+            text,
+            custom={*custom, *_registered()},
+            trust=options.trust,
+            weights_only=bool(options.builder),
+        )
         mended: list[str] = []
         if facts["kind"] == "weights" or options.builder:
             model = _built_elsewhere(text, options)
@@ -49,7 +58,7 @@ def load_file(text: str, options: SourceOptions) -> Source:
                 mended += mend_arguments(facts["config"], text)
             model = rebuild(facts, custom, options, text)
         assign_stored(model, Path(facts["weights"]), text, facts.get("renamed") or {})
-    detail: dict[str, Any] = {"file": path.name, "sha256": _sha256(path), "bytes": path.stat().st_size}
+    detail: dict[str, Any] = {"file": path.name, "sha256": digest.result(), "bytes": path.stat().st_size}
     detail |= {"format": facts["format"], "keras_version": facts["version"]}
     if options.builder:
         detail["builder"] = options.builder
@@ -57,9 +66,7 @@ def load_file(text: str, options: SourceOptions) -> Source:
         detail["custom_objects"] = list(options.custom_objects)
     if options.trust:
         detail["trusted"] = True
-    stem = path.name.removesuffix(".weights.h5")
-    name = stem if stem != path.name else path.stem
-    return finish(model, name, "file", detail, input_shape=options.input_shape, mended=tuple(mended))
+    return finish(model, title_of(text), "file", detail, input_shape=options.input_shape, mended=tuple(mended))
 
 
 def rebuild(facts: Mapping[str, Any], custom: Mapping[str, Any], options: SourceOptions, title: str) -> Any:
@@ -87,6 +94,8 @@ def rebuild(facts: Mapping[str, Any], custom: Mapping[str, Any], options: Source
                     f"{title}: its layers declare {declared:,} bytes of weights, the file holds {facts['bytes']:,}\n"
                     "refused; the configuration does not belong to these weights"
                 )
+        for variable in model.weights:
+            variable._initializer = keras.initializers.Zeros()  # to be overwritten: no need to draw them
         with keras.StatelessScope():
             pass  # leaving it gives the declared variables their memory
         return model

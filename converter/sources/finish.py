@@ -8,6 +8,7 @@ from typing import Any
 from converter.core import Source
 from converter.errors import InputError, UsageError
 from converter.sources.names import directory_name, one_line
+from converter.sources.ranges import preprocessing_in
 
 
 def finish(
@@ -28,7 +29,14 @@ def finish(
         )
     require_built(model, name, input_shape)
     require_finite(model, name)
-    return Source(model=model, name=directory_name(name), kind=kind, detail=dict(detail), mended=mended)
+    return Source(
+        model=model,
+        name=directory_name(name),
+        kind=kind,
+        detail=dict(detail),
+        preprocessing=preprocessing_in(model),
+        mended=mended,
+    )
 
 
 def require_built(model: Any, name: str, input_shape: Any = None) -> None:

@@ -101,6 +101,8 @@ def custom_objects(modules: tuple[str, ...]) -> dict[str, Any]:
     A class registered with `register_keras_serializable` is found by its registered name as well. Classes of Keras
     itself are left out, so that nothing replaces them. Raises InputError where a module cannot be imported or has none.
     """
+    if not modules:
+        return {}  # without importing Keras, which most errors about a file do not need
     import keras
 
     found: dict[str, Any] = {}

@@ -417,3 +417,28 @@ def test_assets_are_not_ignored(tmp_path: Path) -> None:
 def test_detail_is_json(tmp_path: Path) -> None:
     small().save(tmp_path / "m.keras")
     json.dumps(dict(load(tmp_path / "m.keras").detail))
+
+
+@pytest.mark.parametrize(
+    ("first", "bounds"),
+    [
+        (lambda: [layers.Rescaling(1 / 255)], [0.0, 255.0]),
+        (lambda: [layers.Resizing(6, 6), layers.Rescaling(1 / 127.5, offset=-1)], [0.0, 255.0]),
+        (lambda: [keras.Sequential([layers.RandomFlip(), layers.Rescaling(1 / 255)])], [0.0, 255.0]),
+        (lambda: [layers.Normalization(mean=[100.0] * 3, variance=[400.0] * 3)], [40.0, 160.0]),
+        (lambda: [layers.Conv2D(2, 3), layers.Rescaling(1 / 255)], None),
+        (lambda: [layers.Activation("relu"), layers.Rescaling(1 / 255)], None),
+    ],
+)
+def test_the_range_of_inputs_is_read_off_the_first_layer(first: Any, bounds: list[float] | None) -> None:
+    model = keras.Sequential([layers.Input((8, 8, 3)), *first(), layers.Flatten(), layers.Dense(2)])
+    assert sources.load_object(model).preprocessing.get("range") == bounds
+
+
+def test_a_builder_makes_a_lambda_in_the_file_harmless(nets: Path) -> None:
+    x = layers.Input((8, 8, 3))
+    h = layers.Dense(2)(layers.Flatten()(layers.Lambda(lambda z: z)(x)))
+    model = keras.Model(x, h)
+    model.save("m.h5")
+    source = load("m.h5", builder="my_nets:build")
+    np.testing.assert_array_equal(source.model.get_weights()[0], model.get_weights()[0])

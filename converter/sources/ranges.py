@@ -1,0 +1,61 @@
+"""The range of valid inputs, where a model of unknown origin tells it by how it begins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_PASSING = ("Resizing", "CenterCrop", "ZeroPadding2D", "Identity", "Permute", "Reshape", "Activation")
+_SPREAD = 3.0  # standard deviations on either side of a Normalization layer's mean
+_SMALLEST = 1e-12
+
+
+def preprocessing_in(model: Any) -> dict[str, Any]:
+    """The range of the inputs of `model` by its first Rescaling or Normalization layer; empty where it has neither.
+
+    A Rescaling layer x * scale + offset brings pixels to [0, 1], or to [-1, 1] where its offset is negative; the range
+    is what it brings there. A Normalization layer (x - mean) / sqrt(variance) expects values about its mean. Models with
+    several inputs are left alone.
+    """
+    import numpy as np
+
+    first = _first_computing(model)
+    name = type(first).__name__
+    if name == "Rescaling":
+        scale, offset = np.asarray(first.scale, np.float64), np.asarray(first.offset, np.float64)
+        if np.abs(scale).min() < _SMALLEST:
+            return {}
+        lowest = -1.0 if offset.min() < 0 else 0.0
+        ends = np.array([(lowest - offset) / scale, (1.0 - offset) / scale])
+    elif name == "Normalization" and not first.invert and first.mean is not None:
+        mean, variance = np.asarray(first.mean, np.float64), np.asarray(first.variance, np.float64)
+        ends = np.array([mean - _SPREAD * np.sqrt(variance), mean + _SPREAD * np.sqrt(variance)])
+    else:
+        return {}
+    low, high = float(f"{ends.min():.6g}"), float(f"{ends.max():.6g}")
+    if not (np.isfinite(low) and np.isfinite(high) and low < high):
+        return {}
+    return {"range": [low, high], "description": f"as the model's {name} layer {first.name} expects"}
+
+
+def _first_computing(model: Any) -> Any:
+    """The first layer that does more to its single input than move or select values; None where it is unclear."""
+    import keras
+
+    while True:
+        inputs = keras.tree.flatten(getattr(model, "inputs", None) or [])
+        if len(inputs) != 1:
+            return None
+        operation = inputs[0]._keras_history.operation
+        own = {id(layer) for layer in model.layers}
+        while True:
+            nodes = [node for node in operation._outbound_nodes if id(node.operation) in own]
+            if len({id(node.operation) for node in nodes}) != 1:
+                return None
+            operation = nodes[0].operation
+            passing = type(operation).__name__ in _PASSING or type(operation).__name__.startswith("Random")
+            linear = getattr(operation, "activation", None) in (None, keras.activations.linear)
+            if not (passing and linear):
+                break
+        if not isinstance(operation, keras.Model):
+            return operation
+        model = operation
