@@ -7,13 +7,12 @@ array's own. Past `SIDECAR_LIMIT` the arrays go to `<file>.data` as ONNX externa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-
 from converter.core import Array
+from converter.formats.arrays import write_array
 
 SIDECAR_LIMIT = 1_800_000_000
 """Bytes of weights above which they stand in a file beside the model (protobuf ends at 2 GiB)."""
@@ -39,7 +38,7 @@ def save(model: Any, weights: Mapping[str, Array], path: Path, sidecar_limit: in
         for name, array in weights.items():
             file.write(b"\0" * (-file.tell() % _ALIGNMENT))
             headers.append((_external_header(name, array, sidecar.name, file.tell()), None))
-            _write_array(file, array)
+            write_array(file, array)
     with path.open("wb") as file:
         _write_model(file, model, headers)
     return [path, sidecar]
@@ -58,22 +57,7 @@ def _write_model(file: BinaryIO, model: Any, records: Sequence[tuple[bytes, Arra
     for header, array in framed:
         file.write(header)
         if array is not None:
-            _write_array(file, array)
-
-
-def _write_array(file: BinaryIO, array: Array) -> None:
-    for piece in _pieces(array):
-        file.write(np.ascontiguousarray(piece).data.cast("B"))
-
-
-def _pieces(array: Array) -> Iterator[Array]:
-    """A transposed view is copied in slices, not as a whole."""
-    if array.flags.c_contiguous or array.ndim < 2:
-        yield array
-        return
-    step = max(1, (16 << 20) // max(1, array[0].nbytes))
-    for start in range(0, len(array), step):
-        yield array[start : start + step]
+            write_array(file, array)
 
 
 def _tensor_header(name: str, array: Array) -> bytes:
