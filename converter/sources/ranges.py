@@ -13,8 +13,8 @@ def preprocessing_in(model: Any) -> dict[str, Any]:
     """The range of the inputs of `model` by its first Rescaling or Normalization layer; empty where it has neither.
 
     A Rescaling layer x * scale + offset brings pixels to [0, 1], or to [-1, 1] where its offset is negative; the range
-    is what it brings there. A Normalization layer (x - mean) / sqrt(variance) expects values about its mean. Models with
-    several inputs are left alone.
+    is what it brings there. A Normalization layer (x - mean) / sqrt(variance) expects values about its mean.
+    Models with several inputs are left alone.
     """
     import numpy as np
 
