@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import io
 import json
 import logging
 import platform
@@ -15,7 +17,7 @@ from typing import Any
 from converter.core import Array, Arrays, Artifact, Prepared, Runtime
 from converter.errors import InputError, UnavailableError
 from converter.runtimes.cuda import cuda_facts
-from converter.runtimes.shared import cpu_name, first_line
+from converter.runtimes.shared import cpu_name, first_line, require_names
 
 _PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -47,10 +49,13 @@ def unavailable(device: str) -> str | None:
     _load_cuda_libraries(onnxruntime)
     options = _session_options(onnxruntime, device)
     options.log_severity_level = 4
+    onnxruntime.set_default_logger_severity(4)  # the reason is returned, not written to standard error
     try:
         onnxruntime.InferenceSession(_identity_model(), options, providers=[_PROVIDERS[device]])
-    except RuntimeError as error:  # onnxruntime's own exceptions derive from it
+    except _errors() as error:
         return f"no usable CUDA device: {str(error).splitlines()[0][:200]}"
+    finally:
+        onnxruntime.set_default_logger_severity(2)  # its default
     return None
 
 
@@ -78,9 +83,11 @@ def prepare(path: Path, artifact: Artifact, device: str, *, optimized: bool = Tr
         provider = (provider, {"use_tf32": "1" if device == "cuda-tf32" else "0"})
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
-    except RuntimeError as error:
-        raise InputError(f"{path}: onnxruntime cannot load it: {str(error).splitlines()[0][:300]}") from error
+    except _errors() as error:
+        raise InputError(f"{path}: onnxruntime cannot load it: {first_line(error)}") from error
     names = [output.name for output in session.get_outputs()]
+    require_names(path, "input", [spec.name for spec in artifact.inputs], [each.name for each in session.get_inputs()])
+    require_names(path, "output", [spec.name for spec in artifact.outputs], names)
     facts: dict[str, Any] = {
         "providers": session.get_providers(),
         "onnxruntime": onnxruntime.__version__,
@@ -97,7 +104,7 @@ def prepare(path: Path, artifact: Artifact, device: str, *, optimized: bool = Tr
         nonlocal placed
         try:
             outputs = session.run(names, dict(inputs))
-        except RuntimeError as error:
+        except _errors() as error:
             raise InputError(f"{path}: onnxruntime cannot run it: {first_line(error)}") from error
         if not placed:  # the profile of the first run says where each node ran
             placed = True
@@ -108,6 +115,14 @@ def prepare(path: Path, artifact: Artifact, device: str, *, optimized: bool = Tr
         return dict(zip(names, outputs, strict=True))
 
     return Prepared(run, facts)
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    """What onnxruntime raises: classes of its own without a common base, and Python's for wrong arguments."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    own = (each for each in vars(state).values() if isinstance(each, type) and issubclass(each, Exception))
+    return (RuntimeError, ValueError, *own)
 
 
 def _session_options(onnxruntime: Any, device: str) -> Any:
@@ -122,10 +137,13 @@ def _load_cuda_libraries(onnxruntime: Any) -> None:
     logger = logging.getLogger("onnxruntime")
     preload = getattr(onnxruntime, "preload_dlls", None)
     if preload is not None:
+        printed = io.StringIO()  # it tells by print what it does not find, and standard output is not its own
         try:
-            preload()
+            with contextlib.redirect_stdout(printed):
+                preload()
         except OSError as error:
-            logger.info("CUDA libraries could not be preloaded: %s", error)
+            printed.write(str(error))
+        logger.info("CUDA libraries: %s", printed.getvalue())
 
 
 def _identity_model() -> bytes:
