@@ -50,7 +50,8 @@ def quiet_tensorflow() -> None:
     if "tensorflow" in sys.modules:
         return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     sys.stderr.flush()
     kept = os.dup(2)
     try:
@@ -64,6 +65,9 @@ def quiet_tensorflow() -> None:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
+        os.environ.pop("CUDA_VISIBLE_DEVICES")  # the children that verify artifacts may use the GPU
+        if visible is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = visible
 
 
 def give_memory_back() -> None:
