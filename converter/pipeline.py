@@ -31,6 +31,7 @@ from converter.jsonable import dumps
 from converter.manifest import GOLDEN, REPORT
 from converter.proof import Evidence, check_runtimes, prove
 from converter.report import to_json
+from converter.tolerance import tolerances
 
 Progress = Callable[[str, float | None], None]
 """Called with a stage's name and None when it starts, and with its seconds when it is done."""
@@ -187,6 +188,7 @@ def _check(options: ExportOptions) -> None:
         raise UsageError(f"--samples {options.samples}: two samples are the least that can be told apart")
     if write.layout == "nchw" and "onnx" not in options.formats:
         raise UsageError("--layout nchw: only ONNX is channels-first; TFLite and SavedModel are not\nadd --format onnx")
+    tolerances({}, {}, {}, chosen=options.tolerance)  # refuses a wrong one
     check_runtimes((), options.device)
 
 
