@@ -68,7 +68,7 @@ def exact(model: Any, signature: Signature, inputs: Arrays) -> dict[str, Array]:
     graph_def = _in_float64(traced.graph_def)
     if any(node.op == "Cast" and {node.attr["SrcT"].type, node.attr["DstT"].type} & half for node in graph_def.node):
         return {}
-    feeds = {f"{name}:0": _as_float64(array) for name, array in traced.weights.items()}
+    feeds = _widened_weights(graph_def, traced.weights)
     fetches = [f"{spec.name}:0" for spec in signature.outputs]
     count = len(next(iter(inputs.values())))
     pieces: list[list[Array]] = []
@@ -112,6 +112,32 @@ def _in_float64(graph_def: Any) -> Any:
                     if kind == types_pb2.DT_FLOAT:
                         value.list.type[index] = types_pb2.DT_DOUBLE
     return result
+
+
+def _widened_weights(graph_def: Any, weights: Arrays) -> dict[str, Array]:
+    """Let `graph_def` take its float32 weights as they are and widen each where it is used; the feeds.
+
+    A float64 copy of all weights at once would take twice the model's memory.
+    """
+    from tensorflow.core.framework import types_pb2
+
+    feeds = {}
+    for node in list(graph_def.node):
+        if node.name not in weights:
+            continue
+        array = weights[node.name]
+        if array.dtype != np.float32:
+            feeds[f"{node.name}:0"] = array
+            continue
+        stored = graph_def.node.add()
+        stored.CopyFrom(node)
+        stored.name = f"{node.name}/float32"
+        stored.attr["dtype"].type = types_pb2.DT_FLOAT
+        feeds[f"{stored.name}:0"] = array
+        node.op, node.input[:] = "Cast", [stored.name]
+        node.attr.clear()
+        node.attr["SrcT"].type, node.attr["DstT"].type = types_pb2.DT_FLOAT, types_pb2.DT_DOUBLE
+    return feeds
 
 
 def _middle_kernel(model: Any) -> Any:
