@@ -34,7 +34,7 @@ def prepare(path: Path, artifact: Artifact, device: str) -> Prepared:
 
     inputs, outputs = onnx_names(path)
     specs = {spec.name: spec for spec in artifact.inputs}
-    require_names(path, "input", list(specs), inputs)
+    require_names(path, "input", [spec.name for spec in artifact.inputs], inputs)
     require_names(path, "output", [spec.name for spec in artifact.outputs], outputs)
     compiled: dict[tuple[str, ...], Any] = {}
 

@@ -100,7 +100,7 @@ def _records(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, 
 
 
 def _varint(data: mmap.mmap, at: int) -> tuple[int, int]:
-    """The number at `at` and where the next one starts. Raises ValueError where it is too long, IndexError at the end."""
+    """The number at `at` and where the next one starts. Raises ValueError or IndexError where none is."""
     value = shift = 0
     while shift < 70:
         byte = data[at]

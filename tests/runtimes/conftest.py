@@ -1,0 +1,67 @@
+"""Shared by the tests of the runtimes: where the Node.js packages are, a second export, and a run of one artifact.
+
+Every runtime is really run. Those that pip cannot install are required all the same: where Node.js, its packages or
+Chromium are missing, a test fails and says what to install.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from converter.core import Artifact, OutputResult
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _node_modules(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The packages of the checkout, from whatever directory a test runs in."""
+    monkeypatch.setenv("CNNEXPORT_NODE_MODULES", os.environ.get("CNNEXPORT_NODE_MODULES", str(ROOT / "node_modules")))
+
+
+@pytest.fixture(scope="session")
+def exported_nchw(tmp_path_factory: pytest.TempPathFactory, nets: Path) -> Path:
+    """tiny_nets:two_heads as ONNX with channels first and a batch fixed at 3."""
+    from converter import pipeline
+    from converter.core import WriteOptions
+
+    directory = tmp_path_factory.mktemp("exported") / "nchw"
+    options = pipeline.ExportOptions(("onnx",), directory, WriteOptions(batch=3, layout="nchw"))
+    pipeline.export("tiny_nets:two_heads", options)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def run_in() -> Callable[..., tuple[list[OutputResult], dict[str, Any]]]:
+    """Runs a directory's artifact of a format in a runtime's child: every batch's results, and the child's answer.
+
+    `change` may alter the Artifact that the child is told about.
+    """
+    from converter import bundle, compare
+    from converter.isolate import run_artifact
+    from converter.runtimes import RUNTIMES
+
+    def run(
+        directory: Path, runtime: str, form: str = "onnx", change: Callable[[Artifact], Artifact] = replace
+    ) -> tuple[list[OutputResult], dict[str, Any]]:
+        assert RUNTIMES[runtime].unavailable("cpu") is None
+        manifest = bundle.read_manifest(directory)
+        golden = bundle.read_golden(directory / "golden.npz", manifest.inputs, manifest.outputs)
+        artifact = next(each for each in manifest.artifacts if each.format == form)
+        by_batch, answer = run_artifact(directory, change(artifact), runtime, "cpu", manifest.inputs, manifest.outputs)
+        specs = {spec.name: spec for spec in manifest.outputs}
+        tolerances = compare.tolerances(golden.references, golden.exact, specs)
+        results = [
+            result
+            for outputs in by_batch.values()
+            for result in compare.compare_outputs(golden.references, outputs, specs, tolerances)
+        ]
+        return results, answer
+
+    return run

@@ -1,0 +1,156 @@
+"""The pieces between Python and the runtimes: names in an ONNX file, frames, the page's server, ncnn's padding."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from converter.errors import ChildError, ConversionError, InputError
+from converter.runtimes import frames, run_ncnn, shared
+from converter.runtimes.cuda import cuda_facts
+from converter.runtimes.page_server import PageServer
+
+
+def test_the_names_of_an_onnx_file(exported: Any) -> None:
+    inputs, outputs = shared.onnx_names(exported.directory / "model.onnx")
+    assert inputs == ["image"]
+    assert sorted(outputs) == ["aux", "main"]
+
+
+def test_a_cut_onnx_file_is_an_input_error_or_has_names(exported: Any, tmp_path: Path) -> None:
+    content = (exported.directory / "model.onnx").read_bytes()
+    path = tmp_path / "model.onnx"
+    rng = np.random.default_rng(0)
+    for cut in [0, 1, 2, 3, *rng.integers(4, len(content), 200)]:
+        path.write_bytes(content[:cut])
+        with pytest.raises(InputError, match="damaged"):
+            shared.onnx_names(path)
+    for _ in range(300):
+        noisy = bytearray(content)
+        noisy[rng.integers(0, 3000)] = rng.integers(0, 256)
+        path.write_bytes(noisy)
+        try:
+            shared.onnx_names(path)
+        except InputError as error:
+            assert "damaged" in str(error)  # noqa: PT017  either is right; nothing else may be raised
+    with pytest.raises(InputError, match="No such file"):
+        shared.onnx_names(tmp_path / "absent.onnx")
+
+
+def test_names_are_all_or_nothing(tmp_path: Path) -> None:
+    shared.require_names(tmp_path, "output", ["a", "b"], ["b", "a"])
+    for found in (["a"], ["a", "b", "c"], ["a", "c"], ["a", "a"], []):
+        with pytest.raises(InputError, match="the manifest declares a, b"):
+            shared.require_names(tmp_path, "output", ["a", "b"], found)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int8", "uint8", "bool", "int32", "int64"])
+def test_frames_carry_every_type(dtype: str) -> None:
+    rng = np.random.default_rng(1)
+    arrays = {"a/ü": rng.integers(0, 2, (3, 5, 1)).astype(dtype), "none": np.zeros((0, 4), dtype)}
+    header, back = frames.decode(frames.encode(arrays))
+    assert list(header) == ["tensors"]
+    assert list(back) == list(arrays)
+    for name, array in arrays.items():
+        assert back[name].dtype == array.dtype
+        np.testing.assert_array_equal(back[name], array)
+
+
+def test_what_is_no_frame_is_a_child_error() -> None:
+    whole = frames.encode({"x": np.ones((2, 3), np.float32)})
+    for frame in (b"", whole[:7], whole[:-1], whole + b"x", b"\xff" * 40, whole.replace(b"float32", b"objects")):
+        with pytest.raises(ChildError):
+            frames.decode(frame)
+    with pytest.raises(ChildError, match="complex64"):
+        frames.encode({"x": np.ones(1, np.complex64)})
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[PageServer]:
+    (tmp_path / "model.onnx").write_bytes(b"the model")
+    scripts = tmp_path / "dist"
+    scripts.mkdir()
+    (scripts / "ort.mjs").write_text("export {}")
+    (tmp_path / "secret.mjs").write_text("not for the page")
+    server = PageServer(tmp_path / "model.onnx", scripts, 2)
+    yield server
+    server.close()
+
+
+def _get(url: str, path: str, body: bytes | None = None) -> tuple[http.client.HTTPResponse, bytes]:
+    parts = urllib.parse.urlsplit(url)
+    connection = http.client.HTTPConnection(str(parts.hostname), parts.port, timeout=10)
+    connection.request("GET" if body is None else "POST", path, body)
+    response = connection.getresponse()
+    content = response.read()
+    connection.close()
+    return response, content
+
+
+def test_the_page_gets_its_files_isolated(page: PageServer) -> None:
+    for name, kind in (
+        ("browser.html", "text/html"),
+        ("browser.mjs", "text/javascript"),
+        ("model", "application/octet"),
+    ):
+        response, content = _get(page.url, page.prefix + name)
+        assert response.status == 200
+        assert content
+        assert str(response.headers["Content-Type"]).startswith(kind)
+        assert response.headers["Cross-Origin-Opener-Policy"] == "same-origin"
+        assert response.headers["Cross-Origin-Embedder-Policy"] == "require-corp"
+    assert json.loads(_get(page.url, page.prefix + "settings")[1]) == {"threads": 2, "sidecar": None}
+    assert _get(page.url, page.prefix + "ort/ort.mjs")[1] == b"export {}"
+
+
+@pytest.mark.parametrize("name", ["ort/../secret.mjs", "ort/..%2fsecret.mjs", "../model", "model.data", "node.mjs", ""])
+def test_the_server_gives_nothing_else(page: PageServer, name: str) -> None:
+    assert _get(page.url, page.prefix + name)[0].status == 404
+
+
+@pytest.mark.parametrize("path", ["/", "/browser.html", "/model", "/x/model"])
+def test_the_server_knows_its_page_by_the_prefix(page: PageServer, path: str) -> None:
+    assert _get(page.url, path)[0].status == 404
+    assert _get(page.url, path, b"forged")[0].status == 404
+    assert page.receive(0.01) is None
+
+
+def test_jobs_and_answers_pass_through(page: PageServer) -> None:
+    page.send(b"inputs")
+    assert _get(page.url, page.prefix + "job")[1] == b"inputs"
+    assert _get(page.url, page.prefix + "answer", b"outputs")[0].status == 204
+    assert page.receive(5) == b"outputs"
+
+
+def test_a_pad_that_pnnx_passes_through_becomes_ncnns() -> None:
+    said = "ignore Pad Pad_3 param pads=(0,0,1,2,0,0,3,4)\n"
+    completed = run_ncnn._complete("7767517\n2 3\nInput in0 0 1 in0\nPad   Pad_3 1 1 2 3\n", said, Path("m"))
+    assert completed.splitlines()[-1] == "Padding   Pad_3 1 1 2 3 0=1 1=3 2=2 3=4 4=0 5=0.0 7=0 8=0"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "",
+        "ignore Pad Pad_3 param pads=(1,0,1,1,0,0,1,1)",
+        "ignore Pad Pad_3 param pads=(0,0,-1,1,0,0,1,1)",
+        "ignore Pad Pad_3 param pads=(0,1,1,0)",
+        "ignore Pad Pad_3 param pads=(0,0,1,1,0,0,1,1)\nignore Pad Pad_3 param mode=reflect",
+        "ignore Pad Pad_3 param pads=(0,0,1,1,0,0,1,1)\nignore Einsum e param equation=ij",
+    ],
+)
+def test_what_pnnx_leaves_out_is_refused(said: str) -> None:
+    with pytest.raises(ConversionError):
+        run_ncnn._complete("7767517\nPad Pad_3 1 1 2 3\n", said, Path("m"))
+
+
+def test_the_cuda_facts_never_raise() -> None:
+    facts = cuda_facts()
+    assert all(isinstance(name, str) and value for name, value in facts.items())
