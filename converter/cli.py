@@ -19,7 +19,7 @@ import click
 from converter.errors import CnnExportError, UsageError
 
 if TYPE_CHECKING:
-    from converter.core import Report
+    from converter.core import Report, SourceOptions
 
 _SHAPE = re.compile(r"[0-9]+([x,][0-9]+)*")
 
@@ -86,6 +86,32 @@ def _output_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return function
 
 
+def _source_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Everything that can be said about a model; `_source` collects it."""
+    for option in (
+        click.option("--kwargs", callback=_kwargs, metavar="JSON", help="Arguments of the builder."),
+        click.option("--builder", metavar="MODULE:FUNCTION", help="Builds the model of a weights-only file."),
+        click.option("--custom-objects", multiple=True, metavar="MODULE", help="Module with your layers; repeatable."),
+        click.option("--trust", is_flag=True, help="Let the model file run the code that it holds."),
+        click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of samples, weights."),
+        click.option("--groups", type=click.Choice(["preserve", "as-written"]), default="preserve", show_default=True,
+                     help="For Lambda slices that all read the same channels."),
+        click.option("--logits", is_flag=True, help="Leave the final softmax out."),
+        click.option("--input-shape", callback=_shape, help="Height, width and channels: 224x224x3."),
+        click.option("--classes", type=click.IntRange(min=1), help="Number of classes of a zoo model."),
+        click.option("--weights", help="A .keras, .weights.h5 or .h5 file, or imagenet. [default: seeded]"),
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
+def _source(given: dict[str, Any]) -> SourceOptions:
+    from converter.core import SourceOptions
+
+    names = ("weights", "classes", "input_shape", "logits", "seed", "trust", "custom_objects", "builder", "kwargs")
+    return SourceOptions(**{name: given[name] for name in names})
+
+
 @click.group(cls=_ModelOrCommand, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="cnnexport", prog_name="cnnexport")
 def cli() -> None:
@@ -97,6 +123,7 @@ def cli() -> None:
     cnnexport keras:EfficientNetB0        a builder of keras.applications
     cnnexport package.module:function     a function that returns a keras.Model
     cnnexport verify artifacts/resnet50   the proof again, from the directory alone
+    cnnexport rewrite MODEL -o new.keras  Lambda groups as grouped convolutions, saved
     cnnexport runtimes                    what --runtime of verify takes, and what is missing
 
     \b
@@ -112,44 +139,24 @@ def cli() -> None:
     "--format", "-f", "formats", multiple=True, help="onnx, tflite or saved-model; repeatable. [default: all]"
 )
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Artifact directory. [default: artifacts/MODEL]")
-@click.option("--weights", help="A .keras, .weights.h5 or .h5 file, or imagenet. [default: seeded]")
-@click.option("--classes", type=click.IntRange(min=1), help="Number of classes of a zoo model.")
-@click.option("--input-shape", callback=_shape, help="Height, width and channels: 224x224x3.")
-@click.option("--logits", is_flag=True, help="Leave the final softmax out.")
 @click.option("--batch", type=int, help="Fix the batch size. [default: any]")
 @click.option("--opset", type=int, default=17, show_default=True, help="ONNX opset, 13 to 18.")
 @click.option(
     "--layout", type=click.Choice(["nhwc", "nchw"]), default="nhwc", show_default=True, help="Of ONNX inputs."
 )
-@click.option("--groups", type=click.Choice(["preserve", "as-written"]), default="preserve", show_default=True,
-              help="For slices in Lambda layers that all read the same channels.")  # fmt: skip
 @click.option("--samples", type=int, default=8, show_default=True, help="Seeded inputs to compare on.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of samples and weights.")
-@click.option("--trust", is_flag=True, help="Let the model file run the code that it holds.")
-@click.option("--custom-objects", multiple=True, metavar="MODULE", help="Module with your own layers; repeatable.")
-@click.option("--builder", metavar="MODULE:FUNCTION", help="Builds the model that a weights-only file belongs to.")
-@click.option("--kwargs", callback=_kwargs, metavar="JSON", help="Arguments of the builder.")
+@_source_options
 @_output_options
 def export(model: str, formats: tuple[str, ...], output: Path | None, as_json: bool, quiet: bool, **given: Any) -> int:
     """Export MODEL and prove every artifact (the default command)."""
     from converter import pipeline
-    from converter.core import SourceOptions, WriteOptions
+    from converter.core import WriteOptions
 
     options = pipeline.ExportOptions(
         formats=formats or pipeline.ExportOptions.formats,
         output=output,
         write=WriteOptions(batch=given["batch"], opset=given["opset"], layout=given["layout"]),
-        source=SourceOptions(
-            weights=given["weights"],
-            classes=given["classes"],
-            input_shape=given["input_shape"],
-            logits=given["logits"],
-            seed=given["seed"],
-            trust=given["trust"],
-            custom_objects=given["custom_objects"],
-            builder=given["builder"],
-            kwargs=given["kwargs"],
-        ),
+        source=_source(given),
         device=given["device"],
         tolerance=given["tolerance"],
         samples=given["samples"],
@@ -173,6 +180,23 @@ def verify(
     progress = _Progress(quiet)
     report = pipeline.verify(directory, runtimes=runtimes, device=device, tolerance=tolerance, progress=progress)
     return _print(report, as_json)
+
+
+@cli.command()
+@click.argument("model")
+@click.option("--output", "-o", type=click.Path(path_type=Path), required=True, help="The .keras file to write.")
+@click.option("--simplify", is_flag=True, help="Also fold batch normalizations and drop what inference skips.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON document.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@_source_options
+def rewrite(model: str, output: Path, simplify: bool, as_json: bool, debug: bool, **given: Any) -> int:
+    """Rewrite MODEL as the export would and save it as a Keras model: trainable, without a Lambda."""
+    from converter.report import print_resaved
+    from converter.resave import resave
+
+    result = resave(model, output, _source(given), groups=given["groups"], simplify=simplify)
+    print_resaved(result, sys.stdout, as_json)
+    return 0
 
 
 @cli.command("list")
