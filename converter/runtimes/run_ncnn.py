@@ -135,9 +135,10 @@ def _complete(parameters: str, said: str, path: Path) -> str:
     pnnx drops what it does not know and says "ignore <operator> ..."; anything but a zero Pad of known size is refused.
     """
     pads = dict(_PADS.findall(said))
-    left_out = {line.strip() for line in said.splitlines() if line.startswith("ignore ") and not _PADS.match(line)}
+    ignored = [line.split() for line in said.splitlines() if line.startswith("ignore ") and not _PADS.match(line)]
+    left_out = dict.fromkeys(words[2] if len(words) > 2 else " ".join(words) for words in ignored)
     if left_out:
-        raise ConversionError(f"{path}: pnnx does not convert all of it: {'; '.join(sorted(left_out))[:200]}")
+        raise ConversionError(f"{path}: pnnx has no counterpart in ncnn for {', '.join(left_out)[:200]}")
     lines = []
     for line in parameters.splitlines():
         if line.startswith("Pad "):
