@@ -33,6 +33,7 @@ def test_no_runtime_but_onnxruntime_takes_another_device(device: str) -> None:
         assert name == "onnxruntime" or (device not in runtime.devices and "CPU" in str(runtime.unavailable(device)))
 
 
+@pytest.mark.external
 def test_all_runs_every_runtime_that_is_here(exported: Any, cnnexport: Callable[..., Any]) -> None:
     outcome = cnnexport("verify", exported.directory, "--runtime", "all", "--json", "--quiet")
     assert outcome.code == 0, outcome.stderr
@@ -45,6 +46,7 @@ def test_all_runs_every_runtime_that_is_here(exported: Any, cnnexport: Callable[
     assert [warning.split(":")[0] for warning in absent] == ([] if "ncnn" in here else ["onnx in ncnn"])
 
 
+@pytest.mark.external
 def test_all_tells_what_is_missing_and_passes(
     exported: Any, cnnexport: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -81,6 +83,7 @@ def test_a_runtime_without_an_artifact_to_read_is_exit_2(copied: Path, cnnexport
     assert "litert: reads no artifact" in outcome.stderr
 
 
+@pytest.mark.external
 def test_a_file_that_only_some_runtimes_take_is_told(
     exported: Any, cnnexport: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
