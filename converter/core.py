@@ -49,11 +49,15 @@ class RuleResult:
 
 @dataclass(frozen=True)
 class Rewritten:
-    """A Keras model after the rewrites. `model` is the input model itself where no rule applied."""
+    """A Keras model after the rewrites. `model` is the input model itself where no rule applied.
+
+    `on_purpose` is True where a rule changed the function because the user asked for it.
+    """
 
     model: Any
     results: tuple[RuleResult, ...] = ()
     warnings: tuple[str, ...] = ()
+    on_purpose: bool = False
 
     @property
     def changed(self) -> bool:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 WIDTH = 100
 NAME_LENGTH = 60
 SENTENCE_LENGTH = 300
+WARNING_LINES = 40  # of one warning, behind its first
 ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
 COLOURS = {"pass": "green", "fail": "bold red", "inconclusive": "yellow"}
 
@@ -125,6 +126,8 @@ def table(report: Report, width: int = WIDTH) -> RenderableType:
     parts.append(Text(""))
     parts += [Text(line) for line in _notes(report)]
     where = f": {clean(report.directory, SENTENCE_LENGTH)}" if report.directory else ""
+    if report.source.get("changed_on_purpose") is True:
+        where = f", of a function that was changed on purpose{where}"
     parts.append(Text(f"{report.verdict}{where}", COLOURS[report.verdict]))
     return Group(*parts)
 
@@ -198,7 +201,11 @@ def _notes(report: Report) -> Iterator[str]:
     if report.source.get("untrained") is True:
         yield "weights: untrained (seeded and calibrated); this proves the export, not what the model has learnt"
     for warning in report.warnings:
-        yield f"warning: {clean(warning, SENTENCE_LENGTH)}"
+        first, *others = warning.splitlines() or [""]
+        yield f"warning: {clean(first, SENTENCE_LENGTH)}"
+        yield from (f"  {clean(line, SENTENCE_LENGTH)}" for line in others[:WARNING_LINES])
+        if len(others) > WARNING_LINES:
+            yield f"  … and {len(others) - WARNING_LINES} more lines, in the report as JSON"
 
 
 def _separation(name: str, value: float, tolerance: Tolerance | None) -> str:

@@ -125,7 +125,7 @@ def rewrite(
         for rule in rules
         if rule.warn and rewriter.made[rule.name]
     ]
-    return Rewritten(new, results, tuple(text for text in warnings if text))
+    return Rewritten(new, results, tuple(text for text in warnings if text), changed_on_purpose)
 
 
 def prove_whole(model: Any, new: Any, inputs: Any) -> Proof:
