@@ -7,21 +7,15 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 import traceback
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from converter.errors import CnnExportError, UsageError
-
-if TYPE_CHECKING:
-    from converter.core import Report, SourceOptions
-
-_SHAPE = re.compile(r"[0-9]+([x,][0-9]+)*")
+from converter.cli_options import output_options, source, source_options
+from converter.errors import CnnExportError
 
 
 class _ModelOrCommand(click.Group):
@@ -50,66 +44,6 @@ class _Progress:
         else:
             sys.stderr.write(f"{chr(13) + chr(27) + '[K' if self.live else ''}{seconds:7.1f} s  {stage}\n")
         sys.stderr.flush()
-
-
-def _shape(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, ...] | None:
-    if text is None:
-        return None
-    clean = text.strip().strip("()[]").replace(" ", "").replace("\N{MULTIPLICATION SIGN}", "x")
-    if not _SHAPE.fullmatch(clean):
-        raise UsageError(f"--input-shape {text}: not a shape\nwrite height, width and channels: 224x224x3")
-    sizes = tuple(int(size) for size in re.split("[x,]", clean))
-    if 0 in sizes:
-        raise UsageError(f"--input-shape {text}: every size is at least 1")
-    return sizes
-
-
-def _kwargs(ctx: click.Context, parameter: click.Parameter, text: str | None) -> dict[str, Any]:
-    try:
-        value = json.loads(text) if text else {}
-    except ValueError as error:
-        raise UsageError(f"--kwargs: not JSON: {error}\nwrite an object: '{{\"classes\": 10}}'") from error
-    if not isinstance(value, dict):
-        raise UsageError("--kwargs: must be a JSON object: '{\"classes\": 10}'")
-    return value
-
-
-def _output_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    for option in (
-        click.option("--debug", is_flag=True, help="Show the traceback of an error."),
-        click.option("--quiet", "-q", is_flag=True, help="No progress on standard error."),
-        click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON document."),
-        click.option("--tolerance", type=float, help="Replace the tolerance that the measured noise gives."),
-        click.option("--device", default="cpu", show_default=True, help="cpu, or cuda for onnxruntime on a GPU too."),
-    ):
-        function = option(function)
-    return function
-
-
-def _source_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Everything that can be said about a model; `_source` collects it."""
-    for option in (
-        click.option("--kwargs", callback=_kwargs, metavar="JSON", help="Arguments of the builder."),
-        click.option("--builder", metavar="MODULE:FUNCTION", help="Builds the model of a weights-only file."),
-        click.option("--custom-objects", multiple=True, metavar="MODULE", help="Module with your layers; repeatable."),
-        click.option("--trust", is_flag=True, help="Let the model file run the code that it holds."),
-        click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of samples, weights."),
-        click.option("--groups", type=click.Choice(["preserve", "as-written"]), default="preserve", show_default=True,
-                     help="For Lambda slices that all read the same channels."),
-        click.option("--logits", is_flag=True, help="Leave the final softmax out."),
-        click.option("--input-shape", callback=_shape, help="Height, width and channels: 224x224x3."),
-        click.option("--classes", type=click.IntRange(min=1), help="Number of classes of a zoo model."),
-        click.option("--weights", help="A .keras, .weights.h5 or .h5 file, or imagenet. [default: seeded]"),
-    ):  # fmt: skip
-        function = option(function)
-    return function
-
-
-def _source(given: dict[str, Any]) -> SourceOptions:
-    from converter.core import SourceOptions
-
-    names = ("weights", "classes", "input_shape", "logits", "seed", "trust", "custom_objects", "builder", "kwargs")
-    return SourceOptions(**{name: given[name] for name in names})
 
 
 @click.group(cls=_ModelOrCommand, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -145,41 +79,48 @@ def cli() -> None:
     "--layout", type=click.Choice(["nhwc", "nchw"]), default="nhwc", show_default=True, help="Of ONNX inputs."
 )
 @click.option("--samples", type=int, default=8, show_default=True, help="Seeded inputs to compare on.")
-@_source_options
-@_output_options
-def export(model: str, formats: tuple[str, ...], output: Path | None, as_json: bool, quiet: bool, **given: Any) -> int:
+@source_options
+@output_options
+def export(model: str, formats: tuple[str, ...], output: Path | None, quiet: bool, **given: Any) -> int:
     """Export MODEL and prove every artifact (the default command)."""
-    from converter import pipeline
+    from converter import delivery, pipeline
     from converter.core import WriteOptions
 
+    wishes = delivery.wishes(given)
     options = pipeline.ExportOptions(
         formats=formats or pipeline.ExportOptions.formats,
         output=output,
         write=WriteOptions(batch=given["batch"], opset=given["opset"], layout=given["layout"]),
-        source=_source(given),
+        source=source(given),
         device=given["device"],
         tolerance=given["tolerance"],
         samples=given["samples"],
         groups=given["groups"],
+        baseline=wishes.baseline,
     )
-    return _print(pipeline.export(model, options, progress=_Progress(quiet), commands=list(cli.commands)), as_json)
+    report = pipeline.export(model, options, progress=_Progress(quiet), commands=list(cli.commands))
+    return delivery.deliver(report, wishes)
 
 
 @cli.command()
 @click.argument("directory", type=click.Path(path_type=Path))
 @click.option("--runtime", "runtimes", multiple=True,
               help="One of cnnexport runtimes, or all; repeatable. [default: one for each format]")  # fmt: skip
-@_output_options
-def verify(
-    directory: Path, runtimes: tuple[str, ...], device: str, tolerance: float | None, as_json: bool, quiet: bool,
-    debug: bool,
-) -> int:  # fmt: skip
+@output_options
+def verify(directory: Path, runtimes: tuple[str, ...], quiet: bool, **given: Any) -> int:
     """Prove the artifacts of DIRECTORY again, from the directory alone."""
-    from converter import pipeline
+    from converter import delivery, pipeline
 
-    progress = _Progress(quiet)
-    report = pipeline.verify(directory, runtimes=runtimes, device=device, tolerance=tolerance, progress=progress)
-    return _print(report, as_json)
+    wishes = delivery.wishes(given)
+    report = pipeline.verify(
+        directory,
+        runtimes=runtimes,
+        device=given["device"],
+        tolerance=given["tolerance"],
+        baseline=wishes.baseline,
+        progress=_Progress(quiet),
+    )
+    return delivery.deliver(report, wishes)
 
 
 @cli.command()
@@ -188,13 +129,13 @@ def verify(
 @click.option("--simplify", is_flag=True, help="Also fold batch normalizations and drop what inference skips.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON document.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-@_source_options
+@source_options
 def rewrite(model: str, output: Path, simplify: bool, as_json: bool, debug: bool, **given: Any) -> int:
     """Rewrite MODEL as the export would and save it as a Keras model: trainable, without a Lambda."""
     from converter.report import print_resaved
     from converter.resave import resave
 
-    result = resave(model, output, _source(given), groups=given["groups"], simplify=simplify)
+    result = resave(model, output, source(given), groups=given["groups"], simplify=simplify)
     print_resaved(result, sys.stdout, as_json)
     return 0
 
@@ -239,15 +180,6 @@ def list_runtimes(as_json: bool) -> int:
         text = [value.ljust(width) for value, width in zip(line[:3], widths, strict=True)]
         click.echo("  ".join([*text, line[3]]))
     return 0
-
-
-def _print(report: Report, as_json: bool) -> int:
-    from converter.report import print_json, print_report
-
-    (print_json if as_json else print_report)(report, sys.stdout)
-    for failure in report.failures:
-        click.echo(f"cnnexport: {failure}", err=True)
-    return report.exit_code
 
 
 def main() -> None:

@@ -184,8 +184,23 @@ class OutputResult:
 
 
 @dataclass(frozen=True)
+class Points:
+    """Some cells of one output, float64 and of one length, in the domain of the comparison; for drawing only.
+
+    `noise` is Keras in float32 against float64 in the same cells, |difference|, or None where it was not measured.
+    """
+
+    reference: Array
+    actual: Array
+    noise: Array | None = None
+
+
+@dataclass(frozen=True)
 class Comparison:
-    """One row of the report: a subject against the reference. Passed only if something was compared and all passed."""
+    """One row of the report: a subject against the reference. Passed only if something was compared and all passed.
+
+    `points`, by output name, are no part of the result and never written as JSON.
+    """
 
     subject: str  # "keras-rewritten", "onnx", "tflite", "saved-model"
     runtime: str
@@ -196,6 +211,7 @@ class Comparison:
     seconds: float | None = None
     size: int | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    points: Mapping[str, Points] = field(default_factory=dict, repr=False, compare=False, metadata={"json": False})
 
     @property
     def passed(self) -> bool:

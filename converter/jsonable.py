@@ -27,8 +27,9 @@ KINDS = {
 def plain(value: Any) -> Any:
     """`value` as dicts with string keys, lists, strings, numbers, booleans and None.
 
-    Dataclasses become dicts, arrays and tuples lists, sets sorted lists, numpy scalars numbers, paths their POSIX
-    spelling. JSON has no NaN and no infinity: they become "nan", "inf" and "-inf". Raises TypeError for anything else.
+    Dataclasses become dicts (without the fields whose metadata hold "json": False), arrays and tuples lists, sets
+    sorted lists, numpy scalars numbers, paths their POSIX spelling. JSON has no NaN and no infinity: they become "nan",
+    "inf" and "-inf". Raises TypeError for anything else.
     """
     if value is None or isinstance(value, str | bool):
         return str(value) if isinstance(value, str) else value
@@ -39,7 +40,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else str(float(value))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {each.name: plain(getattr(value, each.name)) for each in dataclasses.fields(value)}
+        kept = (each.name for each in dataclasses.fields(value) if each.metadata.get("json", True))
+        return {name: plain(getattr(value, name)) for name in kept}
     if isinstance(value, Mapping):
         return {str(key): plain(each) for key, each in value.items()}
     if isinstance(value, list | tuple):

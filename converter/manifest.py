@@ -1,7 +1,8 @@
 """manifest.json: what an artifact directory holds, and the hashes that say whether it still does.
 
-The manifest is written last and makes a directory an export. Its "files" list every file of the directory but itself
-and report.json, which later checks may renew. Whoever reads one treats it as foreign: types are checked, and no path
+The manifest is written last and makes a directory an export; only report.html, which shows its hashes to people and is
+nothing that a check reads, comes after it. Its "files" list every file of the directory but itself and the two reports,
+which later checks may renew. Whoever reads one treats it as foreign: types are checked, and no path
 of it leaves the directory.
 """
 
@@ -20,7 +21,7 @@ from converter.core import SCHEMA_VERSION, Activation, Artifact, RuleResult, Ten
 from converter.errors import InputError, OutputError
 from converter.jsonable import Fields, dumps
 
-MANIFEST, GOLDEN, REPORT = "manifest.json", "golden.npz", "report.json"
+MANIFEST, GOLDEN, REPORT, PAGE = "manifest.json", "golden.npz", "report.json", "report.html"
 MAX_BYTES = 64 << 20
 LAYOUTS, ACTIVATIONS = ("nhwc", "nchw", ""), ("softmax", "sigmoid", "linear")
 
@@ -65,7 +66,7 @@ def write_manifest(directory: Path, manifest: Mapping[str, Any]) -> Manifest:
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     try:
         temporary = directory / f"{MANIFEST}.partial"
-        names = sorted(set(_files(directory, directory)) - {MANIFEST, REPORT, temporary.name})
+        names = sorted(set(_files(directory, directory)) - {MANIFEST, REPORT, PAGE, temporary.name})
         files = {
             name: {"size": (directory / name).stat().st_size, "sha256": _sha256(directory / name)} for name in names
         }
@@ -131,7 +132,7 @@ def check_hashes(directory: Path, manifest: Manifest) -> bool:
 
 def listed(manifest: Manifest) -> frozenset[str]:
     """Every file that an export of ours may hold, as POSIX paths."""
-    return frozenset({*manifest.files, MANIFEST, GOLDEN, REPORT})
+    return frozenset({*manifest.files, MANIFEST, GOLDEN, REPORT, PAGE})
 
 
 def artifact_from_json(raw: Any, where: str = "artifact") -> Artifact:

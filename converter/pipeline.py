@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from converter import bundle, environment
+from converter.baseline import Baseline, held_against
 from converter.core import (
     Array,
     Arrays,
@@ -29,9 +30,10 @@ from converter.core import (
 )
 from converter.errors import ConversionError, InputError, UsageError
 from converter.jsonable import dumps
-from converter.manifest import GOLDEN, REPORT
+from converter.manifest import GOLDEN, PAGE, REPORT
 from converter.proof import Evidence, check_runtimes, prove
 from converter.report import to_json
+from converter.report_html import to_html
 from converter.tolerance import tolerances
 
 Progress = Callable[[str, float | None], None]
@@ -53,6 +55,7 @@ class ExportOptions:
     tolerance: float | None = None
     samples: int = 8
     groups: Literal["preserve", "as-written"] = "preserve"
+    baseline: Baseline | None = None
 
 
 @dataclass(frozen=True)
@@ -98,9 +101,9 @@ def export(
 ) -> Report:
     """Export `model` (the text of a source, or a keras.Model), prove every artifact, and commit the directory.
 
-    Where the proof does not pass, an earlier export stays as it was and this one goes to `<directory>.unproven`; the
-    report's `directory` tells. `commands` are words that an unknown name is compared with, too. Raises the errors of
-    `converter.errors`; ConversionError only where no format at all could be written.
+    Where the proof does not pass, or the baseline, an earlier export stays as it was and this one goes to
+    `<directory>.unproven`; the report's `directory` tells. `commands` are words that an unknown name is compared with,
+    too. Raises the errors of `converter.errors`; ConversionError only where no format at all could be written.
     """
     options = options or ExportOptions()
     _check(options)
@@ -121,10 +124,13 @@ def export(
             chosen=options.tolerance,
             rewritten=written.rewritten,
         )
-        target = directory if evidence.verdict == "pass" else directory.with_name(directory.name + UNPROVEN)
-        report = _report(written, evidence, clock, options.source.seed, target)
+        report = held_against(_report(written, evidence, clock, options.source.seed, directory), options.baseline)
+        target = directory if report.verdict == "pass" else directory.with_name(directory.name + UNPROVEN)
+        report = replace(report, directory=str(target))
         (staging.path / REPORT).write_text(dumps(to_json(report)), encoding="ascii")
-        bundle.write_manifest(staging.path, _manifest(report, written, options))
+        manifest = bundle.write_manifest(staging.path, _manifest(report, written, options))
+        hashes = {name: each.sha256 for name, each in manifest.files.items()}
+        (staging.path / PAGE).write_text(to_html(report, hashes), encoding="utf-8")
         staging.commit(target)
     return report
 
@@ -135,12 +141,14 @@ def verify(
     runtimes: Sequence[str] = (),
     device: str = "cpu",
     tolerance: float | None = None,
+    baseline: Baseline | None = None,
     progress: Progress | None = None,
 ) -> Report:
     """Repeat the proof of an artifact directory from what lies in it; writes nothing.
 
-    Raises InputError for a directory that is no intact export, UnavailableError for a runtime or device that is not
-    here. A failed comparison outranks golden arrays that are not the exported ones; with them nothing ever passes.
+    Raises InputError for a directory that is no intact export and for the baseline of another model, UnavailableError
+    for a runtime or device that is not here. A failed comparison outranks golden arrays that are not the exported ones;
+    with them nothing ever passes.
     """
     path = Path(directory)
     check_runtimes(runtimes, device)
@@ -165,7 +173,7 @@ def verify(
         manifest.model, manifest.source, manifest.inputs, manifest.outputs, golden, manifest.artifacts,
         warnings=manifest.warnings,
     )  # fmt: skip
-    return _report(known, evidence, clock, manifest.seed, path)
+    return held_against(_report(known, evidence, clock, manifest.seed, path), baseline)
 
 
 def _check(options: ExportOptions) -> None:

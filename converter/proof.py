@@ -16,6 +16,7 @@ from converter import compare
 from converter.core import Arrays, Artifact, Comparison, Control, Golden, OutputResult, TensorSpec, Tolerance, Verdict
 from converter.errors import ConversionError, InputError, UnavailableError, UsageError
 from converter.isolate import run_artifact
+from converter.points import pick
 from converter.runtimes import DEVICES, RUNTIMES
 
 Clock = Callable[[str], AbstractContextManager[None]]
@@ -106,7 +107,8 @@ def prove(
         if rewritten is not None and not tf32:
             results = _results(golden, {0: rewritten}, outputs, tolerances)
             count = len(next(iter(golden.inputs.values())))
-            group.append(Comparison("keras-rewritten", "keras", "cpu", "float32", results, count))
+            points = pick(golden, {0: rewritten}, outputs, results)
+            group.append(Comparison("keras-rewritten", "keras", "cpu", "float32", results, count, points=points))
         for run in runs:
             with clock(
                 f"verify {run.artifact.format} in {run.runtime}{'' if run.device == 'cpu' else f' on {run.device}'}"
@@ -196,6 +198,7 @@ def _row(
         seconds=answer["latency_seconds"],
         size=run.artifact.size,
         facts=facts,
+        points=pick(golden, by_batch, outputs, results),
     )
     largest = by_batch[max(by_batch)]
     rolled = [each for each in compare.check_controls(golden, largest, outputs, tolerances) if each.name == _ROLLED]

@@ -62,7 +62,7 @@ def test_controls_are_all_detected(exported: Any) -> None:
 def test_directory_is_complete(exported: Any, snapshot: Callable[..., dict[str, str]]) -> None:
     found = snapshot(exported.directory)
     manifest = json.loads((exported.directory / "manifest.json").read_text())
-    assert set(found) == {*manifest["files"], "manifest.json", "report.json"}
+    assert set(found) == {*manifest["files"], "manifest.json", "report.json", "report.html"}
     assert {name: record["sha256"] for name, record in manifest["files"].items()}.items() <= found.items()
     assert {each["format"]: each["path"] for each in manifest["artifacts"]} == ARTIFACTS
     assert manifest["source"]["builder"] == "tiny_nets:two_heads"
@@ -152,7 +152,7 @@ def test_unmapped_operator_leaves_the_other_formats(cnnexport: Callable[..., Any
         assert failure.startswith(f"{kind}: strange (Bessel): ")
         assert "BesselI0e" in failure
         assert failure.splitlines()[0] in outcome.stderr
-    assert {"saved_model", "golden.npz", "manifest.json", "report.json"} == {
+    assert {"saved_model", "golden.npz", "manifest.json", "report.json", "report.html"} == {
         path.name for path in (tmp_path / "net").iterdir()
     }
 
@@ -380,6 +380,6 @@ def test_interrupted_export_leaves_the_previous_one(
 def test_a_new_export_replaces_the_old_one(cnnexport: Callable[..., Any], copied: Path) -> None:
     assert cnnexport("tiny_nets:two_heads", "-f", "tflite", "-o", copied).code == 0
     assert sorted(path.name for path in copied.iterdir()) == [
-        "golden.npz", "manifest.json", "model.tflite", "report.json"
+        "golden.npz", "manifest.json", "model.tflite", "report.html", "report.json"
     ]  # fmt: skip
     shutil.rmtree(copied)
