@@ -105,7 +105,8 @@ def measure(reference: Array, actual: Array, activation: Activation) -> Distance
     """The distance of one sample's output (any shape, not empty) from its reference.
 
     A reference without any magnitude gives 0 where nothing differs and infinity otherwise. Where every cell was left
-    out, the plain values are measured against 1, the full scale of a probability: relative to 1e-35 anything is far.
+    out, or all but the one of each sure answer, whose centred logarithm is 0, the plain values are measured against 1,
+    the full scale of a probability: relative to 1e-35 anything is far.
     """
     x, y, inside = pair(reference, actual, activation)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -115,7 +116,7 @@ def measure(reference: Array, actual: Array, activation: Activation) -> Distance
         norm, other = float(np.linalg.norm(x / scale)), float(np.linalg.norm(y / scale))
         distance = float(np.linalg.norm(difference / scale))
         cosine = float(np.vdot(x / scale, y / scale)) / (norm * other) if norm * other > 0 else None
-    if inside is not None and not inside.any():
+    if inside is not None and not x[inside].any():
         norm, largest = max(norm, 1.0 / scale), max(largest, 1.0)
     return Distance(
         relative_l2=ratio(distance, norm),

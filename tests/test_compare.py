@@ -227,6 +227,24 @@ def test_one_hot_answers_are_compared_as_values():
     assert separation({"main": hot}, SOFT)["main"] == pytest.approx(math.sqrt(2))
 
 
+def test_an_answer_with_one_cell_left_is_measured_against_full_scale():
+    """All other classes are below 1e-30 and no two libraries agree there: what they say is as good as zero."""
+    sure = np.full((2, CLASSES), 1e-33, np.float32)
+    sure[:, 2] = 1.0
+    sure[0, 0] = 4e-36
+    other = sure.copy()
+    other[0, :2] = 0.0, 2e-33
+    result = one({"main": sure}, {"main": other})
+    assert result.passed, result.reason
+    assert 0 < result.relative_l2 < 1e-30
+    assert result.underflows == 2 * (CLASSES - 1)
+    tolerance = gate({"main": sure}, exact={"main": other.astype(np.float64)})["main"]
+    assert 0 < tolerance.noise < 1e-30
+    assert tolerance.value == tolerance.floor
+    other[0, 1] = 1e-20
+    assert not one({"main": sure}, {"main": other}).passed
+
+
 def test_saturated_sigmoids_pass_with_rounding_and_fail_with_a_wrong_logit():
     specs = {"mask": TensorSpec("mask", (None, 16, 16, 1), activation="sigmoid")}
     high = logits(3, 6.0, (4, 16, 16, 1))
