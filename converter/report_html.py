@@ -19,7 +19,7 @@ from converter.report import clean
 from converter.report_figures import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, histogram, scatter
 
 TEMPLATES = Path(__file__).with_name("templates")
-NAME_LENGTH, SENTENCE_LENGTH = 120, 2000
+NAME_LENGTH, SENTENCE_LENGTH = 80, 600
 MOST_ENTRIES, MOST_FIGURES = 200, 48
 WORDS = {
     "pass": "Every artifact gives what Keras gives, and the check was shown to notice when it does not.",
@@ -152,7 +152,7 @@ def _entries(value: Any, prefix: str = "") -> list[tuple[str, str]]:
         text = ", ".join(str(each) for each in value[:MOST_ENTRIES])
     else:
         text = "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
-    return [(prefix, clean(text, 4 * NAME_LENGTH) or "-")]
+    return [(prefix, clean(text, 6 * NAME_LENGTH) or "-")]
 
 
 def _clean(text: object) -> str:

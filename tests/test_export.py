@@ -377,6 +377,23 @@ def test_interrupted_export_leaves_the_previous_one(
     assert not (copied / "model.tflite").exists()
 
 
+def test_an_export_worse_than_its_baseline_replaces_nothing(
+    cnnexport: Callable[..., Any], copied: Path, snapshot: Callable[..., dict[str, str]]
+) -> None:
+    """The baseline may be the very report that a better export would have replaced."""
+    before = snapshot(copied)
+    outcome = cnnexport(
+        "tiny_nets:two_heads", "-f", "onnx", "-o", copied, "--baseline", copied / "report.json", "--json"
+    )
+    assert outcome.code == 1
+    assert snapshot(copied) == before
+    unproven = copied.with_name("two_heads.unproven")
+    assert json.loads((unproven / "report.json").read_text()) == outcome.json
+    assert outcome.json["directory"] == str(unproven)
+    assert [reason for reason in outcome.json["reasons"] if reason.startswith("baseline: tflite: written there")]
+    assert "<title>fail: two_heads</title>" in (unproven / "report.html").read_text(encoding="utf-8")
+
+
 def test_a_new_export_replaces_the_old_one(cnnexport: Callable[..., Any], copied: Path) -> None:
     assert cnnexport("tiny_nets:two_heads", "-f", "tflite", "-o", copied).code == 0
     assert sorted(path.name for path in copied.iterdir()) == [
