@@ -27,8 +27,9 @@ FORMATS = ("onnx", "tflite", "saved-model")
 SIZES = (32, 71, 75)  # the smallest inputs that builders of keras.applications accept
 CLASSES, SAMPLES = 10, 4
 INSTALL = """{package} is not installed, and must not be a dependency. To get it without touching anything else:
-  pip install --no-deps --target sweep-packages kimm==0.2.5 zeromodels==1.3.6 huggingface_hub safetensors tokenizers \\
-      sentencepiece pillow matplotlib filelock tqdm pyyaml requests
+  pip install --no-deps --target sweep-packages kimm==0.2.5 zeromodels==1.3.6 "huggingface_hub<1" safetensors \\
+      tokenizers sentencepiece pillow matplotlib contourpy cycler fonttools kiwisolver pyparsing python-dateutil six \\
+      packaging filelock fsspec tqdm pyyaml requests
   PYTHONPATH=sweep-packages python tests/sweeps/architectures.py --family {package}"""
 
 _APPLICATIONS = """
@@ -189,6 +190,8 @@ def main() -> int:
         for name in FAMILIES[family]
         if not options.names or name in options.names
     ]
+    if options.names:
+        wanted.sort(key=lambda key: options.names.index(key[1]))
     unknown = sorted(set(options.names) - {name for _, name in wanted})
     if unknown:
         parser.error(f"no such model: {', '.join(unknown)}")
