@@ -356,7 +356,14 @@ def test_interrupted_export_leaves_the_previous_one(
     before = snapshot(copied)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(nets), *sys.path])}
     command = [sys.executable, "-m", "converter.cli", "tiny_nets:two_heads", "-o", str(copied)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
+    # a shell starts background jobs with SIGINT ignored, and children inherit that
+    with subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as process:
         assert process.stderr is not None
         seen = []
         for line in process.stderr:
