@@ -26,13 +26,13 @@ from converter.runtimes import RUNTIMES
 _TIMED_RUNS = 5
 
 
-def main() -> None:
-    """Read the job, run it, write the answer. Exit status 0 unless the process itself fails."""
+def main(work: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Read the job, let `work` do it, write the answer. Exit status 0 unless the process itself fails."""
     job = json.load(sys.stdin)
     answer = sys.stdout
     sys.stdout = sys.stderr  # what a library prints must not end up in the answer
     try:
-        result = run(job)
+        result = work(job)
     except CnnExportError as error:
         result = {"error": type(error).__name__, "message": str(error)}
     answer.write(json.dumps(result))
@@ -106,4 +106,4 @@ def _latency(run_once: Callable[[Arrays], dict[str, Array]], inputs: Arrays) -> 
 
 
 if __name__ == "__main__":
-    main()
+    main(run)

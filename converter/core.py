@@ -196,10 +196,51 @@ class Points:
 
 
 @dataclass(frozen=True)
+class Stage:
+    """What the step `name` adds to the step `before`: the worst sample's relative L2 by output (None: no number)."""
+
+    name: str
+    before: str
+    errors: Mapping[str, float | None]
+
+
+@dataclass(frozen=True)
+class LayerError:
+    """One Keras layer in an artifact: relative L2 of its activation (None: the artifact has it no more).
+
+    `covers` names all layers that are compared in this one place; `noise` is Keras's own in float32 (None: unknown).
+    """
+
+    name: str
+    kind: str
+    covers: tuple[str, ...]
+    tensor: str
+    error: float | None
+    tolerance: float
+    noise: float | None
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """Where a failed artifact goes wrong, `text` in one sentence.
+
+    `layers` in the graph's order; `first` is the place of the first one beyond its tolerance, with the largest error
+    `before` it (of the layers that it reads) and the error `after` it. None, and perhaps no layers: none was found.
+    """
+
+    text: str
+    layers: tuple[LayerError, ...] = ()
+    first: int | None = None
+    before: float | None = None
+    after: float | None = None
+
+
+@dataclass(frozen=True)
 class Comparison:
     """One row of the report: a subject against the reference. Passed only if something was compared and all passed.
 
-    `points`, by output name, are no part of the result and never written as JSON.
+    `points`, by output name, are no part of the result and never written as JSON. `diagnosis` is that of a failed ONNX
+    file.
     """
 
     subject: str  # "keras-rewritten", "onnx", "tflite", "saved-model"
@@ -212,6 +253,7 @@ class Comparison:
     size: int | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     points: Mapping[str, Points] = field(default_factory=dict, repr=False, compare=False, metadata={"json": False})
+    diagnosis: Diagnosis | None = None
 
     @property
     def passed(self) -> bool:
@@ -247,6 +289,7 @@ class Report:
     seed: int = 0
     directory: str = ""
     failures: tuple[str, ...] = ()  # formats asked for that could not be written, with the reason
+    stages: tuple[Stage, ...] = ()  # each against its predecessor
 
     @property
     def exit_code(self) -> int:
@@ -266,6 +309,10 @@ class Golden:
     references: Mapping[str, Array]
     exact: Mapping[str, Array]
     controls: Mapping[str, Mapping[str, Array]]
+
+    @property
+    def samples(self) -> int:
+        return len(next(iter(self.inputs.values())))
 
 
 def float64(array: Array) -> npt.NDArray[np.float64]:

@@ -51,7 +51,7 @@ def run_artifact(
             "golden": directory / "golden.npz",
             "outputs": results,
         }
-        answer = _call(dumps(job), f"{runtime} on {artifact.path}", timeout)
+        answer = call("converter.child", dumps(job), f"{runtime} on {artifact.path}", timeout)
         with np.load(results, allow_pickle=False) as arrays:
             by_batch: dict[int, dict[str, Array]] = {}
             for key in arrays.files:
@@ -60,11 +60,12 @@ def run_artifact(
     return by_batch, answer
 
 
-def _call(job: str, what: str, timeout: float) -> dict[str, Any]:
+def call(module: str, job: str, what: str, timeout: float = TIMEOUT) -> dict[str, Any]:
+    """What `python -m module` answers to `job`, both JSON; errors, those of `run_artifact`, begin with `what`."""
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": os.pathsep.join(sys.path)}
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "converter.child"],
+            [sys.executable, "-m", module],
             input=job.encode(),
             capture_output=True,
             timeout=timeout,

@@ -215,7 +215,7 @@ def _loader(model: Any, options: ExportOptions, commands: Sequence[str]) -> tupl
 
 def _write_all(load: Callable[[], Source], options: ExportOptions, directory: Path, clock: _Clock) -> Written:
     """Everything that needs TensorFlow: load, predict, rewrite, trace, write. When it returns, the model is gone."""
-    from converter import reference, rewrites
+    from converter import layer_map, reference, rewrites
     from converter.formats import FORMATS
     from converter.samples import generate
     from converter.signature import describe
@@ -231,7 +231,7 @@ def _write_all(load: Callable[[], Source], options: ExportOptions, directory: Pa
         span = source.preprocessing.get("range")
         ranges = {spec.name: (float(span[0]), float(span[1])) for spec in signature.inputs} if span else None
         inputs = generate(signature.inputs, options.samples, options.source.seed, ranges)
-        golden = reference.golden(rewritten.model if rewritten.on_purpose else source.model, signature, inputs)
+        golden, ends = reference.golden(rewritten.model if rewritten.on_purpose else source.model, signature, inputs)
         bundle.write_golden(directory / GOLDEN, golden)
         warnings, changed = rewritten.warnings, None
         if rewritten.on_purpose:
@@ -254,6 +254,9 @@ def _write_all(load: Callable[[], Source], options: ExportOptions, directory: Pa
         replace(spec, shape=free.shape, dtype=str(golden.references[spec.name].dtype))
         for spec, free in zip(traced.outputs.values(), signature.outputs, strict=True)
     )
+    with clock("layers"):
+        for artifact in (each for each in artifacts if each.format == "onnx"):
+            warnings = (*warnings, *layer_map.write(directory, artifact, (signature.inputs, outputs), golden, ends))
     return Written(
         name=source.name,
         source={
@@ -311,6 +314,7 @@ def _report(written: Written, evidence: Evidence, clock: _Clock, seed: int, dire
         seed=seed,
         directory=str(directory),
         failures=written.failures,
+        stages=evidence.stages,
     )
 
 

@@ -13,11 +13,24 @@ from pathlib import Path
 from typing import Any
 
 from converter import compare
-from converter.core import Arrays, Artifact, Comparison, Control, Golden, OutputResult, TensorSpec, Tolerance, Verdict
+from converter.core import (
+    Arrays,
+    Artifact,
+    Comparison,
+    Control,
+    Golden,
+    OutputResult,
+    Stage,
+    TensorSpec,
+    Tolerance,
+    Verdict,
+)
+from converter.diagnosis import explain
 from converter.errors import ConversionError, InputError, UnavailableError, UsageError
 from converter.isolate import run_artifact
 from converter.points import pick
 from converter.runtimes import DEVICES, RUNTIMES
+from converter.stages import stages
 
 Clock = Callable[[str], AbstractContextManager[None]]
 
@@ -39,6 +52,7 @@ class Evidence:
     verdict: Verdict
     reasons: tuple[str, ...]
     skipped: tuple[str, ...] = ()
+    stages: tuple[Stage, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -94,27 +108,25 @@ def prove(
     judged: list[tuple[Verdict, tuple[str, ...]]] = []
     rows: list[Comparison] = []
     controls: list[Control] = []
+    answers: dict[tuple[str, str, str], Arrays] = {}
     separation = compare.separation(golden.references, outputs)
     plain = compare.tolerances(golden.references, golden.exact, outputs, chosen=chosen)
     for tf32 in (False, True):
         runs = [run for run in plans if (run.device == "cuda-tf32") is tf32]
         if tf32 and not runs:
             continue
-        tolerances = compare.tolerances(golden.references, golden.exact, outputs, tf32=True, chosen=chosen)
-        tolerances = tolerances if tf32 else plain
+        tolerances = compare.tolerances(golden.references, golden.exact, outputs, tf32=tf32, chosen=chosen)
         found = list(compare.check_controls(golden, None, outputs, tolerances))
         group: list[Comparison] = []
         if rewritten is not None and not tf32:
             results = _results(golden, {0: rewritten}, outputs, tolerances)
-            count = len(next(iter(golden.inputs.values())))
-            points = pick(golden, {0: rewritten}, outputs, results)
-            group.append(Comparison("keras-rewritten", "keras", "cpu", "float32", results, count, points=points))
+            row = Comparison("keras-rewritten", "keras", "cpu", "float32", results, golden.samples)
+            group.append(replace(row, points=pick(golden, {0: rewritten}, outputs, results)))
         for run in runs:
-            with clock(
-                f"verify {run.artifact.format} in {run.runtime}{'' if run.device == 'cpu' else f' on {run.device}'}"
-            ):
+            on = "" if run.device == "cpu" else f" on {run.device}"
+            with clock(f"verify {run.artifact.format} in {run.runtime}{on}"):
                 try:
-                    row, rolled = _row(directory, run, specs, golden, outputs, tolerances)
+                    row, rolled, answer = _row(directory, run, specs, golden, outputs, tolerances)
                 except (UnavailableError, ConversionError, InputError) as error:
                     if not run.optional:
                         raise
@@ -122,13 +134,16 @@ def prove(
                     continue
             group.append(replace(row, facts={**row.facts, "tolerance": tolerances}) if tf32 else row)
             found.extend(rolled)
+            answers[run.artifact.format, run.runtime, run.device] = answer
         judged.append(compare.judge(group, found, separation, tolerances))
         rows.extend(group)
         controls.extend(replace(each, name=f"{each.name} (TF32)") if tf32 else each for each in found)
     order: tuple[Verdict, ...] = ("fail", "inconclusive", "pass")
     verdict = min((each for each, _ in judged), key=order.index)
-    reasons = tuple(reason for _, each in judged for reason in each)
-    return Evidence(tuple(rows), tuple(controls), plain, separation, verdict, reasons, tuple(skipped))
+    causes = (f"{row.subject} in {row.runtime} on {row.device}: {row.diagnosis.text}" for row in rows if row.diagnosis)
+    reasons = (*(reason for _, each in judged for reason in each), *causes)
+    steps = stages(golden, rewritten, answers, outputs)
+    return Evidence(tuple(rows), tuple(controls), plain, separation, verdict, reasons, tuple(skipped), steps)
 
 
 def _plan(artifacts: Sequence[Artifact], names: Sequence[str], device: str) -> tuple[list[_Run], list[str]]:
@@ -179,9 +194,12 @@ def _row(
     golden: Golden,
     outputs: Mapping[str, TensorSpec],
     tolerances: Mapping[str, Tolerance],
-) -> tuple[Comparison, tuple[Control, ...]]:
+) -> tuple[Comparison, tuple[Control, ...], Arrays]:
     by_batch, answer = run_artifact(directory, run.artifact, run.runtime, run.device, *specs)
     results = _results(golden, by_batch, outputs, tolerances)
+    diagnosis = None
+    if run.artifact.format == "onnx" and not all(each.passed for each in results):
+        diagnosis = explain(directory, run.artifact, specs, run.runtime, run.device)
     facts: dict[str, Any] = {
         **answer["facts"],
         "batches": answer["batches"],
@@ -194,16 +212,17 @@ def _row(
         device=run.device,
         precision=run.artifact.precision,
         outputs=results,
-        samples=len(next(iter(golden.inputs.values()))),
+        samples=golden.samples,
         seconds=answer["latency_seconds"],
         size=run.artifact.size,
+        diagnosis=diagnosis,
         facts=facts,
         points=pick(golden, by_batch, outputs, results),
     )
     largest = by_batch[max(by_batch)]
     rolled = [each for each in compare.check_controls(golden, largest, outputs, tolerances) if each.name == _ROLLED]
     name = f"{run.artifact.format} in {run.runtime}: another sample"
-    return row, tuple(replace(each, name=name) for each in rolled)
+    return row, tuple(replace(each, name=name) for each in rolled), largest
 
 
 _ROLLED = "artifact-another-sample"

@@ -5,22 +5,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from converter.core import Array, Arrays, Golden
+from converter import layer_ends
+from converter.core import Array, Arrays, Golden, Traced
 from converter.errors import ConversionError
+from converter.layer_ends import LayerEnd
 from converter.samples import reverse_channels
 from converter.signature import Signature
+from converter.sketch import SAMPLES
 from converter.trace import trace
 
 SCALE = 1.001
 """What one kernel is multiplied by in the control `kernel-scaled-1.001`."""
-
-_EXACT_BATCH = 2  # samples at a time in float64, where activations take twice the memory
 
 
 def predict(model: Any, signature: Signature, inputs: Arrays) -> dict[str, Array]:
@@ -33,11 +34,12 @@ def predict(model: Any, signature: Signature, inputs: Arrays) -> dict[str, Array
     return {spec.name: array for spec, array in zip(signature.outputs, arrays, strict=True)}
 
 
-def golden(model: Any, signature: Signature, inputs: Arrays) -> Golden:
-    """Predictions on `inputs`, the same in float64, and the outputs of the negative controls.
+def golden(model: Any, signature: Signature, inputs: Arrays) -> tuple[Golden, tuple[LayerEnd, ...]]:
+    """Predictions on `inputs`, the same in float64, and the outputs of the negative controls; and the layers' ends.
 
     Controls: "channels-reversed" where an input has more than one channel, "kernel-scaled-1.001" where the model has a
-    kernel. The model's weights are as before afterwards, to the bit.
+    kernel. The ends are sketches of each layer's activations for the first samples, empty where the model cannot be
+    traced or run as a graph. The model's weights are as before afterwards, to the bit.
     """
     references = predict(model, signature, inputs)
     controls: dict[str, Mapping[str, Array]] = {}
@@ -48,7 +50,16 @@ def golden(model: Any, signature: Signature, inputs: Arrays) -> Golden:
     if kernel is not None:
         with _scaled(kernel):
             controls[f"kernel-scaled-{SCALE}"] = predict(model, signature, inputs)
-    return Golden(inputs, references, exact(model, signature, inputs), controls)
+    traced = _unfolded(model, signature)
+    if traced is None:
+        return Golden(inputs, references, {}, controls), ()
+    ends = layer_ends.find(traced)
+    first = {name: array[:SAMPLES] for name, array in inputs.items()}
+    _, single = _run(traced.graph_def, _feeds(traced.weights), signature, first, ends)
+    doubled, exact_ends = _in_double(traced, signature, inputs, ends)
+    return Golden(inputs, references, doubled, controls), layer_ends.measured(
+        ends, single, exact_ends
+    ) if single else ()
 
 
 def exact(model: Any, signature: Signature, inputs: Arrays) -> dict[str, Array]:
@@ -57,21 +68,45 @@ def exact(model: Any, signature: Signature, inputs: Arrays) -> dict[str, Array]:
     The traced graph is turned into a float64 graph, operator by operator. Empty where TensorFlow has no float64 kernel
     for an operator on this machine, or the graph casts to half precision by itself: the noise is then not measured.
     """
+    traced = _unfolded(model, signature)
+    return {} if traced is None else _in_double(traced, signature, inputs, ())[0]
+
+
+def _unfolded(model: Any, signature: Signature) -> Traced | None:
+    try:
+        return trace(model, signature, fold=False)
+    except ConversionError:
+        return None
+
+
+def _in_double(
+    traced: Traced, signature: Signature, inputs: Arrays, ends: Sequence[LayerEnd]
+) -> tuple[dict[str, Array], list[Array]]:
+    """The outputs of `traced` in float64 and what `layer_ends.watch` gives of `ends`; both empty where impossible."""
+    import tensorflow as tf
+
+    half = {tf.float16.as_datatype_enum, tf.bfloat16.as_datatype_enum}
+    graph_def = _in_float64(traced.graph_def)
+    if any(node.op == "Cast" and {node.attr["SrcT"].type, node.attr["DstT"].type} & half for node in graph_def.node):
+        return {}, []
+    feeds = _widened_weights(graph_def, traced.weights)
+    return _run(graph_def, feeds, signature, {name: _as_float64(array) for name, array in inputs.items()}, ends)
+
+
+def _run(
+    graph_def: Any, feeds: dict[str, Array], signature: Signature, inputs: Arrays, ends: Sequence[LayerEnd]
+) -> tuple[dict[str, Array], list[Array]]:
+    """The outputs of `graph_def` by name, and of the first batch what `layer_ends.watch` gives of `ends`.
+
+    Both are empty where TensorFlow has no kernel for an operator.
+    """
     import tensorflow as tf
     from tensorflow.core.protobuf import rewriter_config_pb2
 
-    half = {tf.float16.as_datatype_enum, tf.bfloat16.as_datatype_enum}
-    try:
-        traced = trace(model, signature, fold=False)
-    except ConversionError:
-        return {}
-    graph_def = _in_float64(traced.graph_def)
-    if any(node.op == "Cast" and {node.attr["SrcT"].type, node.attr["DstT"].type} & half for node in graph_def.node):
-        return {}
-    feeds = _widened_weights(graph_def, traced.weights)
-    fetches = [f"{spec.name}:0" for spec in signature.outputs]
+    names = [f"{spec.name}:0" for spec in signature.outputs]
     count = len(next(iter(inputs.values())))
     pieces: list[list[Array]] = []
+    watched: list[Array] = []
     config = tf.compat.v1.ConfigProto()
     config.graph_options.optimizer_options.global_jit_level = tf.compat.v1.OptimizerOptions.OFF
     # fused convolutions have no kernel for groups
@@ -79,15 +114,21 @@ def exact(model: Any, signature: Signature, inputs: Arrays) -> dict[str, Array]:
     with tf.Graph().as_default() as graph:
         try:
             tf.import_graph_def(graph_def, name="")
+            extra = layer_ends.watch(graph, ends)
             with tf.compat.v1.Session(graph=graph, config=config) as session:
-                for start in range(0, count, _EXACT_BATCH):
-                    for spec in signature.inputs:
-                        feeds[f"{spec.name}:0"] = _as_float64(inputs[spec.name][start : start + _EXACT_BATCH])
-                    pieces.append(session.run(fetches, feeds))
+                for start in range(0, count, SAMPLES):
+                    batch = {f"{name}:0": array[start : start + SAMPLES] for name, array in inputs.items()}
+                    fetched = session.run(names if start else [*names, *extra], {**feeds, **batch})
+                    watched = watched or fetched[len(names) :]
+                    pieces.append(fetched[: len(names)])
         except (ValueError, tf.errors.InvalidArgumentError, tf.errors.UnimplementedError, tf.errors.NotFoundError):
-            return {}
-    joined = [np.concatenate([piece[index] for piece in pieces]) for index in range(len(fetches))]
-    return {spec.name: array for spec, array in zip(signature.outputs, joined, strict=True)}
+            return {}, []
+    joined = [np.concatenate([piece[index] for piece in pieces]) for index in range(len(names))]
+    return {spec.name: array for spec, array in zip(signature.outputs, joined, strict=True)}, watched
+
+
+def _feeds(weights: Arrays) -> dict[str, Array]:
+    return {f"{name}:0": array for name, array in weights.items()}
 
 
 def _as_float64(array: Array) -> Array:

@@ -195,6 +195,7 @@ def _notes(report: Report) -> Iterator[str]:
     bounds = [f"{clean(name)} {_bound(tolerance)}" for name, tolerance in report.tolerances.items()]
     if bounds:
         yield f"tolerance: {'; '.join(bounds)}"
+    yield from _stages(report)
     underflows = sum(result.underflows for row in report.rows for result in row.outputs)
     if underflows:
         yield f"probabilities too close to 0 or 1 for a logit, compared as values: {underflows}"
@@ -206,6 +207,16 @@ def _notes(report: Report) -> Iterator[str]:
         yield from (f"  {clean(line, SENTENCE_LENGTH)}" for line in others[:WARNING_LINES])
         if len(others) > WARNING_LINES:
             yield f"  … and {len(others) - WARNING_LINES} more lines, in the report as JSON"
+
+
+def _stages(report: Report) -> Iterator[str]:
+    """A line for each output: what each step adds to the one before it."""
+    for output in report.stages[0].errors if report.stages else ():
+        steps = [
+            f"{clean(stage.name, 40)} {_number(stage.errors.get(output)) or '-'} from {clean(stage.before, 40)}"
+            for stage in report.stages
+        ]
+        yield f"error by stage, {clean(output)}: {'; '.join(steps)}"
 
 
 def _separation(name: str, value: float, tolerance: Tolerance | None) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from converter.errors import InputError
 
 _GRAPH, _NODE_INPUT, _NODE_OUTPUT, _INITIALIZER, _TENSOR_NAME, _VALUE_NAME = 7, 11, 12, 5, 8, 1  # onnx.proto
+_NODE, _RESULT_NAME = 1, 2
 
 
 def installed(*distributions: str) -> str | None:
@@ -75,6 +76,41 @@ def onnx_names(path: Path) -> tuple[list[str], list[str]]:
         raise InputError(f"{path}: not an ONNX file, or damaged (it holds no graph)")
     weights = set(names[_INITIALIZER])
     return [name for name in names[_NODE_INPUT] if name not in weights], names[_NODE_OUTPUT]
+
+
+def onnx_tensors(path: Path) -> list[str]:
+    """The name of every tensor that a node of an ONNX graph computes, in the file's order. Raises InputError."""
+    names: list[str] = []
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            for start, end in (record[1:] for record in _records(data, 0, size) if record[0] == _GRAPH):
+                for first, last in (record[1:] for record in _records(data, start, end) if record[0] == _NODE):
+                    found = [bytes(data[a:b]) for each, a, b in _records(data, first, last) if each == _RESULT_NAME]
+                    names += [name.decode() for name in found if name]
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+    except (ValueError, IndexError) as error:
+        raise InputError(f"{path}: not an ONNX file, or damaged ({first_line(error)})") from error
+    return names
+
+
+def more_outputs(names: Sequence[str]) -> bytes:
+    """Bytes that, appended to an ONNX file, make the tensors `names` outputs of its graph.
+
+    A protobuf parser merges a message that occurs twice by joining its lists (protobuf.dev, "Encoding", "Last One
+    Wins"), so a second graph that holds nothing but outputs adds them; their types are left to be inferred.
+    """
+    fields = [_framed(_NODE_OUTPUT, _framed(_VALUE_NAME, name.encode())) for name in names]
+    return _framed(_GRAPH, b"".join(fields))
+
+
+def _framed(field: int, content: bytes) -> bytes:
+    size, length = len(content), bytearray()
+    while size > 0x7F:
+        length.append(size & 0x7F | 0x80)
+        size >>= 7
+    return bytes([field << 3 | 2, *length, size]) + content  # wire type 2: length-delimited
 
 
 def _records(data: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int, int]]:

@@ -1,0 +1,137 @@
+"""Where a failed ONNX file goes wrong: the first Keras layer whose activation leaves its tolerance.
+
+Works from the artifact directory alone. layers.json (see `converter.diagnosis_file`) says what Keras's layers answered
+to the golden inputs and which tensors of the file must equal that; here those tensors are computed again and compared.
+Runs only after a failure, and never changes a verdict.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from converter import isolate
+from converter.core import Array, Artifact, Diagnosis, LayerError, TensorSpec
+from converter.diagnosis_file import LAYERS, Layer, read_layers
+from converter.errors import CnnExportError
+from converter.golden import read_golden
+from converter.jsonable import dumps
+from converter.manifest import GOLDEN
+from converter.sketch import SAMPLES, distance, from_text, sketch
+from converter.tolerance import TABLE, UNMEASURED
+
+SAME_INPUT = 1e-5
+"""Relative L2 up to which golden inputs are the ones that layers.json was made with; it holds them in float32."""
+
+_OWN = ("onnxruntime", "onnxruntime-noopt")
+
+
+def explain(
+    directory: Path,
+    artifact: Artifact,
+    specs: tuple[Sequence[TensorSpec], Sequence[TensorSpec]],
+    runtime: str,
+    device: str,
+) -> Diagnosis:
+    """Why the ONNX file `artifact` failed in `runtime`.
+
+    Errors are the larger of both samples'. A file that failed in another runtime than onnxruntime is looked at in
+    onnxruntime on the CPU. Where nothing can be found out, the text says why; no error is raised for that.
+    """
+    where = (runtime, device) if runtime in _OWN else (_OWN[1], "cpu")
+    try:
+        known = read_layers(directory) if (directory / LAYERS).exists() else None
+        if known is None or known.artifact != artifact.path:
+            return _none("the export recorded no activations to compare with")
+        golden = read_golden(directory / GOLDEN, *specs)
+        for name, array in golden.inputs.items():
+            if name not in known.inputs or distance(sketch(array[:SAMPLES]), known.inputs[name]) > SAME_INPUT:
+                return _none("the golden inputs are not the ones whose activations the export recorded")
+        size = 4 * sum(layer.elements for layer in known.layers) // max(1, len(known.layers))
+        tensors = [layer.tensor for layer in known.layers]
+        found = sketches(directory, artifact, specs, *where, tensors, size, SAMPLES)
+    except CnnExportError as error:
+        return _none(" ".join(str(error).split())[:300])
+    rows = tuple(_compared(layer, found, device) for layer in known.layers)
+    first = next((place for place, row in enumerate(rows) if row.error is not None and row.error > row.tolerance), None)
+    if first is None:
+        return Diagnosis(_nothing(runtime, where[0]), rows)
+    layer, after = known.layers[first], rows[first].error
+    before = max((rows[place].error or 0.0 for place in layer.inputs), default=0.0)
+    text = f"first divergence: {_described(layer)}: {before:.1e} before, {after:.1e} after"
+    return Diagnosis(text, rows, first, before, after)
+
+
+def sketches(
+    directory: Path,
+    artifact: Artifact,
+    specs: tuple[Sequence[TensorSpec], Sequence[TensorSpec]],
+    runtime: str,
+    device: str,
+    tensors: Sequence[str] | None,
+    mean_bytes: int,
+    samples: int,
+) -> dict[str, tuple[int, dict[str, Array]]]:
+    """The size of one sample and the sketches by layout of `tensors` (None: all) of an ONNX file, by tensor name.
+
+    The first `samples` golden inputs are run, in a child process (`converter.diagnosis_child`, which says more);
+    tensors that the file lacks are missing. Raises ChildError and InputError.
+    """
+    job = {
+        "directory": directory,
+        "artifact": artifact,
+        "runtime": runtime,
+        "device": device,
+        "inputs": list(specs[0]),
+        "output_specs": list(specs[1]),
+        "golden": directory / GOLDEN,
+        "tensors": None if tensors is None else list(tensors),
+        "mean_bytes": mean_bytes,
+        "samples": samples,
+    }
+    answer = isolate.call("converter.diagnosis_child", dumps(job), f"the layers of {artifact.path}")
+    return {
+        name: (each["elements"], {layout: from_text(text) for layout, text in each["sketches"].items()})
+        for name, each in answer["tensors"].items()
+    }
+
+
+def _compared(layer: Layer, found: Mapping[str, tuple[int, Mapping[str, Array]]], device: str) -> LayerError:
+    covers = tuple(name for name, _ in layer.covers)
+    error, bound = _error(layer, found), _bound(layer.noise, device)
+    return LayerError(layer.name, layer.kind, covers, layer.tensor, error, bound, layer.noise)
+
+
+def _error(layer: Layer, found: Mapping[str, tuple[int, Mapping[str, Array]]]) -> float | None:
+    """Relative L2 of a layer's activation; infinite where its size differs, None where the file has it no more."""
+    if layer.tensor not in found:
+        return None
+    elements, layouts = found[layer.tensor]
+    if elements != layer.elements or layer.layout not in layouts:
+        return math.inf
+    return distance(layouts[layer.layout], layer.sketch)
+
+
+def _bound(noise: float | None, device: str) -> float:
+    """A layer's tolerance: the formula and the constants of the outputs'."""
+    row = "tf32" if device.endswith("tf32") else "float32"
+    factor, floor, cap = TABLE[row]
+    return UNMEASURED[row] if noise is None else min(cap, max(floor, factor * noise))
+
+
+def _described(layer: Layer) -> str:
+    """`conv (Conv2D)`, with what was computed together with it."""
+    others = [f"{name} ({kind})" for name, kind in layer.covers if name != layer.name]
+    more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+    return f"{layer.name} ({layer.kind})" + (f", with {', '.join(others[:3])}{more}" if others else "")
+
+
+def _nothing(runtime: str, used: str) -> str:
+    if runtime != used and runtime not in _OWN:
+        return f"every layer is within its tolerance in {used}, so the difference arises in {runtime}"
+    return "every layer is within its tolerance where its activation is read, so the difference arises in fused nodes"
+
+
+def _none(reason: str) -> Diagnosis:
+    return Diagnosis(f"no layer found: {reason}")
