@@ -106,7 +106,7 @@ def _skeleton(traced: Traced, options: WriteOptions) -> Any:
         outputs = [f"{name}:0" for name in traced.outputs]
         images = [f"{name}:0" for name, spec in traced.inputs.items() if _is_image(spec)]
         with tf.Graph().as_default() as graph:
-            tf.import_graph_def(traced.graph_def, name="")
+            tf.import_graph_def(_without_erfc(traced.graph_def), name="")
             try:
                 converted = tfonnx.process_tf_graph(
                     graph,
@@ -120,6 +120,27 @@ def _skeleton(traced: Traced, options: WriteOptions) -> Any:
                 place = next((name for name in traced.layers if name in str(error)), "the graph")
                 raise ConversionError(f"{place}: tf2onnx gave up: {str(error).splitlines()[0]}") from error
             return converted.make_model("cnnexport")
+
+
+def _without_erfc(graph_def: Any) -> Any:
+    """`graph_def` with each Erfc(x), as in an exact GELU, as 1 - Erf(x): ONNX has only the latter."""
+    import tensorflow as tf
+
+    if not any(node.op == "Erfc" for node in graph_def.node):
+        return graph_def
+    result = type(graph_def)()
+    result.CopyFrom(graph_def)
+    for node in [node for node in result.node if node.op == "Erfc"]:
+        erf, one = (
+            result.node.add(op="Erf", name=f"{node.name}/Erf"),
+            result.node.add(op="Const", name=f"{node.name}/1"),
+        )
+        erf.input.extend(node.input)
+        erf.attr["T"].CopyFrom(node.attr["T"])
+        one.attr["dtype"].CopyFrom(node.attr["T"])
+        one.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(1.0, node.attr["T"].type, []))
+        node.op, node.input[:] = "Sub", [one.name, erf.name]
+    return result
 
 
 def _refuse_unmapped(model: Any, layers: Mapping[str, str]) -> None:
