@@ -231,7 +231,8 @@ def _write_all(load: Callable[[], Source], options: ExportOptions, directory: Pa
         span = source.preprocessing.get("range")
         ranges = {spec.name: (float(span[0]), float(span[1])) for spec in signature.inputs} if span else None
         inputs = generate(signature.inputs, options.samples, options.source.seed, ranges)
-        golden, ends = reference.golden(rewritten.model if rewritten.on_purpose else source.model, signature, inputs)
+        author = rewritten.model if rewritten.on_purpose else source.model
+        golden, ends = reference.golden(author, signature, inputs, layers="onnx" in options.formats)
         bundle.write_golden(directory / GOLDEN, golden)
         warnings, changed = rewritten.warnings, None
         if rewritten.on_purpose:

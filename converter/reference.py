@@ -34,12 +34,14 @@ def predict(model: Any, signature: Signature, inputs: Arrays) -> dict[str, Array
     return {spec.name: array for spec, array in zip(signature.outputs, arrays, strict=True)}
 
 
-def golden(model: Any, signature: Signature, inputs: Arrays) -> tuple[Golden, tuple[LayerEnd, ...]]:
+def golden(
+    model: Any, signature: Signature, inputs: Arrays, *, layers: bool = True
+) -> tuple[Golden, tuple[LayerEnd, ...]]:
     """Predictions on `inputs`, the same in float64, and the outputs of the negative controls; and the layers' ends.
 
     Controls: "channels-reversed" where an input has more than one channel, "kernel-scaled-1.001" where the model has a
-    kernel. The ends are sketches of each layer's activations for the first samples, empty where the model cannot be
-    traced or run as a graph. The model's weights are as before afterwards, to the bit.
+    kernel. The ends are sketches of each layer's activations for the first samples, empty without `layers` and where
+    the model cannot be traced or run as a graph. The model's weights are as before afterwards, to the bit.
     """
     references = predict(model, signature, inputs)
     controls: dict[str, Mapping[str, Array]] = {}
@@ -53,9 +55,7 @@ def golden(model: Any, signature: Signature, inputs: Arrays) -> tuple[Golden, tu
     traced = _unfolded(model, signature)
     if traced is None:
         return Golden(inputs, references, {}, controls), ()
-    ends = layer_ends.find(traced)
-    first = {name: array[:SAMPLES] for name, array in inputs.items()}
-    _, single = _run(traced.graph_def, _feeds(traced.weights), signature, first, ends)
+    ends, single = _in_single(traced, signature, inputs) if layers else ((), [])
     doubled, exact_ends = _in_double(traced, signature, inputs, ends)
     return Golden(inputs, references, doubled, controls), layer_ends.measured(
         ends, single, exact_ends
@@ -77,6 +77,14 @@ def _unfolded(model: Any, signature: Signature) -> Traced | None:
         return trace(model, signature, fold=False)
     except ConversionError:
         return None
+
+
+def _in_single(traced: Traced, signature: Signature, inputs: Arrays) -> tuple[tuple[LayerEnd, ...], list[Array]]:
+    """The layers' ends in `traced` and what `layer_ends.watch` gives of them in float32; empty where impossible."""
+    ends = layer_ends.find(traced)
+    first = {name: array[:SAMPLES] for name, array in inputs.items()}
+    _, found = _run(traced.graph_def, _feeds(traced.weights), signature, first, ends)
+    return (ends, found) if found else ((), [])
 
 
 def _in_double(
