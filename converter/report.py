@@ -75,7 +75,7 @@ def print_resaved(result: Resaved, file: IO[str], as_json: bool = False) -> None
     lines += [f"  layers      {result.layers[0]:,} -> {result.layers[1]:,}"]
     lines += [f"  parameters  {result.parameters[0]:,} -> {result.parameters[1]:,}"]
     for name, value in result.difference.items():
-        lines.append(f"  difference  {clean(name)} {value:.1e} (noise {_number(result.noise[name])})")
+        lines.append(f"  difference  {clean(name)} {value:.1e} (noise {number_text(result.noise[name])})")
     counts: dict[tuple[str, bool, str], int] = {}
     for each in result.results:
         key = (each.rule, each.applied, "" if each.applied else each.reason)
@@ -165,12 +165,12 @@ def _cells(report: Report) -> Iterator[dict[str, str]]:
                 "runtime": clean(row.runtime, 20) if first else "",
                 "device": clean(row.device, 12) if first and devices else "",
                 "output": clean(result.output) if result and several else "",
-                "error": _number(result.relative_l2 if result else None) or "-",
-                "noise": _number(bound.noise if bound else None) or "-",
+                "error": number_text(result.relative_l2 if result else None) or "-",
+                "noise": number_text(bound.noise if bound else None) or "-",
                 "x noise": _multiple(result.multiple if result else None) or "-",
-                "tolerance": _number(bound.value if bound else None) or "-",
+                "tolerance": number_text(bound.value if bound else None) or "-",
                 "verdict": ("pass" if result.passed else "FAIL") if result else "nothing compared",
-                "size": _size(row.size) if first else "",
+                "size": size_text(row.size) if first else "",
                 "time": _seconds(row.seconds) if first else "",
             }
 
@@ -185,7 +185,7 @@ def _notes(report: Report) -> Iterator[str]:
     for reason in report.reasons:
         yield f"{report.verdict}: {clean(reason, SENTENCE_LENGTH)}"
     found = [control for control in report.controls if control.detected]
-    told = ", ".join(f"{clean(each.name)} {_number(each.relative_l2)}".rstrip() for each in found)
+    told = ", ".join(f"{clean(each.name)} {number_text(each.relative_l2)}".rstrip() for each in found)
     missed = ", ".join(clean(each.name) for each in report.controls if not each.detected)
     line = f"controls: {len(found)} of {len(report.controls)} wrong answers detected"
     yield line + (f": {told}" if told else "") + (f"; NOT detected: {missed}" if missed else "")
@@ -213,7 +213,7 @@ def _stages(report: Report) -> Iterator[str]:
     """A line for each output: what each step adds to the one before it."""
     for output in report.stages[0].errors if report.stages else ():
         steps = [
-            f"{clean(stage.name, 40)} {_number(stage.errors.get(output)) or '-'} from {clean(stage.before, 40)}"
+            f"{clean(stage.name, 40)} {number_text(stage.errors.get(output)) or '-'} from {clean(stage.before, 40)}"
             for stage in report.stages
         ]
         yield f"error by stage, {clean(output)}: {'; '.join(steps)}"
@@ -221,25 +221,25 @@ def _stages(report: Report) -> Iterator[str]:
 
 def _separation(name: str, value: float, tolerance: Tolerance | None) -> str:
     times = f", {value / tolerance.value:,.0f} tolerances" if tolerance and tolerance.value > 0 else ""
-    return f"{clean(name)} {_number(value)}{times}"
+    return f"{clean(name)} {number_text(value)}{times}"
 
 
 def _bound(tolerance: Tolerance) -> str:
     """How a tolerance came about."""
-    value = _number(tolerance.value)
+    value = number_text(tolerance.value)
     if tolerance.chosen:
         return f"{value}, chosen by you"
     if tolerance.floor == tolerance.cap:
         return f"{value}, fixed for this precision"
     if tolerance.noise is None:
         return f"{value}, the strict default: the noise was not measured"
-    multiple = f"{tolerance.factor:g} times the noise {_number(tolerance.noise)}"
+    multiple = f"{tolerance.factor:g} times the noise {number_text(tolerance.noise)}"
     if tolerance.value <= tolerance.floor:
         return f"{value}, the floor, above {multiple}"
     return f"{value}, the cap, below {multiple}" if tolerance.value >= tolerance.cap else f"{value}, {multiple}"
 
 
-def _number(value: float | None) -> str:
+def number_text(value: float | None) -> str:
     if value is None:
         return ""
     return "0" if value == 0 else f"{value:.1e}"
@@ -251,7 +251,7 @@ def _multiple(value: float | None) -> str:
     return f"{value:.1f}" if value < 1000 else f"{value:.0e}"
 
 
-def _size(size: int | None) -> str:
+def size_text(size: int | None) -> str:
     if size is None:
         return ""
     return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.1f} kB"

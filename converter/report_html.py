@@ -15,7 +15,7 @@ from typing import Any
 
 from converter.core import Artifact, Comparison, OutputResult, Report, Tolerance
 from converter.jsonable import plain
-from converter.report import clean
+from converter.report import clean, number_text, size_text
 from converter.report_figures import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, histogram, scatter
 
 TEMPLATES = Path(__file__).with_name("templates")
@@ -165,15 +165,11 @@ def _sentence(text: str) -> str:
 
 
 def _number(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return "0" if value == 0 else f"{value:.1e}"
+    return number_text(value) or "-"
 
 
 def _size(size: int | None) -> str:
-    if size is None:
-        return "-"
-    return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.1f} kB"
+    return size_text(size) or "-"
 
 
 def _time(seconds: float | None) -> str:
