@@ -223,6 +223,33 @@ def pools() -> Any:
     return keras.Model(given, layers.Dense(5, activation="softmax", name="head")(joined), name="net")
 
 
+def zeros_into_max_pool() -> Any:
+    """Zero padding that wins the maximum: what is pooled is negative in whole windows, and no ReLU comes before."""
+    import keras
+    from keras import layers
+
+    given = keras.Input((HEIGHT, WIDTH, 6), name="given")
+    x = layers.Conv2D(8, 3, padding="same", bias_initializer="ones", name="conv")(given)
+    x = layers.ReLU(name="relu")(x)
+    padded = layers.ZeroPadding2D(((1, 2), (2, 1)), name="zeros")(layers.Rescaling(-1.0, -1.0, name="negative")(x))
+    left = layers.MaxPooling2D(2, name="pool")(padded)
+    right = layers.MaxPooling2D(3, 2, padding="same", name="pool_same")(layers.ZeroPadding2D(2, name="relu_zeros")(x))
+    wide = layers.AveragePooling2D(2, name="mean")(layers.ZeroPadding2D(3, name="wide_zeros")(x))
+    return keras.Model(given, [left, right, wide], name="net")
+
+
+def scalar_after_convolution() -> Any:
+    """A convolution without a bias, then a number added to every channel, as in a hard sigmoid."""
+    from keras import layers
+
+    return _chain(
+        layers.Conv2D(8, 3, use_bias=False, name="conv"),
+        layers.Activation("hard_sigmoid", name="gate"),
+        layers.Conv2DTranspose(4, 3, strides=2, use_bias=False, name="up"),
+        layers.Rescaling(1.0, 3.0, name="shift"),
+    )
+
+
 def grouped() -> Any:
     from keras import layers
 
@@ -360,8 +387,8 @@ def subclassed() -> Any:
 
 BUILDERS: tuple[Callable[[], Any], ...] = (
     conv2d_even_same, conv1d, conv3d, transposed, separable, depthwise, prelu_shared, upsampling_nearest,
-    upsampling_bilinear, normalization, pools, grouped, bn_around, flatten_dense, nested, shared, sequential,
-    many_inputs, outputs_in_a_list, outputs_in_a_dict, subclassed,
+    upsampling_bilinear, normalization, pools, zeros_into_max_pool, scalar_after_convolution, grouped, bn_around,
+    flatten_dense, nested, shared, sequential, many_inputs, outputs_in_a_list, outputs_in_a_dict, subclassed,
 )  # fmt: skip
 
 
@@ -490,6 +517,24 @@ def exported(tmp_path_factory: pytest.TempPathFactory, nets: Path) -> Exported:
     directory = tmp_path_factory.mktemp("exported") / "two_heads"
     options = pipeline.ExportOptions(output=directory)
     return Exported(directory, pipeline.export("tiny_nets:two_heads", options))
+
+
+@pytest.fixture(scope="session")
+def layered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The models of `layered_nets` by name, exported to ONNX and TFLite. Read them; change only copies."""
+    from layered_nets import NETS
+
+    from converter import pipeline
+
+    root = tmp_path_factory.mktemp("layered")
+    space: dict[str, Any] = {}
+    exec(NETS, space)
+    found = {}
+    for name in ("plain", "residual", "branches"):
+        found[name] = root / name
+        report = pipeline.export(space[name](), pipeline.ExportOptions(("onnx", "tflite"), found[name]))
+        assert report.verdict == "pass", report.reasons
+    return found
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """Traced -> model.onnx: tf2onnx on the graph without weights, then the weights bound and the file streamed.
 
-tf2onnx sees a graph of a few hundred kilobytes, whatever the model weighs. Binding lives in `onnx_bind`, the file in
-`onnx_file`; nothing else of cnnexport knows ONNX's protobuf.
+tf2onnx sees a graph of a few hundred kilobytes, whatever the model weighs. Its optimizers' order is in
+`onnx_transposes`, binding in `onnx_bind`, the file in `onnx_file`, what a runtime's optimizer would get wrong in
+`onnx_padding`; nothing else of cnnexport writes ONNX's protobuf.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def write(traced: Traced, directory: Path, options: WriteOptions) -> Artifact:
     """
     import onnx
 
-    from converter.formats import onnx_bind, onnx_file
+    from converter.formats import onnx_bind, onnx_file, onnx_padding
 
     started = time.perf_counter()
     model = _skeleton(traced, options)
@@ -43,6 +44,7 @@ def write(traced: Traced, directory: Path, options: WriteOptions) -> Artifact:
     _plain_names(model.graph)
     model = onnx.shape_inference.infer_shapes(model)
     weights = onnx_bind.bind(model.graph, traced.weights)
+    onnx_padding.keep_apart(model.graph)
     _name_axes(model.graph, traced, options.batch)
     del model.graph.value_info[:]
     model.producer_name, model.producer_version, model.doc_string = "cnnexport", "", ""
@@ -102,6 +104,8 @@ def _skeleton(traced: Traced, options: WriteOptions) -> Any:
         import tf2onnx.optimizer
         from tf2onnx import tfonnx
 
+        from converter.formats.onnx_transposes import optimizers
+
         inputs = [f"{name}:0" for name in (*traced.inputs, *traced.weights)]
         outputs = [f"{name}:0" for name in traced.outputs]
         images = [f"{name}:0" for name, spec in traced.inputs.items() if _is_image(spec)]
@@ -115,7 +119,7 @@ def _skeleton(traced: Traced, options: WriteOptions) -> Any:
                     output_names=outputs,
                     inputs_as_nchw=images if options.layout == "nchw" else None,
                 )
-                converted = tf2onnx.optimizer.optimize_graph(converted, catch_errors=False)
+                converted = tf2onnx.optimizer.optimize_graph(converted, catch_errors=False, optimizers=optimizers())
             except (ValueError, RuntimeError, KeyError, AssertionError, TypeError, IndexError) as error:
                 place = next((name for name in traced.layers if name in str(error)), "the graph")
                 raise ConversionError(f"{place}: tf2onnx gave up: {str(error).splitlines()[0]}") from error
