@@ -6,7 +6,7 @@ this one and this one on none of them. No behaviour beyond what a field can answ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -124,12 +124,18 @@ class Prepared:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
+Watched = Callable[[Arrays], Iterable[tuple[str, Array]]]
+"""One run that tells what it computes on the way: inputs by name to the tensors, one after the other, with names."""
+
+
 @dataclass(frozen=True)
 class Runtime:
     """A library that runs artifacts.
 
     `unavailable(device)` returns the reason why it cannot run here, or None. `prepare(path, artifact, device)` loads
-    `path`, the file itself, and checks that names are those of `artifact`.
+    `path`, the file itself, and checks that names are those of `artifact`. `tensors(path, artifact, device, wanted,
+    at_once)` loads it so that the tensors `wanted` (None: all) can be read, outputs always, as one or more `Watched`
+    that have different tensors, about `at_once` of them each; None where the library does not show them.
     """
 
     name: str
@@ -138,6 +144,7 @@ class Runtime:
     version: Callable[[], str | None]
     unavailable: Callable[[str], str | None]
     prepare: Callable[[Path, Artifact, str], Prepared]
+    tensors: Callable[[Path, Artifact, str, Collection[str] | None, int], Iterator[Watched]] | None = None
 
 
 @dataclass(frozen=True)
@@ -226,6 +233,7 @@ class Diagnosis:
 
     `layers` in the graph's order; `first` is the place of the first one beyond its tolerance, with the largest error
     `before` it (of the layers that it reads) and the error `after` it. None, and perhaps no layers: none was found.
+    `where` is what the activations were read in, "" where none was.
     """
 
     text: str
@@ -233,6 +241,7 @@ class Diagnosis:
     first: int | None = None
     before: float | None = None
     after: float | None = None
+    where: str = ""
 
 
 @dataclass(frozen=True)
@@ -240,7 +249,7 @@ class Comparison:
     """One row of the report: a subject against the reference. Passed only if something was compared and all passed.
 
     `points`, by output name, are no part of the result and never written as JSON. `diagnosis` is that of a failed ONNX
-    file.
+    or TFLite file.
     """
 
     subject: str  # "keras-rewritten", "onnx", "tflite", "saved-model"

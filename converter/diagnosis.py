@@ -1,4 +1,4 @@
-"""Where a failed ONNX file goes wrong: the first Keras layer whose activation leaves its tolerance.
+"""Where a failed file goes wrong: the first Keras layer whose activation leaves its tolerance.
 
 Works from the artifact directory alone. layers.json (see `converter.diagnosis_file`) says what Keras's layers answered
 to the golden inputs and which tensors of the file must equal that; here those tensors are computed again and compared.
@@ -18,13 +18,18 @@ from converter.errors import CnnExportError
 from converter.golden import read_golden
 from converter.jsonable import dumps
 from converter.manifest import GOLDEN
-from converter.sketch import SAMPLES, distance, from_text, sketch
+from converter.runtimes import RUNTIMES
+from converter.sketch import AS_IT_IS, CHANNELS_FIRST, SAMPLES, distance, from_text, sketch
 from converter.tolerance import TABLE, UNMEASURED
 
 SAME_INPUT = 1e-5
 """Relative L2 up to which golden inputs are the ones that layers.json was made with; it holds them in float32."""
 
-_OWN = ("onnxruntime", "onnxruntime-noopt")
+READ_IN = {"onnx": "onnxruntime-noopt", "tflite": "litert"}
+"""The formats whose files can be diagnosed, and the runtime that shows their tensors as the file has them."""
+
+_LAYOUTS = {"onnx": (AS_IT_IS, CHANNELS_FIRST), "tflite": (AS_IT_IS,)}
+_WORDS = {"litert": "litert without XNNPACK"}  # what its tensors are read in, see `run_litert.tensors`
 
 
 def explain(
@@ -34,33 +39,35 @@ def explain(
     runtime: str,
     device: str,
 ) -> Diagnosis:
-    """Why the ONNX file `artifact` failed in `runtime`.
+    """Why the file `artifact`, of a format in `READ_IN`, failed in `runtime`.
 
-    Errors are the larger of both samples'. A file that failed in another runtime than onnxruntime is looked at in
-    onnxruntime on the CPU. Where nothing can be found out, the text says why; no error is raised for that.
+    Errors are the larger of both samples'. A file that failed in a runtime that does not show its tensors is looked at
+    in the one of `READ_IN`, on the CPU. Where nothing can be found out, the text says why; no error is raised for that.
     """
-    where = (runtime, device) if runtime in _OWN else (_OWN[1], "cpu")
+    where = (runtime, device) if RUNTIMES[runtime].tensors else (READ_IN[artifact.format], "cpu")
     try:
         known = read_layers(directory) if (directory / LAYERS).exists() else None
-        if known is None or known.artifact != artifact.path:
-            return _none("the export recorded no activations to compare with")
+        layers = known.artifacts.get(artifact.path) if known else None
+        if known is None or layers is None:
+            return _none(f"the export recorded no activations to compare {artifact.path} with")
         golden = read_golden(directory / GOLDEN, *specs)
         for name, array in golden.inputs.items():
             if name not in known.inputs or distance(sketch(array[:SAMPLES]), known.inputs[name]) > SAME_INPUT:
                 return _none("the golden inputs are not the ones whose activations the export recorded")
-        size = 4 * sum(layer.elements for layer in known.layers) // max(1, len(known.layers))
-        tensors = [layer.tensor for layer in known.layers]
+        size = 4 * sum(layer.elements for layer in layers) // max(1, len(layers))
+        tensors = [layer.tensor for layer in layers]
         found = sketches(directory, artifact, specs, *where, tensors, size, SAMPLES)
     except CnnExportError as error:
         return _none(" ".join(str(error).split())[:300])
-    rows = tuple(_compared(layer, found, device) for layer in known.layers)
+    used = _WORDS.get(where[0], where[0])
+    rows = tuple(_compared(layer, found, device) for layer in layers)
     first = next((place for place, row in enumerate(rows) if row.error is not None and row.error > row.tolerance), None)
     if first is None:
-        return Diagnosis(_nothing(runtime, where[0]), rows)
-    layer, after = known.layers[first], rows[first].error
+        return Diagnosis(_nothing(runtime, where[0]), rows, where=used)
+    layer, after = layers[first], rows[first].error
     before = max((rows[place].error or 0.0 for place in layer.inputs), default=0.0)
     text = f"first divergence: {_described(layer)}: {before:.1e} before, {after:.1e} after"
-    return Diagnosis(text, rows, first, before, after)
+    return Diagnosis(text, rows, first, before, after, used)
 
 
 def sketches(
@@ -73,7 +80,7 @@ def sketches(
     mean_bytes: int,
     samples: int,
 ) -> dict[str, tuple[int, dict[str, Array]]]:
-    """The size of one sample and the sketches by layout of `tensors` (None: all) of an ONNX file, by tensor name.
+    """The size of one sample and the sketches by layout of `tensors` (None: all) of a file, by tensor name.
 
     The first `samples` golden inputs are run, in a child process (`converter.diagnosis_child`, which says more);
     tensors that the file lacks are missing. Raises ChildError and InputError.
@@ -87,6 +94,7 @@ def sketches(
         "output_specs": list(specs[1]),
         "golden": directory / GOLDEN,
         "tensors": None if tensors is None else list(tensors),
+        "layouts": _LAYOUTS[artifact.format],
         "mean_bytes": mean_bytes,
         "samples": samples,
     }
@@ -128,9 +136,11 @@ def _described(layer: Layer) -> str:
 
 
 def _nothing(runtime: str, used: str) -> str:
-    if runtime != used and runtime not in _OWN:
-        return f"every layer is within its tolerance in {used}, so the difference arises in {runtime}"
-    return "every layer is within its tolerance where its activation is read, so the difference arises in fused nodes"
+    if runtime == used and used not in _WORDS:
+        fine, rest = "where its activation is read", "fused nodes"
+    else:
+        fine, rest = f"in {_WORDS.get(used, used)}", "XNNPACK" if runtime == used else runtime
+    return f"every layer is within its tolerance {fine}, so the difference arises in {rest}"
 
 
 def _none(reason: str) -> Diagnosis:

@@ -1,13 +1,14 @@
-"""layers.json: Keras's own activations as sketches, and the tensor of the ONNX file that must equal each.
+"""layers.json: Keras's own activations as sketches, and for each artifact the tensor that must equal each.
 
-Written at export, read only where a verification failed. The file belongs to one artifact; it is foreign when it is
-read, so types, order and sizes are checked.
+Written at export, read only where a verification failed. It is foreign when it is read, so types, order and sizes are
+checked. In schema 1 the record was that of one artifact, always the ONNX file, with each sketch in its layer; since
+schema 2 the activations stand once and each artifact's layers point at them.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,16 +20,16 @@ from converter.jsonable import Fields, dumps
 from converter.sketch import AS_IT_IS, CHANNELS_FIRST, from_text, to_text
 
 LAYERS = "layers.json"
-SCHEMA = 1
+SCHEMA = 2
 MAX_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A place where an ONNX file can be compared with Keras: the end of one layer, or of several that became one node.
+    """A place where an artifact can be compared with Keras: the end of one layer, or of several that became one node.
 
     `name` is the layer to blame, `covers` all layers that were computed since `inputs` (places in the list of layers,
-    all before this one; none of them where the model's inputs are read), as (name, class). `tensor` of the ONNX file
+    all before this one; none of them where the model's inputs are read), as (name, class). `tensor` of the artifact
     lies there as `layout` says. `elements` are those of one sample, `noise` is the relative L2 distance of Keras
     in float32 from float64 (None: not measured), `sketch` has shape (samples, 64).
     """
@@ -46,21 +47,29 @@ class Layer:
 
 @dataclass(frozen=True)
 class Layers:
-    """The content of layers.json; `inputs` are the sketches of the golden inputs by name, `artifact` is a path."""
+    """The content of layers.json: sketches of the golden inputs by name, and the layers of each artifact by path."""
 
-    artifact: str
     inputs: Mapping[str, Array]
-    layers: tuple[Layer, ...]
+    artifacts: Mapping[str, tuple[Layer, ...]]
 
 
 def write_layers(directory: Path, layers: Layers) -> None:
     """Write `directory`/layers.json. Raises OutputError."""
+    activations: dict[tuple[str, int, float | None], int] = {}  # and their places
+    artifacts = []
+    for path, found in layers.artifacts.items():
+        rows = []
+        for layer in found:
+            row = dict(vars(layer))
+            key = (to_text(row.pop("sketch")), row.pop("elements"), row.pop("noise"))
+            rows.append({**row, "activation": activations.setdefault(key, len(activations))})
+        artifacts.append({"path": path, "layers": rows})
     text = dumps(
         {
             "schema": SCHEMA,
-            "artifact": layers.artifact,
             "inputs": {name: to_text(each) for name, each in layers.inputs.items()},
-            "layers": [{**vars(layer), "sketch": to_text(layer.sketch)} for layer in layers.layers],
+            "activations": [{"sketch": key[0], "elements": key[1], "noise": key[2]} for key in activations],
+            "artifacts": artifacts,
         }
     )
     try:
@@ -80,25 +89,43 @@ def read_layers(directory: Path) -> Layers:
         raise InputError(f"{path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not readable as JSON ({str(error)[:120]}); export the model again") from error
-    if top.get("schema", int) != SCHEMA:
-        raise top.wrong("schema", str(SCHEMA))
+    schema = top.get("schema", int)
+    if not 1 <= schema <= SCHEMA:
+        raise top.wrong("schema", f"a number from 1 to {SCHEMA}")
     inputs = Fields(top.get("inputs", dict), f"{top.where}: inputs")
-    layers = tuple(_layer(each, index) for index, each in enumerate(top.items("layers")))
-    return Layers(top.get("artifact", str), {name: _sketch(inputs, name) for name in inputs.value}, layers)
+    if schema == 1:
+        artifacts = {top.get("artifact", str): tuple(_layers(top.items("layers"), None))}
+    else:
+        activations = top.items("activations")
+        artifacts = {each.get("path", str): tuple(_layers(each.items("layers"), activations))
+                     for each in top.items("artifacts")}  # fmt: skip
+    return Layers({name: _sketch(inputs, name) for name in inputs.value}, artifacts)
 
 
-def _layer(fields: Fields, index: int) -> Layer:
+def _layers(rows: Sequence[Fields], activations: Sequence[Fields] | None) -> Iterator[Layer]:
+    """The layers of one artifact; without `activations` each has its own in itself."""
+    for index, row in enumerate(rows):
+        if activations is None:
+            yield _layer(row, row, index)
+            continue
+        place = row.get("activation", int)
+        if not 0 <= place < len(activations):
+            raise row.wrong("activation", "the place of an activation")
+        yield _layer(row, activations[place], index)
+
+
+def _layer(fields: Fields, activation: Fields, index: int) -> Layer:
     covers = fields.get("covers", list)
     if not covers or not all(_texts(pair) and len(pair) == 2 for pair in covers):
         raise fields.wrong("covers", "a list of pairs of text")
     inputs = fields.get("inputs", list)
     if not all(isinstance(each, int) and not isinstance(each, bool) and 0 <= each < index for each in inputs):
         raise fields.wrong("inputs", "places of earlier layers")
-    layout, noise = fields.get("layout", str), fields.get("noise", (int, float), None)
+    layout, noise = fields.get("layout", str), activation.get("noise", (int, float), None)
     if layout not in (AS_IT_IS, CHANNELS_FIRST):
         raise fields.wrong("layout", f'"{AS_IT_IS}" or "{CHANNELS_FIRST}"')
     if noise is not None and not 0 <= noise < np.inf:
-        raise fields.wrong("noise", "a number from 0 on, or null")
+        raise activation.wrong("noise", "a number from 0 on, or null")
     return Layer(
         name=fields.get("name", str),
         kind=fields.get("kind", str),
@@ -106,9 +133,9 @@ def _layer(fields: Fields, index: int) -> Layer:
         inputs=tuple(inputs),
         tensor=fields.get("tensor", str),
         layout=layout,
-        elements=max(1, fields.get("elements", int)),
+        elements=max(1, activation.get("elements", int)),
         noise=None if noise is None else float(noise),
-        sketch=_sketch(fields, "sketch"),
+        sketch=_sketch(activation, "sketch"),
     )
 
 

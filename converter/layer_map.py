@@ -1,8 +1,10 @@
-"""Which tensor of a written ONNX file is which Keras layer's activation; found at export and kept in layers.json.
+"""Which tensor of a written file is which Keras layer's activation; found at export and kept in layers.json.
 
 By value: names do not survive folding and merging, and a convolution whose batch normalization was folded into it has
 no equal in the file at all. Such a layer counts to the next end that has one. A layer without parameters that no
 value matches, as in a file that is wrong already, is taken to be the tensor of its own name.
+
+A tensor of TFLite is named after all nodes that became one operator, joined by ";", mostly from the last to the first.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from converter.core import Array, Artifact, Golden, TensorSpec
-from converter.diagnosis import sketches
+from converter.diagnosis import READ_IN, sketches
 from converter.diagnosis_file import Layer, Layers, write_layers
 from converter.errors import ChildError, InputError, UnavailableError
 from converter.layer_ends import LayerEnd
@@ -23,6 +25,9 @@ from converter.sketch import SAMPLES, distance, sketch
 
 ALIKE = 1e-4
 """Relative L2 up to which two activations are taken for the same: above float noise, far below a wrong kernel."""
+
+
+_JOINT = ";"
 
 
 @dataclass(frozen=True)
@@ -35,51 +40,80 @@ class _Tensor:
 
 def write(
     directory: Path,
-    artifact: Artifact,
+    artifacts: Sequence[Artifact],
     specs: tuple[Sequence[TensorSpec], Sequence[TensorSpec]],
     golden: Golden,
     ends: Sequence[LayerEnd],
 ) -> tuple[str, ...]:
-    """Run the ONNX file `artifact` of `directory` on one golden input and write layers.json beside it.
+    """Run those files of `directory` that can be diagnosed on one golden input and write layers.json beside them.
 
     `specs` are the Keras model's inputs and outputs. Nothing is written where no end was measured or none is found in
-    the file. Returns a warning where the file could not be run with all its tensors exposed. Raises OutputError.
+    any file. Returns a warning for each file that could not be run with its tensors shown. Raises OutputError.
     """
     sizes = [end.elements for end in ends if end.sketch is not None]
     if not sizes:
         return ()
-    try:
-        found = sketches(directory, artifact, specs, "onnxruntime-noopt", "cpu", None, 4 * int(np.mean(sizes)), 1)
-    except (ChildError, InputError, UnavailableError) as error:
-        return (f"no layer can be named should {artifact.path} fail: {' '.join(str(error).split())}",)
-    tensors: dict[int, list[_Tensor]] = {}
-    for name, (elements, layouts) in found.items():
-        tensors.setdefault(elements, []).extend(_Tensor(name, key, elements, each) for key, each in layouts.items())
-    owners = {end.layer: end.kind for end in ends}
-    matched: dict[int, _Tensor] = {}
-    for place, end in enumerate(ends):
-        tensor = _match(end, tensors.get(end.elements, []), owners)
-        if tensor is not None:
-            matched[place] = tensor
-    layers = _joined(ends, matched)
+    warnings: list[str] = []
+    layers: dict[str, tuple[Layer, ...]] = {}
+    for artifact in (each for each in artifacts if each.format in READ_IN):
+        runtime, size = READ_IN[artifact.format], 4 * int(np.mean(sizes))
+        try:
+            found = sketches(directory, artifact, specs, runtime, "cpu", None, size, 1)
+        except (ChildError, InputError, UnavailableError) as error:
+            warnings.append(f"no layer can be named should {artifact.path} fail: {' '.join(str(error).split())}")
+            continue
+        tensors = [
+            _Tensor(name, key, elements, each)
+            for name, (elements, layouts) in found.items()
+            for key, each in layouts.items()
+        ]
+        joined = _joined(ends, _matched(ends, tensors))
+        if joined:
+            layers[artifact.path] = joined
     if layers:
         inputs = {name: sketch(array[:SAMPLES]) for name, array in golden.inputs.items()}
-        write_layers(directory, Layers(artifact.path, inputs, layers))
-    return ()
+        write_layers(directory, Layers(inputs, layers))
+    return tuple(warnings)
 
 
-def _match(end: LayerEnd, tensors: Sequence[_Tensor], owners: Mapping[str, str]) -> _Tensor | None:
-    """The tensor that equals `end`: of the equal ones the one of the same name, of the same layer, or the first."""
-    if end.sketch is None or not np.any(end.sketch[:1]):
-        return None
-    apart = [(distance(tensor.sketch, end.sketch[:1]), tensor) for tensor in tensors]
-    alike = [tensor for gap, tensor in apart if gap <= ALIKE]
-    if alike:
-        own = [tensor for tensor in alike if tensor.name == end.node]
-        near = [tensor for tensor in alike if layer_of(tensor.name, owners) == end.layer]
-        return (own or near or alike)[0]
-    named = [(gap, tensor) for gap, tensor in apart if tensor.name == end.node and not end.parameters]
-    return min(named, key=lambda pair: pair[0])[1] if named else None
+def _matched(ends: Sequence[LayerEnd], tensors: Sequence[_Tensor]) -> dict[int, _Tensor]:
+    """The tensor that is each end's activation, by the end's place, in the order of the ends."""
+    owners = {end.layer: end.kind for end in ends}
+    places = {end.node: place for place, end in enumerate(ends)}
+    sizes: dict[int, list[_Tensor]] = {}
+    named: dict[int, list[_Tensor]] = {}
+    for tensor in tensors:
+        sizes.setdefault(tensor.elements, []).append(tensor)
+        meant = [places[part] for part in tensor.name.split(_JOINT) if part in places]
+        if meant:
+            named.setdefault(max(meant), []).append(tensor)  # of nodes that became one, it is the last one's result
+    known = {place: end.sketch[:1] for place, end in enumerate(ends) if end.sketch is not None}
+    known = {place: wanted for place, wanted in known.items() if np.any(wanted)}
+    matched = {}
+    for place, wanted in known.items():
+        equal = _equal(ends[place], wanted, sizes.get(ends[place].elements, []), owners)
+        if equal is not None:
+            matched[place] = equal
+    taken = {tensor.name for tensor in matched.values()}
+    for place in [place for place in known if place not in matched and not ends[place].parameters]:
+        own = [each for each in named.get(place, []) if each.elements == ends[place].elements]
+        apart = [(distance(each.sketch, known[place]), each) for each in own if each.name not in taken]
+        if apart:
+            matched[place] = min(apart, key=lambda pair: pair[0])[1]
+    return dict(sorted(matched.items()))
+
+
+def _equal(end: LayerEnd, wanted: Array, tensors: Sequence[_Tensor], owners: Mapping[str, str]) -> _Tensor | None:
+    """The tensor that equals `wanted`: of several the one named like `end`, the one of its layer, or the first."""
+    alike = [tensor for tensor in tensors if distance(tensor.sketch, wanted) <= ALIKE]
+    own = [tensor for tensor in alike if end.node in tensor.name.split(_JOINT)]
+    near = [tensor for tensor in alike if end.layer in _layers_of(tensor.name, owners)]
+    return next(iter(own or near or alike), None)
+
+
+def _layers_of(name: str, owners: Mapping[str, str]) -> set[str]:
+    """The layers whose nodes a tensor is named after."""
+    return {layer_of(part, owners) for part in name.split(_JOINT)}
 
 
 def _joined(ends: Sequence[LayerEnd], matched: Mapping[int, _Tensor]) -> tuple[Layer, ...]:
@@ -98,8 +132,8 @@ def _joined(ends: Sequence[LayerEnd], matched: Mapping[int, _Tensor]) -> tuple[L
                 covered.add(source)
                 waiting.extend(ends[source].inputs)
         covers = {ends[each].layer: ends[each].kind for each in sorted(covered)}
-        owner = layer_of(tensor.name, covers)
-        name = owner if owner in covers else end.layer
+        owners = _layers_of(tensor.name, covers)
+        name = next((layer for layer in covers if layer in owners), end.layer)  # the first: a convolution, not its ReLU
         position[place] = len(layers)
         assert end.sketch is not None
         layers.append(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,7 @@ from converter.core import (
     TensorSpec,
     WriteOptions,
 )
+from converter.diagnosis import READ_IN
 from converter.errors import ConversionError, InputError, UsageError
 from converter.jsonable import dumps
 from converter.manifest import GOLDEN, PAGE, REPORT
@@ -218,7 +220,7 @@ def _write_all(load: Callable[[], Source], options: ExportOptions, directory: Pa
     from converter import layer_map, reference, rewrites
     from converter.formats import FORMATS
     from converter.samples import generate
-    from converter.signature import describe
+    from converter.signature import describe, layer_classes
     from converter.trace import trace
 
     with clock("load"):
@@ -232,7 +234,7 @@ def _write_all(load: Callable[[], Source], options: ExportOptions, directory: Pa
         ranges = {spec.name: (float(span[0]), float(span[1])) for spec in signature.inputs} if span else None
         inputs = generate(signature.inputs, options.samples, options.source.seed, ranges)
         author = rewritten.model if rewritten.on_purpose else source.model
-        golden, ends = reference.golden(author, signature, inputs, layers="onnx" in options.formats)
+        golden, ends = reference.golden(author, signature, inputs, layers=bool(READ_IN.keys() & options.formats))
         bundle.write_golden(directory / GOLDEN, golden)
         warnings, changed = rewritten.warnings, None
         if rewritten.on_purpose:
@@ -256,8 +258,7 @@ def _write_all(load: Callable[[], Source], options: ExportOptions, directory: Pa
         for spec, free in zip(traced.outputs.values(), signature.outputs, strict=True)
     )
     with clock("layers"):
-        for artifact in (each for each in artifacts if each.format == "onnx"):
-            warnings = (*warnings, *layer_map.write(directory, artifact, (signature.inputs, outputs), golden, ends))
+        warnings = (*warnings, *layer_map.write(directory, artifacts, (signature.inputs, outputs), golden, ends))
     return Written(
         name=source.name,
         source={
@@ -267,6 +268,10 @@ def _write_all(load: Callable[[], Source], options: ExportOptions, directory: Pa
             "mended": list(source.mended),
             "changed_on_purpose": rewritten.on_purpose,
             "layers": len(source.model.layers),
+            "layer_classes": {
+                "loaded": Counter(signature.layers.values()),
+                **({"rewritten": Counter(layer_classes(rewritten.model).values())} if rewritten.changed else {}),
+            },
             "parameters": source.model.count_params(),
         },
         inputs=signature.inputs,

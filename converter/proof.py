@@ -25,7 +25,7 @@ from converter.core import (
     Tolerance,
     Verdict,
 )
-from converter.diagnosis import explain
+from converter.diagnosis import READ_IN, explain
 from converter.errors import ConversionError, InputError, UnavailableError, UsageError
 from converter.isolate import run_artifact
 from converter.points import pick
@@ -198,7 +198,7 @@ def _row(
     by_batch, answer = run_artifact(directory, run.artifact, run.runtime, run.device, *specs)
     results = _results(golden, by_batch, outputs, tolerances)
     diagnosis = None
-    if run.artifact.format == "onnx" and not all(each.passed for each in results):
+    if run.artifact.format in READ_IN and not all(each.passed for each in results):
         diagnosis = explain(directory, run.artifact, specs, run.runtime, run.device)
     facts: dict[str, Any] = {
         **answer["facts"],

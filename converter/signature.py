@@ -67,7 +67,8 @@ def _layout(shape: Sequence[int | None]) -> str:
     return "nhwc" if keras.config.image_data_format() == "channels_last" else "nchw"
 
 
-def _layer_classes(model: Any) -> dict[str, str]:
+def layer_classes(model: Any) -> dict[str, str]:
+    """The class of each layer of `model` by the layer's name, those of models inside included."""
     flatten = getattr(model, "_flatten_layers", None)
     layers = flatten(include_self=False, recursive=True) if flatten else getattr(model, "layers", [])
     return {layer.name: type(layer).__name__ for layer in layers}
@@ -98,7 +99,7 @@ def describe(model: Any, input_shapes: Any = None) -> Signature:
             spec(name, tensor, len(tensor.shape) == 4)
             for name, tensor in zip(output_names, keras.tree.flatten(outputs), strict=True)
         ),
-        layers=_layer_classes(model),
+        layers=layer_classes(model),
         pack=lambda tensors: keras.tree.pack_sequence_as(struct, tensors),
     )
 

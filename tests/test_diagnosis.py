@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from layered_nets import NETS
 
 from converter import diagnosis, pipeline, proof
 from converter.core import Golden, Report, TensorSpec, WriteOptions
@@ -25,90 +26,21 @@ from converter.report import print_report, to_json
 from converter.sketch import CHANNELS_FIRST, distance, from_text, sketch, to_text
 from converter.stages import stages
 
-NETS = """
-import keras
-from keras import layers
-
-from converter.samples import generate
-from converter.signature import describe
-from zoo.calibrate import calibrate
-
-
-def _normalized(x, filters, name, size=3, relu=True, **options):
-    x = layers.Conv2D(filters, size, padding="same", use_bias=False, name=name, **options)(x)
-    x = layers.BatchNormalization(name=f"{name}_bn")(x)
-    return layers.ReLU(name=f"{name}_relu")(x) if relu else x
-
-
-def _finished(image, x, name):
-    x = layers.GlobalAveragePooling2D(name="pool")(x)
-    model = keras.Model(image, layers.Dense(6, activation="softmax", name="head")(x), name=name)
-    calibrate(model, generate(describe(model).inputs, 8, 0)["image"], 0)
-    return model
-
-
-def plain():
-    image = keras.Input((32, 32, 3), name="image")
-    x = _normalized(image, 16, "one")
-    x = _normalized(x, 16, "two")
-    x = _normalized(x, 16, "three")
-    x = layers.MaxPooling2D(name="shrink")(x)
-    x = layers.Conv2D(24, 3, activation="relu", name="four")(x)
-    return _finished(image, x, "plain")
-
-
-def residual():
-    image = keras.Input((32, 32, 3), name="image")
-    x = _normalized(image, 32, "stem", strides=2)
-    for block in ("early", "late"):
-        y = _normalized(x, 16, f"{block}_reduce", size=1)
-        y = _normalized(y, 16, f"{block}_grouped", groups=4)
-        y = _normalized(y, 32, f"{block}_expand", size=1, relu=False)
-        x = layers.ReLU(name=f"{block}_relu")(layers.Add(name=f"{block}_add")([x, y]))
-    return _finished(image, x, "residual")
-
-
-def branches():
-    image = keras.Input((32, 32, 3), name="image")
-    x = _normalized(image, 16, "stem", strides=2)
-    left = layers.SeparableConv2D(16, 3, padding="same", name="separable")(x)
-    middle = _normalized(x, 16, "middle")
-    right = layers.Conv2D(16, 5, padding="same", activation="relu", name="right")(layers.AveragePooling2D(
-        3, 1, padding="same", name="blur")(x))
-    x = layers.Concatenate(name="joined")([left, middle, right])
-    x = _normalized(x, 16, "after")
-    return _finished(image, x, "branches")
-"""
-
 Change = Callable[[Any], None]
 
 
-@pytest.fixture(scope="module")
-def exports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The three models of `NETS`, exported to ONNX; the models are built in this process."""
-    root = tmp_path_factory.mktemp("diagnosis")
-    space: dict[str, Any] = {}
-    exec(NETS, space)
-    found = {}
-    for name in ("plain", "residual", "branches"):
-        found[name] = root / name
-        report = pipeline.export(space[name](), pipeline.ExportOptions(("onnx",), found[name]))
-        assert report.verdict == "pass", report.reasons
-    return found
-
-
 @pytest.fixture
-def broken(exports: dict[str, Path], tmp_path: Path, repair: Callable[..., None]) -> Callable[[str, Change], Report]:
+def broken(layered: dict[str, Path], tmp_path: Path, repair: Callable[..., None]) -> Callable[[str, Change], Report]:
     """Changes the ONNX file of a copy of an export, repairs its hash, verifies it: the failed report."""
     import onnx
 
     def change(name: str, fault: Change) -> Report:
-        directory = Path(shutil.copytree(exports[name], tmp_path / name))
+        directory = Path(shutil.copytree(layered[name], tmp_path / name))
         model = onnx.load(str(directory / "model.onnx"))
         fault(model.graph)
         onnx.save(model, str(directory / "model.onnx"))
         repair(directory, "model.onnx")
-        report = pipeline.verify(directory)
+        report = pipeline.verify(directory, runtimes=("onnxruntime",))
         assert report.verdict == "fail"
         return report
 
@@ -203,29 +135,29 @@ def test_planted_fault_is_found(model: str, layer: str, fault: Change, broken: C
     assert found.after > 1e-3
 
 
-def test_every_layer_is_in_the_record(exports: dict[str, Path]) -> None:
+def test_every_layer_is_in_the_record(layered: dict[str, Path]) -> None:
     """Each layer of the model is compared itself, or covered by the one that it was folded into."""
-    record = read_layers(exports["residual"])
-    covered = [name for layer in record.layers for name, _ in layer.covers]
+    layers = read_layers(layered["residual"]).artifacts["model.onnx"]
+    covered = [name for layer in layers for name, _ in layer.covers]
     assert {"stem", "stem_bn", "early_grouped", "early_add", "late_relu", "pool", "head"} <= set(covered)
-    by_name = {layer.name: layer for layer in record.layers}
+    by_name = {layer.name: layer for layer in layers}
     assert [name for name, _ in by_name["early_expand"].covers] == ["early_expand", "early_expand_bn"]
     add = by_name["early_add"]
-    assert {record.layers[place].name for place in add.inputs} == {"stem_relu", "early_expand"}
-    assert all(layer.noise is not None and layer.noise < 1e-5 for layer in record.layers)
-    assert (exports["residual"] / LAYERS).stat().st_size < 100_000
+    assert {layers[place].name for place in add.inputs} == {"stem_relu", "early_expand"}
+    assert all(layer.noise is not None and layer.noise < 1e-5 for layer in layers)
+    assert (layered["residual"] / LAYERS).stat().st_size < 100_000
 
 
-def test_intact_artifact_is_not_diagnosed(exports: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_intact_artifact_is_not_diagnosed(layered: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*arguments: object) -> None:
         raise AssertionError("called for an artifact that passes")
 
     monkeypatch.setattr(proof, "explain", never)
-    assert pipeline.verify(exports["plain"]).verdict == "pass"
+    assert pipeline.verify(layered["plain"]).verdict == "pass"
 
 
-def test_intact_layers_are_within_their_tolerances(exports: dict[str, Path]) -> None:
-    for directory in exports.values():
+def test_intact_layers_are_within_their_tolerances(layered: dict[str, Path]) -> None:
+    for directory in layered.values():
         manifest = read_manifest(directory)
         specs = (manifest.inputs, manifest.outputs)
         found = diagnosis.explain(directory, manifest.artifacts[0], specs, "onnxruntime", "cpu")
@@ -244,11 +176,11 @@ def test_report_tells_the_layer(broken: Callable[..., Report], capsys: pytest.Ca
     assert json.loads(dumps(to_json(report)))["rows"][0]["diagnosis"]["layers"][2]["name"] == "two"
 
 
-def test_needs_neither_keras_nor_onnx(exports: dict[str, Path], tmp_path: Path, repair: Callable[..., None]) -> None:
+def test_needs_neither_keras_nor_onnx(layered: dict[str, Path], tmp_path: Path, repair: Callable[..., None]) -> None:
     """On a machine that only verifies, where importing any of them fails."""
     import onnx
 
-    directory = Path(shutil.copytree(exports["branches"], tmp_path / "branches"))
+    directory = Path(shutil.copytree(layered["branches"], tmp_path / "branches"))
     model = onnx.load(str(directory / "model.onnx"))
     scaled("middle")(model.graph)
     onnx.save(model, str(directory / "model.onnx"))
@@ -271,14 +203,25 @@ def damaged(directory: Path) -> None:
 
 def pickled(directory: Path) -> None:
     record = json.loads((directory / LAYERS).read_text())
-    record["layers"][1]["sketch"] = "gASVAAAA"
+    record["activations"][1]["sketch"] = "gASVAAAA"
     (directory / LAYERS).write_text(json.dumps(record))
 
 
 def cyclic(directory: Path) -> None:
     record = json.loads((directory / LAYERS).read_text())
-    record["layers"][0]["inputs"] = [3]
+    record["artifacts"][0]["layers"][0]["inputs"] = [3]
     (directory / LAYERS).write_text(json.dumps(record))
+
+
+def pointing_nowhere(directory: Path) -> None:
+    record = json.loads((directory / LAYERS).read_text())
+    record["artifacts"][0]["layers"][0]["activation"] = 99
+    (directory / LAYERS).write_text(json.dumps(record))
+
+
+def of_the_future(directory: Path) -> None:
+    record = json.loads((directory / LAYERS).read_text())
+    (directory / LAYERS).write_text(json.dumps({**record, "schema": 3}))
 
 
 def other_inputs(directory: Path) -> None:
@@ -293,15 +236,17 @@ def other_inputs(directory: Path) -> None:
         (damaged, LAYERS, "schema: expected a whole number, and it is missing"),
         (pickled, LAYERS, "sketch: expected a sketch"),
         (cyclic, LAYERS, "inputs: expected places of earlier layers"),
+        (pointing_nowhere, LAYERS, "activation: expected the place of an activation"),
+        (of_the_future, LAYERS, "schema: expected a number from 1 to 2"),
         (other_inputs, "golden.npz", "the golden inputs are not the ones"),
         (lambda directory: (directory / LAYERS).unlink(), None, "the export recorded no activations"),
     ],
 )
 def test_what_keeps_a_layer_from_being_named_is_told(
-    work: Callable[[Path], None], changed: str | None, says: str, exports: dict[str, Path], tmp_path: Path,
+    work: Callable[[Path], None], changed: str | None, says: str, layered: dict[str, Path], tmp_path: Path,
     repair: Callable[..., None],
 ) -> None:  # fmt: skip
-    directory = Path(shutil.copytree(exports["plain"], tmp_path / "plain"))
+    directory = Path(shutil.copytree(layered["plain"], tmp_path / "plain"))
     work(directory)
     if changed:
         repair(directory, changed)
@@ -383,8 +328,8 @@ def test_missing_record_is_an_error_of_its_own(tmp_path: Path) -> None:
         read_layers(tmp_path)
 
 
-def test_error_by_stage(exports: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
-    report = pipeline.verify(exports["plain"], runtimes=("onnxruntime", "onnxruntime-noopt"))
+def test_error_by_stage(layered: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    report = pipeline.verify(layered["plain"], runtimes=("onnxruntime", "onnxruntime-noopt"))
     assert [(stage.name, stage.before) for stage in report.stages] == [
         ("keras", "keras in float64"),
         ("onnx in onnxruntime-noopt", "keras"),

@@ -8,16 +8,18 @@ import io
 import json
 import logging
 import platform
+import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from converter.core import Array, Arrays, Artifact, Prepared, Runtime
+from converter.core import Array, Arrays, Artifact, Prepared, Runtime, TensorSpec, Watched
 from converter.errors import InputError, UnavailableError
 from converter.runtimes.cuda import cuda_facts
-from converter.runtimes.shared import cpu_name, first_line, require_names
+from converter.runtimes.shared import cpu_name, first_line, more_outputs, onnx_tensors, require_names
 
 _PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -117,6 +119,39 @@ def prepare(path: Path, artifact: Artifact, device: str, *, optimized: bool = Tr
     return Prepared(run, facts)
 
 
+def tensors(
+    path: Path,
+    artifact: Artifact,
+    device: str,
+    wanted: Collection[str] | None,
+    at_once: int,
+    *,
+    optimized: bool = True,
+) -> Iterator[Watched]:
+    """What nodes of an ONNX file compute: copies of it, each with `at_once` of the tensors as additional outputs.
+
+    As `prepare` otherwise. Only what one copy adds is in memory at a time.
+    """
+    own = [spec.name for spec in artifact.outputs]
+    names = [name for name in onnx_tensors(path) if name not in own and (wanted is None or name in wanted)]
+    for start in range(0, max(1, len(names)), at_once):
+        more = names[start : start + at_once]
+        with tempfile.TemporaryDirectory(prefix="cnnexport-") as scratch:
+            copy = Path(scratch, path.name)
+            shutil.copyfile(path, copy)
+            sidecar = path.with_name(path.name + ".data")
+            if sidecar.is_file():
+                shutil.copyfile(sidecar, copy.with_name(sidecar.name))
+            with copy.open("ab") as file:
+                file.write(more_outputs(more))
+            outputs = (*artifact.outputs, *(TensorSpec(name, ()) for name in more))
+            yield _as_watched(prepare(copy, replace(artifact, outputs=outputs), device, optimized=optimized))
+
+
+def _as_watched(prepared: Prepared) -> Watched:
+    return lambda inputs: prepared.run(inputs).items()
+
+
 def _errors() -> tuple[type[Exception], ...]:
     """What onnxruntime raises: classes of its own without a common base, and Python's for wrong arguments."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
@@ -187,8 +222,9 @@ def _require_device(placement: Mapping[str, Mapping[str, int]], device: str) -> 
         raise UnavailableError(f"onnxruntime did not stay on {device}: {', '.join(strays) or 'nothing ran there'}")
 
 
-RUNTIME = Runtime("onnxruntime", ("onnx",), ("cpu", "cuda", "cuda-tf32"), version, unavailable, prepare)
+RUNTIME = Runtime("onnxruntime", ("onnx",), ("cpu", "cuda", "cuda-tf32"), version, unavailable, prepare, tensors)
 WITHOUT_OPTIMIZATIONS = Runtime(
-    "onnxruntime-noopt", ("onnx",), ("cpu",), version, unavailable, functools.partial(prepare, optimized=False)
-)
+    "onnxruntime-noopt", ("onnx",), ("cpu",), version, unavailable, functools.partial(prepare, optimized=False),
+    functools.partial(tensors, optimized=False),
+)  # fmt: skip
 """The graph as it stands in the file: with it, the report tells the optimizer's share of an error."""
