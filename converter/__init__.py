@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from converter.core import Report
 
 __all__ = ["export", "verify"]
+__version__ = "0.1.0"
 
 
 def export(model: Any, options: Any = None, **arguments: Any) -> Report:

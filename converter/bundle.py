@@ -28,6 +28,7 @@ __all__ = [
     "Manifest",
     "Staging",
     "check_hashes",
+    "locate",
     "read_golden",
     "read_manifest",
     "stage",
@@ -93,6 +94,22 @@ def stage(directory: Path) -> Iterator[Staging]:
             yield Staging(path, target)
         finally:
             shutil.rmtree(path, ignore_errors=True)  # the staging, or what it was exchanged for
+
+
+def locate(path: Path) -> tuple[Path, str | None]:
+    """The artifact directory that `path` is or lies in, and the name there of the one file or folder that `path` is.
+
+    Raises InputError for a file without a manifest beside it.
+    """
+    try:
+        if path.name == MANIFEST and path.is_file():
+            return path.parent, None
+        if path.is_file() and not (path.parent / MANIFEST).is_file():
+            raise InputError(f"{path}: no {MANIFEST} beside it; give a file of the directory that an export wrote")
+        inside = not (path / MANIFEST).is_file() and path.exists() and (path.parent / MANIFEST).is_file()
+    except (OSError, ValueError):  # read_manifest says what is wrong with it
+        inside = False
+    return (path.parent, path.name) if inside else (path, None)
 
 
 def _real(directory: Path) -> Path:

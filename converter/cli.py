@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 
+from converter import __version__
 from converter.cli_options import output_options, source, source_options
 from converter.errors import CnnExportError
 
@@ -47,7 +48,7 @@ class _Progress:
 
 
 @click.group(cls=_ModelOrCommand, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="cnnexport", prog_name="cnnexport")
+@click.version_option(__version__, prog_name="cnnexport")
 def cli() -> None:
     """Export Keras CNNs to ONNX, TFLite and SavedModel, each artifact proven against Keras's predictions.
 
@@ -103,12 +104,12 @@ def export(model: str, formats: tuple[str, ...], output: Path | None, quiet: boo
 
 
 @cli.command()
-@click.argument("directory", type=click.Path(path_type=Path))
+@click.argument("directory", metavar="DIRECTORY|FILE", type=click.Path(path_type=Path))
 @click.option("--runtime", "runtimes", multiple=True,
               help="One of cnnexport runtimes, or all; repeatable. [default: one for each format]")  # fmt: skip
 @output_options
 def verify(directory: Path, runtimes: tuple[str, ...], quiet: bool, **given: Any) -> int:
-    """Prove the artifacts of DIRECTORY again, from the directory alone."""
+    """Prove the artifacts of DIRECTORY again, or FILE, one of them, from what lies beside it."""
     from converter import delivery, pipeline
 
     wishes = delivery.wishes(given)

@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from converter import __version__
 from converter.errors import UnavailableError
 
 _LIBRARIES = (
-    "cnnexport",
     "tensorflow",
     "keras",
     "tf2onnx",
@@ -27,7 +27,7 @@ _LIBRARIES = (
 
 def describe() -> dict[str, Any]:
     """Versions of what took part, and the machine in words; nothing that identifies its owner."""
-    versions = {}
+    versions = {"cnnexport": __version__}
     for name in _LIBRARIES:
         try:
             versions[name] = importlib.metadata.version(name)

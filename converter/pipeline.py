@@ -32,7 +32,7 @@ from converter.core import (
 from converter.diagnosis import READ_IN
 from converter.errors import ConversionError, InputError, UsageError
 from converter.jsonable import dumps
-from converter.manifest import GOLDEN, PAGE, REPORT
+from converter.manifest import GOLDEN, MANIFEST, PAGE, REPORT
 from converter.proof import Evidence, check_runtimes, prove
 from converter.report import to_json
 from converter.report_html import to_html
@@ -146,33 +146,39 @@ def verify(
     baseline: Baseline | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """Repeat the proof of an artifact directory from what lies in it; writes nothing.
+    """Repeat the proof of an artifact directory, or of one artifact in it, from what lies there; writes nothing.
 
-    Raises InputError for a directory that is no intact export and for the baseline of another model, UnavailableError
-    for a runtime or device that is not here. A failed comparison outranks golden arrays that are not the exported ones;
-    with them nothing ever passes.
+    Without `runtimes` each format is run in the first of its runtimes, and one that has none here is told and left out
+    as long as another could be run. Raises InputError for a directory that is no intact export and for the baseline of
+    another model, UnavailableError for a runtime or device that is not here. A failed comparison outranks golden
+    arrays that are not the exported ones; with them nothing ever passes.
     """
-    path = Path(directory)
+    path, only = bundle.locate(Path(directory))
     check_runtimes(runtimes, device)
     clock = _Clock(progress)
     with clock("read"):
         manifest = bundle.read_manifest(path)
+        artifacts = tuple(each for each in manifest.artifacts if only in (None, each.path))
+        if not artifacts:
+            known = ", ".join(each.path for each in manifest.artifacts)
+            raise InputError(f"{Path(directory)}: no artifact of {path / MANIFEST}; it lists {known}")
         intact = bundle.check_hashes(path, manifest)
         golden = bundle.read_golden(path / GOLDEN, manifest.inputs, manifest.outputs)
     evidence = prove(
         path,
-        manifest.artifacts,
+        artifacts,
         (manifest.inputs, manifest.outputs),
         golden,
         clock,
         runtimes=runtimes,
         device=device,
         chosen=tolerance if tolerance is not None else manifest.tolerance.get("chosen"),
+        every=False,
     )
     if not intact and evidence.verdict != "fail":
         raise InputError(f"{path / GOLDEN}: damaged, its sha256 is not the one in the manifest\nexport the model again")
     known = Written(
-        manifest.model, manifest.source, manifest.inputs, manifest.outputs, golden, manifest.artifacts,
+        manifest.model, manifest.source, manifest.inputs, manifest.outputs, golden, artifacts,
         warnings=manifest.warnings,
     )  # fmt: skip
     return held_against(_report(known, evidence, clock, manifest.seed, path), baseline)

@@ -177,6 +177,99 @@ def test_truncated_artifact_with_a_repaired_hash(
     assert_refused(outcome, outcome.code, name)
 
 
+def keep_outside(path: Path, location: str) -> bytes:
+    """Let the ONNX file read the kernel of its first convolution from `location`; what must be there."""
+    import onnx
+
+    model = onnx.load(str(path))
+    (tensor,) = [each for each in model.graph.initializer if each.name == "stem/kernel"]
+    content = onnx.numpy_helper.to_array(tensor).tobytes()
+    for field in ("raw_data", "float_data"):
+        tensor.ClearField(field)
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in (("location", location), ("offset", "0"), ("length", str(len(content)))):
+        tensor.external_data.add(key=key, value=value)
+    path.write_bytes(model.SerializeToString())
+    return content
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "opencv"])  # the latter follows every path
+@pytest.mark.parametrize("way", ["parent", "absolute", "manifest"])
+def test_weights_from_outside_are_refused(
+    way: str, runtime: str, cnnexport: Callable[..., Any], copied: Path, repair: Callable[..., None]
+) -> None:
+    secret = copied.parent / "secret"
+    location = {"parent": "../secret", "absolute": str(secret), "manifest": "manifest.json"}[way]
+    secret.write_bytes(keep_outside(copied / "model.onnx", location))
+    repair(copied, "model.onnx")
+    assert_refused(cnnexport("verify", copied, "--runtime", runtime, "--quiet"), 4, "model.onnx", "weights", location)
+
+
+@pytest.mark.parametrize("way", ["beside", "missing", "short", "unlisted", "link"])
+def test_a_sidecar_is_whole_listed_and_no_link(
+    way: str, cnnexport: Callable[..., Any], copied: Path, repair: Callable[..., None]
+) -> None:
+    sidecar = copied / "model.onnx.data"
+    content = keep_outside(copied / "model.onnx", sidecar.name)
+    repair(copied, "model.onnx")
+    if way == "link":
+        (copied.parent / "secret").write_bytes(content)
+        sidecar.symlink_to(copied.parent / "secret")
+    elif way != "missing":
+        sidecar.write_bytes(content[:100] if way == "short" else content)
+    if way in ("beside", "short"):
+        repair(copied, sidecar.name)
+    outcome = cnnexport("verify", copied, "--runtime", "onnxruntime", "--quiet")
+    if way == "beside":
+        assert outcome.code == 0
+    else:
+        assert_refused(outcome, 3, "model.onnx")
+
+
+def test_a_format_that_nothing_reads_is_not_left_out(cnnexport: Callable[..., Any], copied: Path) -> None:
+    path = copied / "manifest.json"
+    raw = json.loads(path.read_text())
+    raw["artifacts"][0]["format"] = "coreml"
+    path.write_text(json.dumps(raw))
+    assert_refused(cnnexport("verify", copied, "--quiet"), 3, "model.onnx", "coreml")
+
+
+def test_a_batch_beyond_memory_is_refused(cnnexport: Callable[..., Any], copied: Path) -> None:
+    path = copied / "manifest.json"
+    raw = json.loads(path.read_text())
+    for spec in raw["artifacts"][0]["inputs"]:
+        spec["shape"][0] = 2**31 - 1
+    path.write_text(json.dumps(raw))
+    outcome = cnnexport("verify", copied, "--runtime", "onnxruntime", "--quiet")
+    assert_refused(outcome, 3, "model.onnx", "a batch of 2,147,483,647 samples")
+
+
+@pytest.mark.parametrize("form", ["table", "json"])
+def test_names_in_a_manifest_are_no_commands(
+    form: str, cnnexport: Callable[..., Any], copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = copied / "manifest.json"
+    raw = json.loads(path.read_text())
+    name = "::error::a\x1b[31m\n::error::b ##[error]c"
+    changed = {"model": name, "warnings": [name], "source": {name: name}}
+    path.write_text(json.dumps({**raw, **changed}))
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    outcome = cnnexport("verify", copied, "--runtime", "onnxruntime", *(["--json"] if form == "json" else []))
+    assert outcome.code == 0
+    for line in (outcome.stdout + outcome.stderr).splitlines():
+        assert line.isprintable()
+        assert "##[" not in line
+        assert line.startswith("::warning title=") or not line.lstrip().startswith("::")
+
+
+@pytest.mark.parametrize(
+    "arguments", [("verify", "x" * 300), ("verify", ".", "--html", "x" * 300), ("x" * 300 + ":f",)]
+)
+def test_names_that_are_too_long(arguments: tuple[str, ...], cnnexport: Callable[..., Any]) -> None:
+    outcome = cnnexport(*arguments, "--quiet")
+    assert_refused(outcome, 7 if "--html" in arguments else 3, "xxx")
+
+
 def test_artifact_of_another_model_in_its_place(
     cnnexport: Callable[..., Any], copied: Path, repair: Callable[..., None]
 ) -> None:
@@ -224,3 +317,55 @@ def test_tolerance_can_be_replaced(cnnexport: Callable[..., Any], copied: Path) 
     assert outcome.json["tolerances"]["main"]["chosen"] is True
     blind = cnnexport("verify", copied, "--runtime", "onnxruntime", "--tolerance", "10", "--json", "--quiet")
     assert blind.code == 9  # nothing could fail at that tolerance
+
+
+def without(runtime: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine that does not have `runtime`."""
+    from dataclasses import replace
+
+    from converter.runtimes import RUNTIMES
+
+    monkeypatch.setitem(RUNTIMES, runtime, replace(RUNTIMES[runtime], unavailable=lambda device: reason))
+
+
+def test_a_format_without_a_runtime_here_is_told(
+    cnnexport: Callable[..., Any], exported: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without("tensorflow", "not on this machine", monkeypatch)
+    outcome = cnnexport("verify", exported.directory, "--json", "--quiet")
+    assert outcome.code == 0, outcome
+    assert {row["subject"] for row in outcome.json["rows"]} == {"onnx", "tflite"}
+    assert "saved-model in tensorflow: not run: not on this machine" in outcome.json["warnings"]
+    alone = cnnexport("verify", exported.directory / "saved_model", "--quiet")
+    assert_refused(alone, 5, "not on this machine")
+    assert_refused(cnnexport("verify", exported.directory, "--runtime", "tensorflow"), 5, "not on this machine")
+
+
+def test_an_export_proves_every_format(
+    cnnexport: Callable[..., Any], tmp_path: Path, nets: Path, monkeypatch: Any
+) -> None:
+    without("litert", "not on this machine", monkeypatch)
+    outcome = cnnexport("tiny_nets:stock", "-f", "onnx", "-f", "tflite", "-o", tmp_path / "out", "--quiet")
+    assert_refused(outcome, 5, "not on this machine")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "subjects"),
+    [("model.onnx", {"onnx"}), ("model.tflite", {"tflite"}), ("manifest.json", {"onnx", "tflite"})],
+)
+def test_one_artifact(cnnexport: Callable[..., Any], exported: Any, name: str, subjects: set[str]) -> None:
+    chosen = QUICK if name == "manifest.json" else ("--quiet",)
+    outcome = cnnexport("verify", exported.directory / name, *chosen, "--json")
+    assert outcome.code == 0, outcome
+    assert {row["subject"] for row in outcome.json["rows"]} == subjects
+
+
+@pytest.mark.parametrize("name", ["golden.npz", "report.json"])
+def test_a_file_that_is_no_artifact(cnnexport: Callable[..., Any], exported: Any, name: str) -> None:
+    assert_refused(cnnexport("verify", exported.directory / name), 3, name, "model.onnx")
+
+
+def test_an_artifact_away_from_its_proof(cnnexport: Callable[..., Any], exported: Any, tmp_path: Path) -> None:
+    shutil.copy(exported.directory / "model.onnx", tmp_path / "model.onnx")
+    assert_refused(cnnexport("verify", tmp_path / "model.onnx"), 3, "manifest.json")
