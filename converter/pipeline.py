@@ -160,8 +160,8 @@ def verify(
         manifest = bundle.read_manifest(path)
         artifacts = tuple(each for each in manifest.artifacts if only in (None, each.path))
         if not artifacts:
-            known = ", ".join(each.path for each in manifest.artifacts)
-            raise InputError(f"{Path(directory)}: no artifact of {path / MANIFEST}; it lists {known}")
+            there = ", ".join(each.path for each in manifest.artifacts)
+            raise InputError(f"{Path(directory)}: no artifact of {path / MANIFEST}; it lists {there}")
         intact = bundle.check_hashes(path, manifest)
         golden = bundle.read_golden(path / GOLDEN, manifest.inputs, manifest.outputs)
     evidence = prove(

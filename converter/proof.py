@@ -94,17 +94,19 @@ def prove(
     device: str = "cpu",
     chosen: float | None = None,
     rewritten: Arrays | None = None,
+    every: bool = True,
 ) -> Evidence:
     """Run every artifact of `directory` in every runtime that reads it and compare with `golden`.
 
     `specs` are the Keras model's inputs and outputs, `rewritten` the rewritten Keras model's outputs, the first row.
-    Without `runtimes`, each format is run in the first that reads it; `device` "cuda" adds rows with TF32 off and on.
+    Without `runtimes`, each format is run in the first that reads it, which must be here unless `every` is False;
+    `device` "cuda" adds rows with TF32 off and on.
     With "all" among them, each format is run in every runtime that reads it; one that is missing or cannot take the
     model is left out and told in `skipped`, except the first one of a format. Raises UnavailableError where a runtime
     asked for is missing, UsageError where it reads nothing here, and the errors of `converter.isolate`.
     """
     outputs = {spec.name: spec for spec in specs[1]}
-    plans, skipped = _plan(artifacts, runtimes, device)
+    plans, skipped = _plan(artifacts, runtimes, device, every)
     judged: list[tuple[Verdict, tuple[str, ...]]] = []
     rows: list[Comparison] = []
     controls: list[Control] = []
@@ -146,15 +148,20 @@ def prove(
     return Evidence(tuple(rows), tuple(controls), plain, separation, verdict, reasons, tuple(skipped), steps)
 
 
-def _plan(artifacts: Sequence[Artifact], names: Sequence[str], device: str) -> tuple[list[_Run], list[str]]:
-    """What to run, and a sentence for each runtime of "all" that is not here."""
+def _plan(
+    artifacts: Sequence[Artifact], names: Sequence[str], device: str, every: bool
+) -> tuple[list[_Run], list[str]]:
+    """What to run, and a sentence for each runtime that nobody named and that is not here."""
     plan, skipped = [], []
     for artifact in artifacts:
         able = [name for name, runtime in RUNTIMES.items() if artifact.format in runtime.reads]
+        if not able:  # left out, it would count as proven
+            raise InputError(f"{artifact.path}: no runtime reads the format {artifact.format!r}; upgrade cnnexport")
         wanted = able if ALL in names else [each for each in names if each in able] if names else able[:1]
         for name in wanted:
             swept = ALL in names and name not in names
-            reason = RUNTIMES[name].unavailable("cpu") if swept else None
+            unnamed = swept or not (names or every)
+            reason = RUNTIMES[name].unavailable("cpu") if unnamed else None
             if reason:
                 skipped.append(_skipped(artifact, name, reason))
                 continue
