@@ -1,20 +1,22 @@
-"""The two pictures of an output in report.html, as coordinates: what is drawn with them is the template's business.
+"""The pictures of report.html as coordinates: what is drawn with them is the template's business.
 
-Both are `WIDTH` x `HEIGHT` units with the plot inside the margins. Positions are rounded to a tenth of a unit, which
+Those of an output are `WIDTH` x `HEIGHT` units with the plot inside the margins, that of the layers is `WIDE` units
+wide. Positions are rounded to a tenth of a unit, which
 no eye can see, and points that fall on one position are drawn once.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from converter.core import Points
+from converter.core import LayerError, Points
 
-WIDTH, HEIGHT = 300, 236
+WIDTH, WIDE, HEIGHT = 300, 400, 236
 LEFT, RIGHT, TOP, BOTTOM = 42, 18, 22, 40
 BINS = 28
 
@@ -66,6 +68,68 @@ class Histogram:
     noiseless: int
 
 
+@dataclass(frozen=True)
+class LayerChart:
+    """The error of each layer on a logarithmic axis: points `within` their tolerance and `beyond` it.
+
+    `tolerance` and `noise` are lines. `first` is where the first layer beyond its tolerance stands, None without one.
+    """
+
+    within: str
+    beyond: str
+    tolerance: str
+    noise: str
+    first: float | None
+    ticks_x: tuple[Tick, ...]
+    ticks_y: tuple[Tick, ...]
+
+
+def layer_chart(layers: Sequence[LayerError], first: int | None) -> LayerChart:
+    """Errors (up) by layer (right). Infinite ones lie on the upper end, those of 0 on the lower; unknown ones nowhere.
+
+    `layers` has one or more, `first` is a place in it.
+    """
+    known = [value for each in layers for value in (each.error, each.tolerance, each.noise) if value is not None]
+    logs = [math.log10(value) for value in known if 0 < value < math.inf] or [-7.5]
+    low, high = math.floor(min(logs)), math.ceil(max(logs))
+    high = max(high, low + 1)
+
+    def across(place: float) -> str:
+        return _number(float(_across(place / len(layers), WIDE)))
+
+    def up(value: float) -> str:
+        log = high if not value < math.inf else math.log10(value) if value > 0 else low
+        return _number(float(_up((min(max(log, low), high) - low) / (high - low))))
+
+    def line(values: Sequence[float | None]) -> str:
+        steps = []
+        for place, value in enumerate(values):
+            if value is not None:
+                follows = place > 0 and values[place - 1] is not None
+                begin = f"V{up(value)}" if follows else f"M{across(place)} {up(value)}"
+                steps.append(f"{begin}H{across(place + 1)}")
+        return "".join(steps)
+
+    dots = {False: "", True: ""}
+    for place, each in enumerate(layers):
+        if each.error is not None:
+            dots[not each.error <= each.tolerance] += f"M{across(place + 0.5)} {up(each.error)}h0"
+    step = next(step for step in _ROUND if len(layers) <= 8 * step)
+    decades = range(low, high + 1, max(1, math.ceil((high - low) / 6)))
+    return LayerChart(
+        dots[False],
+        dots[True],
+        line([each.tolerance for each in layers]),
+        line([each.noise for each in layers]),
+        None if first is None else float(across(first + 0.5)),
+        tuple(Tick(float(across(number - 0.5)), str(number)) for number in range(step, len(layers) + 1, step)),
+        tuple(Tick(float(up(10.0**each)), f"1e{each}") for each in decades),
+    )
+
+
+_ROUND = [base * 10**power for power in range(12) for base in (1, 2, 5)]
+
+
 def scatter(points: Points) -> Scatter:
     """Artifact (up) against reference (right), both axes alike."""
     x, y = _finite(points.reference, points.actual)
@@ -113,7 +177,7 @@ def histogram(points: Points) -> Histogram:
             for count, right in zip(of_noise, sides[1:], strict=True)
         )
         line = f"M{_number(float(sides[0]))} {bottom}{steps}V{bottom}"
-    step = max(1, math.ceil((high - low) / 6))
+    step = max(1, math.ceil((high - low) / 5))
     decades = range(low, high + 1, step)
     heights = sorted({0, top // 2, top})
     return Histogram(
@@ -132,8 +196,8 @@ def _finite(one: Values, other: Values) -> tuple[Values, Values]:
     return one[kept], other[kept]
 
 
-def _across(share: Values | float) -> Values:
-    return np.asarray(LEFT + np.asarray(share) * (WIDTH - LEFT - RIGHT))
+def _across(share: Values | float, width: int = WIDTH) -> Values:
+    return np.asarray(LEFT + np.asarray(share) * (width - LEFT - RIGHT))
 
 
 def _up(share: Values | float) -> Values:

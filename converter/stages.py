@@ -35,7 +35,8 @@ def stages(
     if rewritten is not None:
         found.append(Stage("keras-rewritten", before, _errors(reference, rewritten, specs)))
         before, reference = "keras-rewritten", rewritten
-    order = sorted(answers, key=lambda key: (key[2] != "cpu", key[1] in _WITHOUT))  # stable: as they ran
+    formats = list(dict.fromkeys(key[0] for key in answers))
+    order = sorted(answers, key=lambda key: (key[2] != "cpu", formats.index(key[0]), key[1] in _WITHOUT))
     for key in order:
         kind, runtime, device = key
         plain = (kind, _WITHOUT.get(runtime, ""), device)

@@ -6,7 +6,19 @@ from typing import Any
 
 import numpy as np
 
-from converter.core import Artifact, Comparison, Control, OutputResult, Points, Report, TensorSpec, Tolerance
+from converter.core import (
+    Artifact,
+    Comparison,
+    Control,
+    Diagnosis,
+    LayerError,
+    OutputResult,
+    Points,
+    Report,
+    Stage,
+    TensorSpec,
+    Tolerance,
+)
 
 BOUND = Tolerance(1.6e-5, 1.6e-5, 2e-6, 2e-6, 8.0, 1e-6, 1e-4)
 
@@ -44,6 +56,16 @@ def points(count: int = 50, error: float = 1e-6) -> Points:
     return Points(reference, reference + error, np.full(count, 1e-7))
 
 
+def diagnosis(*errors: float | None, name: str = "conv", first: int | None = None) -> Diagnosis:
+    """One whose layers `conv0`, `conv1`, ... have these errors, with a tolerance of 1e-5."""
+    layers = tuple(
+        LayerError(f"{name}{place}", "Conv2D", (f"{name}{place}", f"{name}{place}_bn"), name, error, 1e-5, 2e-7)
+        for place, error in enumerate(errors)
+    )
+    text = f"first divergence: {name}{first} (Conv2D): 1.0e-07 before, 2.0e-02 after"
+    return Diagnosis(text, layers, first, 1e-7, 2e-2, "litert without XNNPACK")
+
+
 def report(**fields: Any) -> Report:
     values: dict[str, Any] = {
         "model": "net",
@@ -66,10 +88,10 @@ def hostile(name: str) -> Report:
     """A failed report in which everything that can have a name has this one."""
     return report(
         model=name,
-        source={"kind": name, name: name},
+        source={"kind": name, name: name, "layer_classes": {"loaded": {name: 2}, "rewritten": {name: name}, name: 3}},
         rows=(
             row(result(name), result(f"{name}2", False, None, reason=name), subject=name, runtime=name,
-                facts={name: {name: name}}, points={name: points()}),
+                facts={name: {name: name}}, points={name: points()}, diagnosis=diagnosis(1.0, name=name, first=0)),
         ),
         controls=(Control(name, False, None, name), Control(name, True, 0.5)),
         tolerances={name: BOUND},
@@ -82,4 +104,5 @@ def hostile(name: str) -> Report:
         environment={"versions": {name: name}, name: [name]},
         directory=name,
         failures=(name,),
+        stages=(Stage(name, name, {name: 1e-3, f"{name}2": None}),),
     )  # fmt: skip

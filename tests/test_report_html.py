@@ -10,13 +10,13 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from sample_reports import BOUND, HOSTILE, artifact, hostile, points, report, result, row
+from sample_reports import BOUND, HOSTILE, artifact, diagnosis, hostile, points, report, result, row
 
-from converter.core import Control, Golden, Points, TensorSpec
+from converter.core import Control, Golden, LayerError, Points, Stage, TensorSpec
 from converter.jsonable import plain
 from converter.points import LIMIT, pick
-from converter.report_figures import BOTTOM, HEIGHT, LEFT, RIGHT, WIDTH, histogram, scatter
-from converter.report_html import MOST_FIGURES, to_html
+from converter.report_figures import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDE, WIDTH, histogram, layer_chart, scatter
+from converter.report_html import MOST_FIGURES, MOST_LAYERS, to_html
 
 VOID = {"meta", "rect", "path", "link", "img", "br"}
 HEADINGS = {"Against Keras", "Could it have failed?", "Artifacts", "Made with"}
@@ -121,6 +121,54 @@ def test_a_failure_says_why_and_shows_what_failed_first():
     assert captions == ["tflite in litert", "onnx in onnxruntime"]
 
 
+def test_a_diagnosis_stands_beside_the_verdict_and_is_drawn():
+    found = diagnosis(3e-7, None, 2e-2, float("inf"), first=2)
+    bad = row(result("main", False, 0.5), subject="tflite", runtime="litert", diagnosis=found)
+    reasons = ("tflite is off", f"tflite in litert on cpu: {found.text}")
+    text = to_html(report(rows=(row(result()), bad), verdict="fail", reasons=reasons))
+    page = assert_harmless(text)
+    head = text[: text.index("</header>")]
+    assert '<p class="cause"><b>tflite in litert</b>: first divergence: conv2 (Conv2D): 1.0e-07 before' in head
+    assert "tflite is off" in page.all("li")
+    assert not [each for each in page.all("li") if "first divergence" in each]  # it is said above
+    assert "Layer by layer: tflite in litert" in page.all("h2")
+    assert "read in litert without XNNPACK" in text
+    assert "1 without a tensor in the file any more" in text
+    assert [each for each in page.all("td") if each.endswith("conv2")] == ["3. conv2"]
+    assert page.all("td").count("conv2_bn") == 1
+    badges = [each for each in page.all("span") if each in ("within", "-", "first", "beyond")]
+    assert badges == ["within", "-", "first", "beyond"]
+
+
+def test_layers_have_an_end_and_no_layer_is_no_chart():
+    many = diagnosis(*[1e-7] * (MOST_LAYERS + 5))
+    text = to_html(report(rows=(row(result(), diagnosis=many),), verdict="fail"))
+    assert "… and 5 more" in text
+    assert "<details><summary>405 layers in numbers" in text
+    none = replace(diagnosis(), text="no layer found: nothing to compare with")
+    text = to_html(report(rows=(row(result("main", False, 0.5), diagnosis=none),), verdict="fail"))
+    assert "no layer found: nothing to compare with" in text
+    assert "Layer by layer" not in text
+
+
+def test_stages_and_what_there_was_before_the_export():
+    stages = (
+        Stage("keras", "keras in float64", {"main": 2e-6}),
+        Stage("onnx in onnxruntime-noopt", "keras", {"main": 0.0}),
+        Stage("onnx in onnxruntime", "onnx in onnxruntime-noopt", {"main": None}),
+    )
+    source = {"kind": "zoo", "layer_classes": {"loaded": {"Lambda": 512, "Conv2D": 3}, "rewritten": {"Conv2D": 4}}}
+    text = to_html(report(stages=stages, source=source))
+    page = assert_harmless(text)
+    assert {"Stage by stage", "Before the export"} <= set(page.all("h2"))
+    assert "1e-6 to 1e-4" in page.all("th")
+    assert text.count('class="step"') == 2
+    assert text.count('class="mark"') == 2
+    assert text.index("Lambda") < text.index("515 layers") + 200
+    assert re.search(r"4 layers:</p>\s*<ul class=\"operators\">\s*<li><span>Conv2D</span> <b>4</b>", text)
+    assert "layer_classes" not in text
+
+
 def test_nothing_compared_and_no_control_is_said():
     text = to_html(report(rows=(), controls=(), artifacts=(), verdict="inconclusive"))
     assert_harmless(text)
@@ -178,7 +226,7 @@ def test_histogram_counts_every_cell_once():
     assert [tick.label for tick in shown.ticks_y] == ["0", "1", "2"]
     unit = max(bar.height for bar in shown.bars) / 2
     assert sum(round(bar.height / unit) for bar in shown.bars) == 4
-    assert [tick.label for tick in shown.ticks_x][:2] == ["1e-9", "1e-8"]
+    assert [tick.label for tick in shown.ticks_x][:2] == ["1e-9", "1e-7"]
     assert shown.line.startswith("M")
 
 
@@ -203,6 +251,32 @@ def test_figures_of_odd_values_stay_inside(odd):
         assert (drawn[:, 1] <= HEIGHT).all()
     assert all(0 <= tick.at <= WIDTH for tick in (*dots.ticks_x, *dots.ticks_y, *bars.ticks_x, *bars.ticks_y))
     assert bars.ticks_x
+
+
+@pytest.mark.parametrize("count", [1, 2, 17, 300])
+@pytest.mark.parametrize("error", [None, 0.0, 1e-9, 1e-300, 1.0, float("inf"), float("nan")])
+def test_layers_of_odd_errors_stay_inside(count, error):
+    layers = [LayerError("a", "b", ("a",), "t", error, 1e-5, None if place % 3 else 0.0) for place in range(count)]
+    with np.errstate(all="raise"):
+        chart = layer_chart(layers, count - 1)
+    assert (chart.beyond != "") == (error is not None and not error <= 1e-5)
+    assert chart.within == "" or chart.beyond == ""
+    for path in (chart.within, chart.beyond):
+        for x, y in moves(path) if path else ():
+            assert LEFT <= x <= WIDE - RIGHT
+            assert TOP <= y <= HEIGHT - BOTTOM
+    assert len(moves(chart.within + chart.beyond)) == (0 if error is None else count)
+    assert all(LEFT <= tick.at <= WIDE for tick in chart.ticks_x)
+    assert len(chart.ticks_x) <= 8
+    assert 2 <= len(chart.ticks_y) <= 8
+
+
+def test_layers_beyond_their_tolerance_lie_above_its_line():
+    chart = layer_chart([LayerError("a", "b", ("a",), "t", each, 1e-5, 2e-7) for each in (1e-6, 1e-3)], 1)
+    (low,), (high,) = moves(chart.within), moves(chart.beyond)
+    level = float(re.match(r"M[\d.]+ ([\d.]+)H", chart.tolerance)[1])
+    assert high[1] < level < low[1]
+    assert chart.first == high[0]
 
 
 # the cells that are drawn
