@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -22,7 +23,10 @@ from converter.errors import CnnExportError, InputError
 from converter.golden import read_golden
 from converter.manifest import artifact_from_json, spec_from_json
 from converter.runtimes import RUNTIMES
+from converter.runtimes.shared import require_own_weights
 
+MAX_BATCH = 2 << 30  # bytes of inputs
+INDEX = 8  # bytes that a sample takes in an array of indices
 _TIMED_RUNS = 5
 
 
@@ -47,16 +51,22 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     keras_outputs = [spec_from_json(spec) for spec in job["output_specs"]]
     golden = read_golden(Path(job["golden"]), keras_inputs, keras_outputs)
     inputs = {spec.name: as_declared(golden.inputs[spec.name], spec) for spec in artifact.inputs}
+    fixed = artifact.inputs[0].shape[0]
+    if fixed and fixed * sum(max(INDEX, array[0].nbytes) for array in inputs.values()) > MAX_BATCH:
+        raise InputError(f"{path}: a batch of {fixed:,} samples takes more than {MAX_BATCH >> 30} GB")
+    if artifact.format == "onnx":
+        require_own_weights(path)
     started = time.perf_counter()
     prepared = RUNTIMES[job["runtime"]].prepare(path, artifact, job["device"])
     loaded = time.perf_counter() - started
     count = len(next(iter(inputs.values())))
-    fixed = artifact.inputs[0].shape[0]
     batches = [fixed] if fixed else sorted({count, 1}, reverse=True)
     results: dict[str, Array] = {}
     for batch in batches:
         outputs = in_batches(prepared.run, inputs, batch)
-        results |= {f"{batch}/{name}": as_keras(array, name, artifact) for name, array in outputs.items()}
+        results |= {
+            f"{batch}/{quote(name, safe='')}": as_keras(array, name, artifact) for name, array in outputs.items()
+        }
     one = {name: array[: fixed or 1] for name, array in inputs.items()}
     if fixed and count < fixed:
         one = {name: np.resize(array, (fixed, *array.shape[1:])) for name, array in one.items()}

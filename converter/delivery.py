@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from converter.errors import OutputError, UsageError
+from converter.text import told
 
 if TYPE_CHECKING:
     from converter.baseline import Baseline
@@ -51,7 +52,7 @@ def deliver(report: Report, wishes: Wishes) -> int:
     from converter.report import print_json, print_report
 
     (print_json if wishes.as_json else print_report)(report, sys.stdout)
-    lines = [f"cnnexport: {failure}" for failure in report.failures]
+    lines = [line for failure in report.failures for line in told(f"cnnexport: {failure}").splitlines()]
     if report_github.wanted(os.environ):
         lines += report_github.to_annotations(report)
     encoding = sys.stderr.encoding or "utf-8"
@@ -76,11 +77,15 @@ def _check(option: str, path: Path | None) -> None:
 
     if path is None:
         return
-    if not path.parent.is_dir():
-        raise OutputError(f"{option} {path}: no such directory: {path.parent}\ncreate it first")
-    if path.is_dir():
-        raise OutputError(f"{option} {path}: is a directory; give a file")
-    if (path.parent / MANIFEST).exists() and path.name != PAGE:
+    try:
+        if not path.parent.is_dir():
+            raise OutputError(f"{option} {path}: no such directory: {path.parent}\ncreate it first")
+        if path.is_dir():
+            raise OutputError(f"{option} {path}: is a directory; give a file")
+        inside = (path.parent / MANIFEST).exists()
+    except OSError as error:
+        raise OutputError(f"{option} {path}: cannot be written: {error.strerror or error}") from error
+    if inside and path.name != PAGE:
         raise UsageError(
             f"{option} {path}: that directory is an export, which holds nothing but its own files\n"
             "give a path outside of it"

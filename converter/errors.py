@@ -6,11 +6,19 @@ A message says where it happened, what is wrong, and what to do next. `converter
 
 from __future__ import annotations
 
+from converter.text import told
+
 
 class CnnExportError(Exception):
-    """Base of every error that a user can cause or meet; `exit_code` is the process's exit status."""
+    """Base of every error that a user can cause or meet; `exit_code` is the process's exit status.
+
+    A message may quote what a file says: it is made fit for a terminal and for a log here, where all of them pass.
+    """
 
     exit_code: int = 70
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(told(message))
 
 
 class ParityError(CnnExportError):

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 
@@ -56,24 +57,30 @@ def run_artifact(
             by_batch: dict[int, dict[str, Array]] = {}
             for key in arrays.files:
                 batch, _, name = key.partition("/")
-                by_batch.setdefault(int(batch), {})[name] = arrays[key]
+                by_batch.setdefault(int(batch), {})[unquote(name)] = arrays[key]
     return by_batch, answer
 
 
 def call(module: str, job: str, what: str, timeout: float = TIMEOUT) -> dict[str, Any]:
-    """What `python -m module` answers to `job`, both JSON; errors, those of `run_artifact`, begin with `what`."""
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": os.pathsep.join(sys.path)}
-    try:
-        done = subprocess.run(
-            [sys.executable, "-m", module],
-            input=job.encode(),
-            capture_output=True,
-            timeout=timeout,
-            env=environment,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise errors.ChildError(f"{what}: no answer after {timeout:.0f} s; its process was ended") from error
+    """What `python -m module` answers to `job`, both JSON; errors, those of `run_artifact`, begin with `what`.
+
+    The child imports nothing from the current directory, which may be the artifacts', and what it leaves among the
+    temporary files goes away with it.
+    """
+    path = os.pathsep.join(filter(None, sys.path))
+    with tempfile.TemporaryDirectory(prefix="cnnexport-", ignore_cleanup_errors=True) as place:
+        temporary = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), place)
+        try:
+            done = subprocess.run(
+                [sys.executable, "-P", "-m", module],
+                input=job.encode(),
+                capture_output=True,
+                timeout=timeout,
+                env={**os.environ, **temporary, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": path},
+                check=False,
+            )
+        except subprocess.TimeoutExpired as error:
+            raise errors.ChildError(f"{what}: no answer after {timeout:.0f} s; its process was ended") from error
     if done.returncode != 0:
         raise errors.ChildError(f"{what}: its process {_fate(done.returncode)}{_last_line(done.stderr)}")
     try:

@@ -12,8 +12,10 @@ from typing import Any
 import numpy as np
 
 from converter.errors import InputError
+from converter.text import COMMAND
 
 MISSING: Any = object()
+LARGEST = 2**63 - 1  # of a whole number: of anything beyond, a float cannot be made, nor a size in memory
 KINDS = {
     str: "text",
     int: "a whole number",
@@ -54,8 +56,12 @@ def plain(value: Any) -> Any:
 
 
 def dumps(value: Any) -> str:
-    """`plain(value)` as ASCII text with sorted keys, indented by two, ending in a newline."""
-    return json.dumps(plain(value), indent=2, sort_keys=True, allow_nan=False) + "\n"
+    """`plain(value)` as ASCII text with sorted keys, indented by two, ending in a newline.
+
+    What a CI would take for a command in its log ("##[error]") is spelled with an escape; it reads back the same.
+    """
+    text = json.dumps(plain(value), indent=2, sort_keys=True, allow_nan=False) + "\n"
+    return COMMAND.sub(r"#\\u0023", text)
 
 
 class Fields:
@@ -82,6 +88,8 @@ class Fields:
         kinds = kind if isinstance(kind, tuple) else (kind,)
         if not isinstance(found, kinds) or (isinstance(found, bool) and bool not in kinds):
             raise self.wrong(key, KINDS[kinds[-1]] if key in self.value else f"{KINDS[kinds[-1]]}, and it is missing")
+        if isinstance(found, int) and abs(found) > LARGEST:
+            raise self.wrong(key, f"{KINDS[kinds[-1]]} of at most 64 bits")
         return found
 
     def fields(self, key: str) -> dict[str, Fields]:

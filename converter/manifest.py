@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,10 +20,14 @@ from typing import Any, cast
 
 from converter.core import SCHEMA_VERSION, Activation, Artifact, RuleResult, TensorSpec
 from converter.errors import InputError, OutputError
-from converter.jsonable import Fields, dumps
+from converter.jsonable import LARGEST, Fields, dumps
 
 MANIFEST, GOLDEN, REPORT, PAGE = "manifest.json", "golden.npz", "report.json", "report.html"
 MAX_BYTES = 64 << 20
+MAX_DEPTH = 64  # of JSON within JSON
+MOST = {"artifacts": 64, "inputs": 4096, "outputs": 4096, "files": 10_000, "warnings": 10_000, "rewrites": 1_000_000}
+LARGEST_AXIS = 2**31 - 1
+PRECISIONS = ("float32", "float16", "int8")
 LAYOUTS, ACTIVATIONS = ("nhwc", "nchw", ""), ("softmax", "sigmoid", "linear")
 
 
@@ -91,10 +96,10 @@ def read_manifest(directory: Path) -> Manifest:
     a newer cnnexport, or names a path outside of the directory.
     """
     path = directory / MANIFEST
-    if not directory.is_dir():
-        what = "not a directory" if directory.exists() else "no such directory"
-        raise InputError(f"{directory}: {what}; give the directory that an export wrote")
     try:
+        if not directory.is_dir():
+            what = "not a directory" if directory.exists() else "no such directory"
+            raise InputError(f"{directory}: {what}; give the directory that an export wrote")
         if not path.is_file():
             raise InputError(f"{directory}: not an export, it has no {MANIFEST}; run cnnexport MODEL first")
         if path.stat().st_size > MAX_BYTES:
@@ -104,6 +109,8 @@ def read_manifest(directory: Path) -> Manifest:
         raise InputError(f"{path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not readable as JSON ({str(error)[:120]}); export the model again") from error
+    if _deeper(raw, MAX_DEPTH):
+        raise InputError(f"{path}: nested deeper than {MAX_DEPTH} levels, so it is not a manifest of cnnexport")
     return _parse(raw, directory)
 
 
@@ -117,6 +124,9 @@ def check_hashes(directory: Path, manifest: Manifest) -> bool:
     try:
         for artifact in [each for each in manifest.artifacts if (directory / each.path).is_dir()]:
             for name in sorted(set(_files(directory / artifact.path, directory)) - set(manifest.files)):
+                raise InputError(f"{directory / name}: not listed in {MANIFEST}; remove it or export the model again")
+        for name in [f"{each.path}.data" for each in manifest.artifacts]:
+            if os.path.lexists(directory / name) and name not in manifest.files:
                 raise InputError(f"{directory / name}: not listed in {MANIFEST}; remove it or export the model again")
         golden_intact = True
         for name, record in sorted(manifest.files.items()):
@@ -148,12 +158,10 @@ def spec_from_json(raw: Any, where: str = "tensor") -> TensorSpec:
 def _problem(path: Path, record: FileRecord) -> str:
     if not path.is_file():
         return "missing"
-    if _sha256(path) == record.sha256:
-        return ""
     size = path.stat().st_size
     if size != record.size:
         return f"damaged, {size} bytes instead of {record.size}"
-    return "damaged, its sha256 is not the one in the manifest"
+    return "" if _sha256(path) == record.sha256 else "damaged, its sha256 is not the one in the manifest"
 
 
 def _files(path: Path, directory: Path) -> list[str]:
@@ -170,6 +178,19 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def _deeper(raw: Any, levels: int) -> bool:
+    """Whether lists and objects stand in each other deeper than `levels`: writing a report recurses into each."""
+    inside = [raw]
+    for _ in range(levels):
+        inside = [
+            each
+            for value in inside
+            if isinstance(value, (list, dict))
+            for each in (value.values() if isinstance(value, dict) else value)
+        ]
+    return bool(inside)
+
+
 def _no_constant(text: str) -> float:
     raise ValueError(f"{text} is not JSON")
 
@@ -184,6 +205,9 @@ def _parse(raw: Any, directory: Path) -> Manifest:
         )
     if schema < 1:
         raise InputError(f"{top.where}: schema {schema} does not exist; export the model again")
+    for key, most in MOST.items():
+        if isinstance(found := top.value.get(key), (list, dict)) and len(found) > most:
+            raise top.wrong(key, f"at most {most:,} of them")
     records = top.fields("files")
     files = {name: FileRecord(each.get("size", int), each.get("sha256", str)) for name, each in records.items()}
     manifest = Manifest(
@@ -204,14 +228,24 @@ def _parse(raw: Any, directory: Path) -> Manifest:
         schema=schema,
         raw=raw,
     )
+    chosen = Fields(manifest.tolerance, f"{top.where}: tolerance").get("chosen", (int, float), None)
+    if chosen is not None and not 0 < chosen < math.inf:
+        raise top.wrong("tolerance", "a positive number where one was chosen")
     for name in [*files, *(artifact.path for artifact in manifest.artifacts)]:
         _check_path(name, directory, top.where)
-    for artifact in manifest.artifacts:
-        if not any(name == artifact.path or name.startswith(f"{artifact.path}/") for name in files):
-            raise InputError(f"{top.where}: files: no hash of artifact {artifact.path!r}; export the model again")
     for kind, specs in (("inputs", manifest.inputs), ("outputs", manifest.outputs)):
         if len({spec.name for spec in specs}) != len(specs) or not specs:
             raise InputError(f"{top.where}: {kind}: empty, or a name occurs twice; export the model again")
+    for artifact in manifest.artifacts:
+        if not any(name == artifact.path or name.startswith(f"{artifact.path}/") for name in files):
+            raise InputError(f"{top.where}: files: no hash of artifact {artifact.path!r}; export the model again")
+        for kind, own, given in (
+            ("inputs", manifest.inputs, artifact.inputs), ("outputs", manifest.outputs, artifact.outputs)
+        ):  # fmt: skip
+            if sorted(spec.name for spec in own) != sorted(spec.name for spec in given):
+                raise InputError(f"{top.where}: the {kind} of artifact {artifact.path!r} are not the model's")
+        if len({spec.shape[0] for spec in artifact.inputs}) > 1:
+            raise InputError(f"{top.where}: the inputs of artifact {artifact.path!r} have different batch sizes")
     return manifest
 
 
@@ -231,6 +265,8 @@ def _spec(fields: Fields) -> TensorSpec:
         raise fields.wrong("shape", "a list of whole numbers and null, the batch axis first")
     if any(axis is not None and axis < 0 for axis in shape):
         raise fields.wrong("shape", "no negative sizes")
+    if any(axis is not None and axis > LARGEST_AXIS for axis in shape):
+        raise fields.wrong("shape", f"no size beyond {LARGEST_AXIS}")
     layout, activation = fields.get("layout", str, ""), fields.get("activation", str, "linear")
     if layout not in LAYOUTS:
         raise fields.wrong("layout", '"nhwc", "nchw" or ""')
@@ -242,12 +278,17 @@ def _spec(fields: Fields) -> TensorSpec:
 
 def _artifact(fields: Fields) -> Artifact:
     operators = fields.get("operators", dict, {})
-    if any(isinstance(count, bool) or not isinstance(count, int) for count in operators.values()):
+    if any(
+        isinstance(count, bool) or not isinstance(count, int) or abs(count) > LARGEST for count in operators.values()
+    ):
         raise fields.wrong("operators", "a whole number for every operator")
+    precision = fields.get("precision", str, "float32")
+    if precision not in PRECISIONS:
+        raise fields.wrong("precision", " or ".join(PRECISIONS))
     return Artifact(
         format=fields.get("format", str),
         path=fields.get("path", str),
-        precision=fields.get("precision", str, "float32"),
+        precision=precision,
         inputs=tuple(_spec(each) for each in fields.items("inputs")),
         outputs=tuple(_spec(each) for each in fields.items("outputs")),
         operators=operators,

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import io
 import os
-import re
-import unicodedata
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any
 
 from converter.core import Comparison, OutputResult, Report, Tolerance
 from converter.jsonable import dumps, plain
+from converter.text import clean as clean_line
+from converter.text import inert, shorten
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -25,7 +25,6 @@ WIDTH = 100
 NAME_LENGTH = 60
 SENTENCE_LENGTH = 300
 WARNING_LINES = 40  # of one warning, behind its first
-ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
 COLOURS = {"pass": "green", "fail": "bold red", "inconclusive": "yellow"}
 
 
@@ -61,7 +60,7 @@ def print_report(report: Report, file: IO[str]) -> None:
         buffer.print(table(report, buffer.width))
     encoding = getattr(file, "encoding", None) or "utf-8"
     lines = capture.get().encode(encoding, "replace").decode(encoding).splitlines()
-    file.write("\n".join(line.rstrip() for line in lines) + "\n")
+    file.write("\n".join(inert(line.rstrip()) for line in lines) + "\n")
     file.flush()
 
 
@@ -88,7 +87,7 @@ def print_resaved(result: Resaved, file: IO[str], as_json: bool = False) -> None
     if result.changed_on_purpose:
         lines.append("  the function was changed on purpose (--groups as-written)")
     lines.append(f"saved: {clean(result.path, SENTENCE_LENGTH)}")
-    file.write("\n".join(lines) + "\n")
+    file.write("\n".join(map(inert, lines)) + "\n")
 
 
 def table(report: Report, width: int = WIDTH) -> RenderableType:
@@ -109,7 +108,7 @@ def table(report: Report, width: int = WIDTH) -> RenderableType:
         # the name of an output is the one column that may be shortened
         longest = max(len(cell["output"]) for cell in cells)
         for cell in cells:
-            cell["output"] = _shorten(cell["output"], max(8, longest + room))
+            cell["output"] = shorten(cell["output"], max(8, longest + room))
     for cell in cells:
         grid.add_row(*(Text(cell[name], _style(name, cell[name])) for name in shown))
     samples = max((row.samples for row in report.rows), default=0)
@@ -133,17 +132,8 @@ def table(report: Report, width: int = WIDTH) -> RenderableType:
 
 
 def clean(text: str, limit: int = NAME_LENGTH) -> str:
-    """`text` fit for one line of a terminal: no escape sequences, control or invisible formatting characters.
-
-    Runs of space become one space. What is longer than `limit` ends in an ellipsis.
-    """
-    text = ESCAPES.sub("", text[: 16 * limit])
-    kept = (" " if unicodedata.category(each)[0] in "CZ" else each for each in text)
-    return _shorten(" ".join("".join(kept).split()), limit)
-
-
-def _shorten(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[: max(0, limit - 1)] + "…"
+    """`converter.text.clean` at the length of a name."""
+    return clean_line(text, limit)
 
 
 def _style(column: str, text: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from converter.core import Report
 from converter.report import clean
+from converter.text import COMMAND
 
 TITLE_LENGTH, MESSAGE_LENGTH = 120, 1000
 MOST = 10  # of one kind: GitHub shows no more of a step
@@ -68,4 +69,4 @@ def _command(level: str, title: str, message: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return COMMAND.sub("# #", text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import os
 import shutil
 import signal
@@ -595,6 +596,72 @@ def test_wrong_types_in_a_manifest_are_named(export: Path, change, match):
     unreadable(export, match)
 
 
+def first(raw: dict, **fields: object) -> dict:
+    """A manifest's artifacts with the first one changed."""
+    return {"artifacts": [{**raw["artifacts"][0], **fields}, *raw["artifacts"][1:]]}
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda raw: first(raw, size=10**400), "size: .* 64 bits"),
+        (lambda raw: first(raw, seconds=10**400), "seconds: .* 64 bits"),
+        (lambda raw: first(raw, operators={"Conv": 10**400}), "operators"),
+        (lambda raw: first(raw, precision="x"), "precision"),
+        (lambda raw: first(raw, inputs=[]), "the inputs of artifact 'model.onnx' are not the model's"),
+        (lambda raw: first(raw, outputs=[]), "the outputs of artifact 'model.onnx' are not the model's"),
+        (lambda raw: first(raw, inputs=[{**raw["artifacts"][0]["inputs"][0], "name": "\ud800"}]), "the inputs of"),
+        (lambda raw: first(raw, inputs=[{**raw["artifacts"][0]["inputs"][0], "shape": [2**31]}]), "no size beyond"),
+        (lambda raw: {"artifacts": raw["artifacts"] * 65}, "artifacts: expected at most 64"),
+        (lambda raw: {"outputs": raw["outputs"] * 5000}, "outputs: expected at most 4,096"),
+        (lambda raw: {"files": {str(index): {} for index in range(10_001)}}, "files: expected at most 10,000"),
+        (lambda raw: {"warnings": ["x"] * 10_001}, "warnings: expected at most 10,000"),
+        (lambda raw: {"source": {"x": json.loads("[" * 100 + "]" * 100)}}, "nested deeper"),
+        *((lambda raw, bad=bad: {"tolerance": {"chosen": bad}}, "tolerance") for bad in ("x", -1, 0, True, [], 1e999)),
+    ],
+)
+def test_absurd_values_in_a_manifest_are_named(export: Path, change, match):
+    raw = json.loads((export / "manifest.json").read_text())
+    text = json.dumps({**raw, **change(raw)}).replace("Infinity", "1e999")  # which is valid JSON, and infinite
+    (export / "manifest.json").write_text(text)
+    unreadable(export, match)
+
+
+ABSURD = (None, [], {}, "\ud800\n::error::" + "y" * 1000, -1, 1e308, 10**400)
+
+
+def places(value, path=()):
+    yield path
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, each in inside:
+        yield from places(each, (*path, key))
+
+
+def put(value, path, new):
+    if not path:
+        return new
+    copy = value.copy()
+    copy[path[0]] = put(value[path[0]], path[1:], new)
+    return copy
+
+
+def test_whatever_stands_in_a_manifest_is_read_or_refused(export: Path):
+    raw = json.loads((export / "manifest.json").read_text())
+    refused = 0
+    for path in places(raw):
+        for new in ABSURD:
+            (export / "manifest.json").write_text(json.dumps(put(raw, path, new)))
+            try:
+                manifest = read_manifest(export)
+            except InputError:
+                refused += 1
+            else:
+                assert (
+                    manifest.seed + sum(artifact.size + artifact.seconds for artifact in manifest.artifacts) < math.inf
+                )
+    assert refused > 300
+
+
 HOSTILE = [
     "/etc/passwd",
     "../x",
@@ -668,6 +735,15 @@ def test_a_missing_saved_model_is_named_by_its_first_file(export: Path):
 def test_a_file_smuggled_into_a_saved_model_is_named(export: Path):
     (export / "saved_model" / "assets" / "extra").write_text("x")
     with pytest.raises(InputError, match=r"assets/extra: not listed"):
+        check_hashes(export, read_manifest(export))
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_a_sidecar_that_is_not_listed_is_named(export: Path, tmp_path: Path, link: bool):
+    (tmp_path / "weights").write_text("x")
+    sidecar = export / "model.onnx.data"
+    sidecar.symlink_to(tmp_path / "weights") if link else sidecar.write_text("x")
+    with pytest.raises(InputError, match=r"model\.onnx\.data: not listed"):
         check_hashes(export, read_manifest(export))
 
 

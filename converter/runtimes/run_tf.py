@@ -6,9 +6,20 @@ import os
 from pathlib import Path
 
 from converter.core import Array, Arrays, Artifact, Prepared, Runtime
-from converter.errors import InputError
+from converter.errors import InputError, UnsafeError
+from converter.runtimes.shared import first_line
 
 SIGNATURE = "serving_default"
+_VARIABLES = "AssignVariableOp DisableCopyOnRead ReadVariableOp VarHandleOp VarIsInitializedOp"
+_SAVER = "MergeV2Checkpoints RestoreV2 SaveV2"
+_OTHERS = "Assert CheckNumericsV2 RandomStandardNormal RandomUniform StatefulPartitionedCall TruncatedNormal"
+HARMLESS = frozenset(f"{_VARIABLES} {_SAVER} {_OTHERS}".split())
+"""Operations that TensorFlow calls stateful and that a model may have."""
+
+FILES = frozenset(
+    {"DebugIdentity", "DebugNanCount", "DebugNumericSummary", "ImmutableConst", "PyFuncStateless", "ReadFile"}
+)
+"""Operations that it does not call stateful and that reach beyond the model."""
 
 
 def version() -> str | None:
@@ -38,21 +49,47 @@ def prepare(path: Path, artifact: Artifact, device: str) -> Prepared:
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     import tensorflow as tf
 
+    # TensorFlow does not judge a damaged graph: it raises what its own code stumbles over
+    stumbled = (LookupError, TypeError, AttributeError, AssertionError, RuntimeError)
+    errors = (OSError, ValueError, *stumbled, tf.errors.OpError)
     try:
+        _refuse_files(path)
         loaded = tf.saved_model.load(str(path))
         function = loaded.signatures[SIGNATURE]
-    except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
-        raise InputError(f"{path}: TensorFlow cannot load it: {str(error).splitlines()[0][:300]}") from error
+    except errors as error:
+        raise InputError(f"{path}: TensorFlow cannot load it: {first_line(error)}") from error
     missing = {spec.name for spec in artifact.inputs} ^ set(function.structured_input_signature[1])
     missing |= {spec.name for spec in artifact.outputs} ^ set(function.structured_outputs)
     if missing:
         raise InputError(f"{path}: {SIGNATURE} and the manifest disagree on {', '.join(sorted(missing))}")
 
     def run(inputs: Arrays) -> dict[str, Array]:
-        outputs = loaded.signatures[SIGNATURE](**{name: tf.constant(array) for name, array in inputs.items()})
+        try:
+            outputs = loaded.signatures[SIGNATURE](**{name: tf.constant(array) for name, array in inputs.items()})
+        except errors as error:
+            raise InputError(f"{path}: TensorFlow cannot run it: {first_line(error)}") from error
         return {name: tensor.numpy() for name, tensor in outputs.items()}
 
     return Prepared(run, {"tensorflow": tf.__version__, "signature": SIGNATURE})
+
+
+def _refuse_files(path: Path) -> None:
+    """Raise UnsafeError where the SavedModel holds operations that reach outside of it: it is a program, not data.
+
+    TensorFlow's registry says which have effects. What saves variables stays: TensorFlow puts it into every SavedModel.
+    """
+    from tensorflow.python.framework import op_def_registry
+    from tensorflow.python.saved_model.loader_impl import parse_saved_model
+
+    graphs = [meta.graph_def for meta in parse_saved_model(str(path)).meta_graphs]
+    found = {node.op for graph in graphs for node in graph.node}
+    found |= {node.op for graph in graphs for function in graph.library.function for node in function.node_def}
+    for name in sorted(found - HARMLESS):
+        known = op_def_registry.get(name)
+        if name in FILES or (known is not None and known.is_stateful):
+            raise UnsafeError(
+                f"{path}: holds the operation {name[:100]}\nrefused; no export has one; it reaches beyond the model"
+            )
 
 
 RUNTIME = Runtime("tensorflow", ("saved-model",), ("cpu",), version, unavailable, prepare)

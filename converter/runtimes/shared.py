@@ -9,10 +9,22 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from converter.errors import InputError
+from converter.errors import InputError, UnsafeError
 
 _GRAPH, _NODE_INPUT, _NODE_OUTPUT, _INITIALIZER, _TENSOR_NAME, _VALUE_NAME = 7, 11, 12, 5, 8, 1  # onnx.proto
 _NODE, _RESULT_NAME = 1, 2
+_MODEL, _TENSOR, _ENTRY, _KEY, _TEXT = "model", "tensor", "entry", 1, 2
+# Where onnx.proto lets a tensor stand that may say where its values are: kind of message, field, kind of what it holds.
+_INSIDE = {
+    _MODEL: {7: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "function": {7: "node", 11: "attribute"},
+    "graph": {1: "node", 5: _TENSOR, 15: "sparse"},
+    "node": {5: "attribute"},
+    "attribute": {5: _TENSOR, 6: "graph", 10: _TENSOR, 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: _TENSOR, 2: _TENSOR},
+    _TENSOR: {13: _ENTRY},
+}
 
 
 def installed(*distributions: str) -> str | None:
@@ -93,6 +105,44 @@ def onnx_tensors(path: Path) -> list[str]:
     except (ValueError, IndexError) as error:
         raise InputError(f"{path}: not an ONNX file, or damaged ({first_line(error)})") from error
     return names
+
+
+def require_own_weights(path: Path) -> None:
+    """Refuse an ONNX file that reads its weights from anything but the sidecar that is its own, PATH.data.
+
+    Some runtimes follow a path or a link out of the directory. Raises UnsafeError, and InputError where the file is
+    damaged or the sidecar missing.
+    """
+    sidecar = path.with_name(f"{path.name}.data")
+    for place in sorted(set(_outside(path))):
+        if place != sidecar.name or sidecar.is_symlink():
+            where = f"{place[:100]!r}{', a link' if sidecar.is_symlink() else ''}"
+            raise UnsafeError(f"{path}: reads weights from {where}\nrefused; an export keeps them in {sidecar.name}")
+        if not sidecar.is_file():
+            raise InputError(f"{sidecar}: missing, and {path.name} has its weights there")
+
+
+def _outside(path: Path) -> list[str]:
+    """Every location of external data in an ONNX file. Raises InputError."""
+    found: list[str] = []
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            pending = [(_MODEL, 0, size)]
+            while pending:
+                kind, start, end = pending.pop()
+                if kind == _ENTRY:
+                    texts = {number: bytes(data[a:b]) for number, a, b in _records(data, start, end)}
+                    if texts.get(_KEY) == b"location":
+                        found.append(texts.get(_TEXT, b"").decode(errors="replace"))
+                    continue
+                inside = _INSIDE[kind]
+                pending += [(inside[number], a, b) for number, a, b in _records(data, start, end) if number in inside]
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+    except (ValueError, IndexError) as error:  # mmap refuses an empty file by ValueError
+        raise InputError(f"{path}: not an ONNX file, or damaged ({first_line(error)})") from error
+    return found
 
 
 def more_outputs(names: Sequence[str]) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any
 from converter.core import Arrays, Source, SourceOptions, TensorSpec
 from converter.errors import InputError, UsageError
 from converter.sources.finish import finish
-from converter.sources.names import KERAS_PREFIX, nearest, one_line
+from converter.sources.names import KERAS_PREFIX, is_file, nearest, one_line
 from converter.sources.untrained import calibrated
 
 
@@ -30,7 +30,7 @@ def load_application(
     name = text.removeprefix(KERAS_PREFIX)
     builder = _builder(name)
     weights = options.weights
-    if weights is not None and weights != "imagenet" and not Path(weights).is_file():
+    if weights is not None and weights != "imagenet" and not is_file(weights):
         raise InputError(f"--weights {weights}: no such file\ngive a .keras, .weights.h5 or .h5 file, or `imagenet`")
     arguments: dict[str, Any] = {"weights": "imagenet" if weights == "imagenet" else None}
     if options.classes is not None:

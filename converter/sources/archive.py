@@ -12,7 +12,7 @@ from converter.errors import InputError, UnsafeError
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 ASSET = re.compile(r"assets/([A-Za-z0-9_. \-]+/)*([A-Za-z0-9_. \-]+)?")
-MAX_JSON = 64 << 20  # bytes of configuration: 1,201 layers take 1.2 MB
+MAX_JSON = 16 << 20  # bytes of configuration: 1,201 layers take 1.2 MB, and Python objects 50 times their text
 MAX_WEIGHTS = 16 << 30
 MAX_MEMBERS = 10_000
 MAX_RATIO = 20  # Keras stores without compression; float weights hardly compress at all

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import math
+import re
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -34,7 +35,10 @@ def load_file(text: str, options: SourceOptions) -> Source:
     proportion, ChildError where inspecting it failed.
     """
     path = Path(text)
-    _require_file(path, text)
+    try:
+        _require_file(path, text)
+    except OSError as error:  # a name that is too long, a directory that may not be read
+        raise InputError(f"{text}: {error.strerror or error}\ncheck the path") from error
     custom = custom_objects(options.custom_objects)
     with ThreadPoolExecutor(1) as hasher, tempfile.TemporaryDirectory(prefix="cnnexport-") as directory:
         digest = hasher.submit(_sha256, path)
@@ -110,11 +114,20 @@ def rebuild(facts: Mapping[str, Any], custom: Mapping[str, Any], options: Source
         EOFError,
         NameError,
     ) as error:
-        reason = one_line(str(error).rsplit("Exception encountered:", 1)[-1])
         raise InputError(
-            f"{title}: Keras cannot rebuild the model: {type(error).__name__}: {reason}\n"
+            f"{title}: Keras cannot rebuild the model: {_reason(error)}\n"
             "rebuild it in Python and give the function with --builder module:function; this file's weights are used"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """What Keras says of the innermost object that it could not make, with the layer's name where it shows one.
+
+    It wraps each error as "... config={...} ... Exception encountered: " and the error inside.
+    """
+    around, _, reason = str(error).rpartition("Exception encountered:")
+    name = re.search(r"'name': '([^']+)'", around.rpartition("config={")[2])
+    return f"{f'layer {name[1][:100]}: ' if name else ''}{type(error).__name__}: {one_line(reason)}"
 
 
 def _deserialize(config: Mapping[str, Any], custom: Mapping[str, Any], *, safe: bool) -> Any:

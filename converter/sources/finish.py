@@ -66,7 +66,7 @@ def require_built(model: Any, name: str, input_shape: Any = None) -> None:
         else:
             model(keras.ops.zeros(shape), training=False)
             model._build_shapes_dict = {"input_shape": (None, *input_shape)}
-    except Exception as error:  # the user's own layers run here and may raise anything
+    except (Exception, SystemExit) as error:  # the user's own layers run here and may raise anything
         raise InputError(
             f"{name}: cannot be built over {_text(input_shape)}: {type(error).__name__}: {one_line(error)}\n"
             "give the --input-shape that the model was written for"

@@ -45,7 +45,7 @@ def call_builder(text: str, kwargs: Mapping[str, Any]) -> Any:
     try:
         with contextlib.redirect_stdout(sys.stderr):  # stdout is the report's
             model = function(**kwargs)
-    except Exception as error:  # any exception of the user's function is reported, its cause kept
+    except (Exception, SystemExit) as error:  # any exception of the user's function is reported, its cause kept
         raise InputError(
             f"{text}: raised {type(error).__name__}: {one_line(error)}\n"
             "mend the function or its --kwargs; --debug shows where it happened"
@@ -88,7 +88,7 @@ def import_module(name: str, title: str) -> Any:
                 f"{title}: no module named {error.name}\nrun from the directory that holds it, or install it"
             ) from error
         raise InputError(f"{title}: importing {name} needs {error.name}, which is not installed") from error
-    except Exception as error:  # a user's module may raise anything while it is imported
+    except (Exception, SystemExit) as error:  # a user's module may raise anything while it is imported
         raise InputError(
             f"{title}: importing {name} raised {type(error).__name__}: {one_line(error)}\n"
             "mend the module; --debug shows where it happened"

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from converter.errors import InputError, UnsafeError
+from converter.sources.archive import MAX_JSON
 
 MAX_BYTES = 16 << 30  # of weights
 MAX_OBJECTS = 200_000
-MAX_ATTRIBUTES = 256 << 20  # bytes of attributes of one object; a configuration lives in one
 MAX_RATIO = 20  # declared over stored bytes of an array
 RATIO_FLOOR = 16 << 20
 BLOCK = 16 << 20
@@ -137,11 +137,13 @@ def _layer(dataset: Any) -> str:
 
 
 def _text(file: Any, name: str, h5py: Any) -> str | None:
-    """A text attribute of the root, or None; its size is looked up before it is read."""
+    """A text attribute of the root, or None. Its size is looked up before it is read, and after, if HDF5 tells none."""
     if name not in file.attrs:
         return None
-    attribute = h5py.h5a.open(file.id, name.encode())
-    if attribute.get_storage_size() > MAX_ATTRIBUTES:
-        raise UnsafeError(f"the attribute {name} declares {attribute.get_storage_size():,} bytes\nrefused")
-    value = file.attrs[name]
+    size = h5py.h5a.open(file.id, name.encode()).get_storage_size()
+    value = "" if size > MAX_JSON else file.attrs[name]
+    if max(size, len(value)) > MAX_JSON:
+        raise UnsafeError(
+            f"the attribute {name} has {max(size, len(value)):,} bytes\nrefused; no configuration has as many"
+        )
     return value.decode("utf-8") if isinstance(value, bytes) else str(value)

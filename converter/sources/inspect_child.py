@@ -8,6 +8,7 @@ error. It imports neither Keras nor TensorFlow, and limits its own memory and ti
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from converter.sources.names import major
 from converter.sources.safety import check_config
 
 MEMORY = 2 << 30  # bytes of address space
+VERSION = re.compile(r"[0-9A-Za-z.+-]{1,40}")
 ZIP, HDF5 = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
 
 
@@ -32,12 +34,13 @@ def inspect(request: dict[str, Any]) -> dict[str, Any]:
         text, metadata, assets = archive.unpack(path, directory)
         weights = directory / archive.WEIGHTS
         found = hdf5.inspect(weights)
-        version = _json(metadata or b"{}", archive.METADATA).get("keras_version")
+        version = _version(_json(metadata or b"{}", archive.METADATA).get("keras_version"))
         facts: dict[str, Any] = {"format": "keras", "version": version, "weights": str(weights), "assets": assets}
     elif magic == HDF5:
         found = hdf5.inspect(path)
         attributes = found["attributes"]
-        facts = {"format": "hdf5", "version": attributes["keras_version"], "weights": str(path), "assets": False}
+        version = _version(attributes["keras_version"])
+        facts = {"format": "hdf5", "version": version, "weights": str(path), "assets": False}
         facts["layout"] = found["kind"]
         text = attributes["model_config"]
     else:
@@ -48,6 +51,11 @@ def inspect(request: dict[str, Any]) -> dict[str, Any]:
     config, mended, renamed = mend(_json(text, archive.CONFIG), old=major(facts["version"]) < 3)
     check_config(config, request["custom"], request["trust"])
     return facts | {"kind": "model", "config": config, "mended": mended, "renamed": renamed}
+
+
+def _version(given: Any) -> str | None:
+    """What a file says of the Keras that wrote it; it goes into manifests and reports."""
+    return given if isinstance(given, str) and VERSION.fullmatch(given) else None
 
 
 def _json(text: str | bytes, name: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Collection
@@ -57,9 +58,9 @@ def inspect_file(
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise ChildError(
-            f"{title}: inspecting it took more than {seconds} s\nthe file is damaged or malicious"
-        ) from error
+        raise ChildError(_too_long(title, seconds)) from error
+    if done.returncode == -getattr(signal, "SIGXCPU", 0) != 0:  # its own limit, which comes first on an idle machine
+        raise ChildError(_too_long(title, seconds))
     try:
         answer = json.loads(done.stdout) if done.returncode == 0 else None
     except ValueError:
@@ -74,3 +75,7 @@ def inspect_file(
         kind: type[errors.CnnExportError] = getattr(errors, answer["error"])
         raise kind(f"{title}: {answer['message']}")
     return answer
+
+
+def _too_long(title: str, seconds: int) -> str:
+    return f"{title}: inspecting it took more than {seconds} s\nthe file is damaged or malicious"

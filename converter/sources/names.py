@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -46,9 +47,14 @@ def kind_of(text: str) -> Kind:
         return "file"
     if FUNCTION.fullmatch(text):
         return "function"
-    if "/" in text or "\\" in text or (text and Path(text).exists()):
+    if "/" in text or "\\" in text or (text and os.path.exists(text)):  # noqa: PTH110
         return "file"
     return "unknown"
+
+
+def is_file(path: str | Path) -> bool:
+    """Whether `path` is a file; False, too, for what is no path: `Path.is_file` raises where a name is too long."""
+    return os.path.isfile(path)  # noqa: PTH113
 
 
 def nearest(word: str, candidates: Iterable[str]) -> str:
@@ -66,7 +72,10 @@ def directory_name(text: str) -> str:
 
 def one_line(error: object, limit: int = 200) -> str:
     """The text of an error on one line of at most `limit` characters."""
-    text = " ".join(str(error).split())
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # noqa: BLE001  an exception of the user's own may have no text
+        text = "it does not say why"
     return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
 
 
@@ -80,5 +89,5 @@ def title_of(text: str) -> str:
 
 def major(version: str | None) -> int:
     """The first number of the version of Keras that wrote a file; one without it is from before Keras noted it."""
-    first = str(version or "1").split(".")[0]
-    return int(first) if first.isdigit() else 1
+    found = re.match("[0-9]{1,4}", version or "")
+    return int(found[0]) if found else 1

@@ -11,9 +11,11 @@ from typing import Any
 
 from converter.errors import InputError, UnsafeError
 from converter.sources.vocabulary import ACTIVATIONS, DATA, MODULES, OPERATIONS, RUNS_CODE
+from converter.text import clean
 
 TRUST = "--trust runs the file's code; use it only for a file from someone you trust"
 VOCABULARIES = frozenset({"vocabulary", "idf_weights", "vocabulary_path"})
+NAME_LENGTH = 100
 MAX_DEPTH = 200
 MAX_LAYERS = 20_000  # in one model; rebuilding takes about a millisecond for each
 
@@ -47,7 +49,7 @@ class _Check:
         inner = value.get("config")
         if "class_name" in value:
             if isinstance(inner, dict) and isinstance(inner.get("name"), str):
-                layer = f"layer {inner['name']}"
+                layer = f"layer {clean(inner['name'], NAME_LENGTH)}"
             self.object(value, layer)
         layers = value.get("layers")
         if isinstance(layers, list) and len(layers) > MAX_LAYERS:
@@ -65,6 +67,7 @@ class _Check:
         registered = value.get("registered_name")
         if not isinstance(name, str) or not isinstance(module, (str, type(None))):
             raise InputError(f"{layer}: class {name!r} of module {module!r} is no name\nthe file is damaged")
+        shown = clean(name, NAME_LENGTH)
         if name in DATA:
             return
         if name == "__lambda__" or name in RUNS_CODE:
@@ -76,20 +79,21 @@ class _Check:
         elif name in self.custom or (isinstance(registered, str) and registered in self.custom):
             return
         elif module is None or not (module == "keras" or module.startswith("keras.")):
-            where = f" of {module}" if module else ""
-            hint = module.split(".")[0] if module and module != "builtins" else "package.module"
+            where = f" of {clean(module, NAME_LENGTH)}" if module else ""
+            package = (module or "").split(".")[0]
+            hint = package if package.isidentifier() and package != "builtins" else "package.module"
             raise InputError(
-                f"{layer}: the class {name}{where} is none of Keras's\n"
+                f"{layer}: the class {shown}{where} is none of Keras's\n"
                 f"name the module that defines it with --custom-objects {hint}"
             )
         elif module == "keras.layers" and name[:1].isupper() and name not in MODULES[module]:
             raise InputError(
-                f"{layer}: this Keras has no layer {name}\n"
+                f"{layer}: this Keras has no layer {shown}\n"
                 "save the model again with the Keras that is installed here, or give its code with --custom-objects"
             )
         elif not (name in MODULES.get(module, ()) or module.startswith(OPERATIONS)):
             raise UnsafeError(
-                f"{layer}: {module}.{name} is no layer and no part of one\n"
+                f"{layer}: {clean(module, NAME_LENGTH)}.{shown} is no layer and no part of one\n"
                 "refused; no Keras writes that, so the file was made to do something else"
             )
 
@@ -100,6 +104,6 @@ class _Check:
         if isinstance(name, str) and name in ACTIVATIONS and module in ("builtins", "keras.activations"):
             return
         raise UnsafeError(
-            f"{layer}: calls the function {name!r} of {module}\n"
+            f"{layer}: calls the function {name!r} of {clean(str(module), NAME_LENGTH)}\n"
             "refused; if it is your own, name its module with --custom-objects package.module"
         )

@@ -10,6 +10,7 @@ from typing import Any
 
 from converter.errors import InputError
 from converter.sources.inspection import inspect_file
+from converter.sources.names import is_file
 
 
 def assign_file(model: Any, path: Path, name: str) -> dict[str, Any]:
@@ -18,7 +19,7 @@ def assign_file(model: Any, path: Path, name: str) -> dict[str, Any]:
     A configuration in the file is not looked at. Raises InputError where the file is missing, damaged, or does not fit,
     naming the layer; UnsafeError for an archive or HDF5 file that holds more than weights.
     """
-    if not path.is_file():
+    if not is_file(path):
         raise InputError(f"--weights {path}: no such file\ngive a .keras, .weights.h5 or .h5 file for {name}")
     with tempfile.TemporaryDirectory(prefix="cnnexport-") as directory:
         facts = inspect_file(path, Path(directory), str(path), weights_only=True)

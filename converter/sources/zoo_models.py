@@ -9,7 +9,7 @@ from typing import Any
 from converter.core import Arrays, Source, SourceOptions, TensorSpec
 from converter.errors import InputError, UsageError
 from converter.sources.finish import finish
-from converter.sources.names import one_line
+from converter.sources.names import is_file, one_line
 from converter.sources.untrained import calibrated
 from converter.sources.weights import assign_file
 from zoo import MODELS, ModelSpec
@@ -27,7 +27,7 @@ def load_zoo(
     """
     spec = MODELS[name]
     weights = options.weights
-    if weights is not None and weights != "imagenet" and not Path(weights).is_file():
+    if weights is not None and weights != "imagenet" and not is_file(weights):
         raise InputError(f"--weights {weights}: no such file\ngive a .keras, .weights.h5 or .h5 file, or `imagenet`")
     if weights == "imagenet":
         _require_published(spec, options)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import shutil
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from converter.errors import ChildError, ConversionError, InputError
-from converter.runtimes import frames, run_ncnn, shared
+from converter.core import Artifact, TensorSpec
+from converter.errors import ChildError, ConversionError, InputError, UnsafeError
+from converter.runtimes import frames, run_ncnn, run_tf, shared
 from converter.runtimes.cuda import cuda_facts
 from converter.runtimes.page_server import PageServer
 
@@ -42,6 +44,96 @@ def test_a_cut_onnx_file_is_an_input_error_or_has_names(exported: Any, tmp_path:
             assert "damaged" in str(error)  # noqa: PT017  either is right; nothing else may be raised
     with pytest.raises(InputError, match="No such file"):
         shared.onnx_names(tmp_path / "absent.onnx")
+
+
+def test_weights_elsewhere_are_found_wherever_a_tensor_may_stand(tmp_path: Path) -> None:
+    """In the graph, in a node's attribute, a list of them, a branch, a function, sparse and in a training graph."""
+    import onnx
+    from onnx import helper
+
+    def outside(place: str) -> onnx.TensorProto:
+        tensor = onnx.TensorProto(name=place, data_type=1, dims=[1], data_location=onnx.TensorProto.EXTERNAL)
+        tensor.external_data.add(key="location", value=f"../{place}")
+        return tensor
+
+    def constant(place: str, **attributes: Any) -> onnx.NodeProto:
+        return helper.make_node("Constant", [], [place], **(attributes or {"value": outside(place)}))
+
+    branch = helper.make_graph([constant("branch")], "b", [], [], [outside("initializer")])
+    sparse = onnx.SparseTensorProto(values=outside("sparse"), indices=outside("indices"), dims=[1])
+    nodes = [constant("node"), constant("list", values=[outside("list")]), constant("if", then_branch=branch)]
+    graph = helper.make_graph(nodes, "g", [], [], sparse_initializer=[sparse])
+    function = helper.make_function("d", "f", [], [], [constant("function")], [])
+    model = helper.make_model(graph, functions=[function])
+    model.training_info.add(algorithm=helper.make_graph([], "t", [], [], [outside("training")]))
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    places = ["branch", "function", "indices", "initializer", "list", "node", "sparse", "training"]
+    assert sorted(shared._outside(path)) == [f"../{place}" for place in places]
+    with pytest.raises(UnsafeError, match=r"reads weights from '\.\./branch'"):
+        shared.require_own_weights(path)
+
+
+def saved(directory: Path, function: Any) -> Path:
+    """A SavedModel with `function` as its signature."""
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.variable = tf.Variable([2.0])
+    module.call = tf.function(lambda x: {"y": function(tf, x) * module.variable})
+    signature = module.call.get_concrete_function(tf.TensorSpec([None, 1], name="x"))
+    tf.saved_model.save(module, str(directory), signatures=signature)
+    return directory
+
+
+def prepared(directory: Path) -> Any:
+    specs = (TensorSpec("x", (None, 1)),), (TensorSpec("y", (None, 1)),)
+    return run_tf.prepare(directory, Artifact("saved-model", directory.name, "float32", *specs, {}, 1, 0.0), "cpu")
+
+
+def writes(tf: Any, x: Any) -> Any:
+    with tf.control_dependencies([tf.io.write_file("sentinel", "x")]):
+        return tf.identity(x)
+
+
+def reads(tf: Any, x: Any) -> Any:
+    return x + tf.cast(tf.strings.length(tf.io.read_file("sentinel")), tf.float32)
+
+
+def nested(tf: Any, x: Any) -> Any:
+    return tf.function(lambda z: writes(tf, z))(x)
+
+
+@pytest.mark.parametrize("function", [writes, reads, nested])
+def test_a_saved_model_that_reaches_for_files_is_refused(
+    function: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UnsafeError, match=r"the operation (Write|Read)File"):
+        prepared(saved(tmp_path / "model", function))
+    assert not (tmp_path / "sentinel").exists()
+
+
+def test_a_damaged_saved_model_is_an_input_error(tmp_path: Path) -> None:
+    whole = saved(tmp_path / "whole", lambda tf, x: tf.nn.relu(x))
+    (result,) = prepared(whole).run({"x": np.ones((1, 1), np.float32)}).values()
+    assert result.tolist() == [[2.0]]
+    rng = np.random.default_rng(0)
+    for name in ("saved_model.pb", "variables/variables.index", "variables/variables.data-00000-of-00001"):
+        content = (whole / name).read_bytes()
+        noisy = bytearray(content)
+        noisy[rng.integers(0, len(content))] ^= 0x40
+        for number, damaged in enumerate((None, b"", content[: len(content) // 2], bytes(noisy))):
+            copy = Path(shutil.copytree(whole, tmp_path / f"{Path(name).name}{number}"))
+            (copy / name).unlink()
+            if damaged is not None:
+                (copy / name).write_bytes(damaged)
+            try:
+                prepared(copy).run({"x": np.ones((1, 1), np.float32)})
+            except InputError as error:
+                assert str(copy) in str(error)  # noqa: PT017  a flipped bit may be one that nothing reads
+            else:
+                assert damaged == bytes(noisy)
 
 
 def test_names_are_all_or_nothing(tmp_path: Path) -> None:

@@ -88,6 +88,16 @@ def nothing():
     return None
 
 
+def exits():
+    raise SystemExit(0)
+
+class Mute(Exception):
+    def __str__(self):
+        raise ValueError
+
+def mute():
+    raise Mute
+
 constant = 5
 '''
 
@@ -247,6 +257,9 @@ def test_a_function_with_weights(nets: Path) -> None:
     ("text", "words"),
     [
         ("my_nets:raises", "raised RuntimeError: no such dataset in any place"),
+        ("my_nets:exits", "raised SystemExit: 0"),
+        ("my_nets:mute", "raised Mute: it does not say why"),
+        ("exiting:build", "importing exiting raised SystemExit: 0"),
         ("my_nets:nothing", "returned nothing (None), not a keras.Model"),
         ("my_nets:constant", "a value of type int, not a function"),
         ("my_nets:biuld", "did you mean my_nets:build?"),
@@ -259,6 +272,7 @@ def test_a_function_with_weights(nets: Path) -> None:
 )
 def test_functions_that_give_no_model(nets: Path, text: str, words: str) -> None:
     (nets / "broken.py").write_text("def (:\n")
+    (nets / "exiting.py").write_text("raise SystemExit(0)\n")
     assert words in fails(InputError, text)
 
 
@@ -394,8 +408,15 @@ def test_a_configuration_that_asks_for_more_than_its_weights(tmp_path: Path) -> 
 def test_what_keras_cannot_rebuild_is_one_message(tmp_path: Path) -> None:
     path = write_keras(tmp_path / "m.keras", sequential(layer("Conv2D", filters=-1, kernel_size=3, title="c")))
     assert "Keras cannot rebuild the model: " in fails(InputError, path)
-    unknown = sequential(layer("Dense", units=2, activation="wobble", title="d"))
-    assert "wobble" in fails(InputError, write_keras(tmp_path / "u.keras", unknown))
+    unknown = sequential(layer("Flatten"), layer("Dense", units=2, activation="wobble", title="d"))
+    message = fails(InputError, write_keras(tmp_path / "u.keras", unknown))
+    assert "layer d: " in message
+    assert "wobble" in message
+
+
+@pytest.mark.parametrize("text", ["x" * 5000 + ".keras", "./" + "x" * 5000])
+def test_a_path_that_is_too_long_is_no_file(text: str) -> None:
+    assert "name too long" in fails(InputError, text)
 
 
 def test_a_saved_sequential_that_was_never_built(tmp_path: Path) -> None:

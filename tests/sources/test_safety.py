@@ -312,6 +312,81 @@ def test_damaged_files(tmp_path: Path, damage: Any, words: str) -> None:
     refused(path, InputError, words)
 
 
+def end(data: bytes) -> int:
+    return data.rindex(b"PK\x05\x06")
+
+
+def directory(data: bytes) -> int:
+    return data.rindex(b"PK\x01\x02")
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        lambda data: end(data) + 17,  # where the central directory is
+        lambda data: directory(data) + 10,  # how a member is compressed
+        lambda data: directory(data) + 50,  # what it is called
+        lambda data: data.index(b'"class_name"') + 5,
+        lambda data: data.index(b"\x89HDF") + 1,
+    ],
+)
+def test_one_flipped_bit_anywhere_is_told(tmp_path: Path, place: Any) -> None:
+    data = bytearray(good(tmp_path))
+    data[place(data)] ^= 0x10
+    path = tmp_path / "m.keras"
+    path.write_bytes(data)
+    with pytest.raises((InputError, UnsafeError)):
+        inspect(path)
+
+
+def test_a_configuration_beyond_the_cap_is_not_parsed(tmp_path: Path) -> None:
+    path = tmp_path / "m.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", "[" + "[]," * 8_000_000)
+        archive.writestr("model.weights.h5", weights_file())
+    refused(path, UnsafeError, "config.json declares 24,000,001 bytes")
+    text = json.dumps({"class_name": "Sequential", "config": {"x": "y" * (17 << 20)}})
+    with h5py.File(tmp_path / "m.h5", "w") as file:
+        file.attrs["model_config"] = text
+    refused(tmp_path / "m.h5", UnsafeError, "model_config")
+
+
+@pytest.mark.parametrize("version", ["9" * 5000, ["3"], "\x1b[31m3", "\N{SUPERSCRIPT TWO}.0"])
+def test_a_version_that_is_none_is_not_passed_on(tmp_path: Path, version: Any) -> None:
+    path = write_keras(tmp_path / "m.keras", sequential(DENSE))
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members["metadata.json"] = json.dumps({"keras_version": version}).encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    assert inspect(path)["version"] is None
+
+
+NAME = "a\n::error::b\x1b[31m<img onerror=x>\u202e##[error]" + "y" * 10_000
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        layer("TFSMLayer", title=NAME),
+        layer(NAME, NAME, title="s"),
+        layer(NAME, "keras.layers", title="s"),
+        layer("Dense", activation={"class_name": "function", "config": NAME, "module": NAME}, title="s"),
+        layer("StringLookup", vocabulary=NAME, title="s"),
+    ],
+)
+def test_names_in_a_message_are_text_on_its_first_line(tmp_path: Path, bad: Json) -> None:
+    path = write_keras(tmp_path / "m.keras", sequential(bad))
+    with pytest.raises((InputError, UnsafeError)) as caught:
+        inspect(path)
+    lines = str(caught.value).split("\n")
+    assert len(lines) <= 3
+    assert lines[0].startswith("m.keras: layer ")
+    assert all(line.isprintable() and len(line) < 600 and "##[" not in line for line in lines)
+    assert not any(line.lstrip().startswith("::") for line in lines)
+
+
 @pytest.mark.parametrize("text", ["[]", "{", '{"a": 1}', "[" * 100_000, '{"class_name": 5, "config": {}}', "\xff"])
 def test_configurations_that_are_none(tmp_path: Path, text: str) -> None:
     path = tmp_path / "m.keras"
@@ -340,6 +415,8 @@ def test_a_child_that_dies_or_hangs_is_an_error(tmp_path: Path, monkeypatch: pyt
     dying.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(dying))
     refused(path, ChildError, "status -11")
+    dying.write_text("#!/bin/sh\nkill -XCPU $$\n")
+    refused(path, ChildError, "more than 8 s")
 
 
 def test_directories_and_pipes(tmp_path: Path) -> None:

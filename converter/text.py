@@ -1,0 +1,49 @@
+"""Text that others wrote (names in a model, what a library says) made fit for a line that people and machines read."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
+COMMAND = re.compile(r"##(?=\w*\[)")
+LINE_LENGTH = 500  # of an error: a long path and its reason
+
+
+def clean(text: str, limit: int) -> str:
+    """`text` fit for one line of a terminal: no escape sequences, control or invisible formatting characters.
+
+    Runs of space become one space. What is longer than `limit` ends in an ellipsis.
+    """
+    text = ESCAPES.sub("", text[: 16 * limit])
+    kept = (" " if unicodedata.category(each)[0] in "CZ" else each for each in text)
+    return shorten(" ".join("".join(kept).split()), limit)
+
+
+def shorten(text: str, limit: int) -> str:
+    """`text`, or its beginning and an ellipsis, `limit` characters in all."""
+    return text if len(text) <= limit else text[: max(0, limit - 1)] + "…"
+
+
+def inert(line: str) -> str:
+    """`line`, changed by a space where a CI that reads logs would take it for a command.
+
+    GitHub Actions obeys a line that begins with "::", behind spaces too, and "##[" anywhere in it (actions/runner,
+    ActionCommand.cs); Azure Pipelines and TeamCity obey "##vso[" and "##teamcity[".
+    """
+    bare = line.lstrip()
+    if bare.startswith("::"):
+        line = f"{line[: len(line) - len(bare)]}: {bare[1:]}"
+    return COMMAND.sub("# #", line)
+
+
+def told(message: str) -> str:
+    """An error's message, whose lines stay lines: each `clean` and `inert`, and cut in its middle where it is long."""
+    lines = (line if len(line) <= LINE_LENGTH else _ends(line) for line in message.splitlines())
+    return "\n".join(inert(clean(line, LINE_LENGTH)) for line in lines)
+
+
+def _ends(line: str) -> str:
+    """Where it happened stands at the beginning of a line, why at its end."""
+    head = LINE_LENGTH * 3 // 5
+    return f"{line[:head]} … {line[3 + head - LINE_LENGTH :]}"
