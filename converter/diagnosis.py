@@ -61,12 +61,16 @@ def explain(
         return _none(" ".join(str(error).split())[:300])
     used = _WORDS.get(where[0], where[0])
     rows = tuple(_compared(layer, found, device) for layer in layers)
+    if all(row.error is None for row in rows):
+        return _none("the file has no tensor any more that the export recorded")
     first = next((place for place, row in enumerate(rows) if row.error is not None and row.error > row.tolerance), None)
     if first is None:
         return Diagnosis(_nothing(runtime, where[0]), rows, where=used)
     layer, after = layers[first], rows[first].error
-    before = max((rows[place].error or 0.0 for place in layer.inputs), default=0.0)
+    before, absent = _before(first, layers, rows)
     text = f"first divergence: {_described(layer)}: {before:.1e} before, {after:.1e} after"
+    if absent:
+        text += f"; or it is in one of {absent} layers before it that this file does not show any more"
     return Diagnosis(text, rows, first, before, after, used)
 
 
@@ -103,6 +107,20 @@ def sketches(
         name: (each["elements"], {layout: from_text(text) for layout, text in each["sketches"].items()})
         for name, each in answer["tensors"].items()
     }
+
+
+def _before(first: int, layers: Sequence[Layer], rows: Sequence[LayerError]) -> tuple[float, int]:
+    """The largest error of the nearest layers that `first` reads and that have one; and how many between have none."""
+    errors, absent, waiting = [0.0], set(), list(layers[first].inputs)
+    while waiting:
+        place = waiting.pop()
+        error = rows[place].error
+        if error is not None:
+            errors.append(error)
+        elif place not in absent:
+            absent.add(place)
+            waiting.extend(layers[place].inputs)
+    return max(errors), len(absent)
 
 
 def _compared(layer: Layer, found: Mapping[str, tuple[int, Mapping[str, Array]]], device: str) -> LayerError:

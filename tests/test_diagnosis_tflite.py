@@ -230,6 +230,23 @@ def test_record_of_the_first_schema(plant: Callable[[str, Change], Path], repair
     )
 
 
+def test_file_of_other_names(plant: Callable[[str, Change], Path]) -> None:
+    """As another converter may leave it. What cannot be compared is not called right."""
+
+    def rename(model: Any) -> None:
+        scaled("two")(model)
+        graph = model.subgraphs[0]
+        for index, tensor in enumerate(graph.tensors):
+            if index not in (*graph.inputs, *graph.outputs):
+                tensor.name = f"t{index}".encode()
+
+    found = verified(plant("plain", rename)).rows[0].diagnosis
+    assert found is not None
+    assert [layer.name for layer in found.layers if layer.error is not None] == ["head"]
+    assert found.text.startswith("first divergence: head (Dense): 0.0e+00 before")
+    assert found.text.endswith("; or it is in one of 6 layers before it that this file does not show any more")
+
+
 def test_fault_of_the_export_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that was wrong when its record was made; its batch is fixed, too."""
     from converter import formats
