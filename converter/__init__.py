@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from converter.version import __version__
+
 if TYPE_CHECKING:
     from converter.core import Report
 
-__all__ = ["export", "verify"]
-__version__ = "0.1.0"
+__all__ = ["__version__", "export", "verify"]
 
 
 def export(model: Any, options: Any = None, **arguments: Any) -> Report:

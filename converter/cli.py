@@ -14,9 +14,9 @@ from typing import Any
 
 import click
 
-from converter import __version__
 from converter.cli_options import output_options, source, source_options
 from converter.errors import CnnExportError
+from converter.version import __version__
 
 
 class _ModelOrCommand(click.Group):

@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from converter import __version__
 from converter.errors import UnavailableError
+from converter.version import __version__
 
 _LIBRARIES = (
     "tensorflow",

@@ -230,7 +230,6 @@ def _write_all(load: Callable[[], Source], options: ExportOptions, directory: Pa
     from converter.trace import trace
 
     with clock("load"):
-        environment.quiet_tensorflow()
         source = load()
         signature = describe(source.model)
     with clock("rewrite"):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from converter import compare, environment
+from converter import compare
 from converter.core import RuleResult, SourceOptions
 from converter.errors import ConversionError, OutputError, ParityError
 
@@ -55,7 +55,6 @@ def resave(
         raise OutputError(f"{output}: a Keras model is saved as .keras\ngive -o NAME.keras")
     if output.is_dir() or not output.parent.is_dir():
         raise OutputError(f"{output}: {'is a directory' if output.is_dir() else 'its folder does not exist'}")
-    environment.quiet_tensorflow()
     source = sources.load(text, options)
     signature = describe(source.model)
     span = source.preprocessing.get("range")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from converter.environment import quiet_tensorflow
 from converter.errors import UsageError
 from converter.sources.names import kind_of, known_names, nearest
 
@@ -48,12 +49,15 @@ def load(
     name is compared with.
 
     Raises UsageError for an unknown name or an option that does not fit, InputError for what cannot be read or is no
-    model, UnsafeError for a file that would run code, ChildError where inspecting a file took too much memory or time.
+    model, UnsafeError for a file that would run code, ChildError where inspecting a file took too much memory or time,
+    UnavailableError without TensorFlow.
     """
     kind = kind_of(text)
     if kind == "unknown":
         raise UsageError(_unknown(text, commands))
     _refuse_ignored_options(kind, options)
+    if kind != "file":  # a file is inspected first, by a process without TensorFlow
+        quiet_tensorflow()
     if kind == "zoo":
         from converter.sources.zoo_models import load_zoo
 

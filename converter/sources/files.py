@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from converter.core import Source, SourceOptions
+from converter.environment import quiet_tensorflow
 from converter.errors import InputError, UnsafeError
 from converter.sources.arguments import mend_arguments
 from converter.sources.finish import finish, require_built
@@ -39,6 +40,8 @@ def load_file(text: str, options: SourceOptions) -> Source:
         _require_file(path, text)
     except OSError as error:  # a name that is too long, a directory that may not be read
         raise InputError(f"{text}: {error.strerror or error}\ncheck the path") from error
+    if options.custom_objects:
+        quiet_tensorflow()
     custom = custom_objects(options.custom_objects)
     with ThreadPoolExecutor(1) as hasher, tempfile.TemporaryDirectory(prefix="cnnexport-") as directory:
         digest = hasher.submit(_sha256, path)
@@ -50,6 +53,7 @@ def load_file(text: str, options: SourceOptions) -> Source:
             trust=options.trust,
             weights_only=bool(options.builder),
         )
+        quiet_tensorflow()
         mended: list[str] = []
         if facts["kind"] == "weights" or options.builder:
             model = _built_elsewhere(text, options)
