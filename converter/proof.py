@@ -6,6 +6,7 @@ the export right after writing and by `cnnexport verify`; needs neither TensorFl
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -29,7 +30,7 @@ from converter.diagnosis import READ_IN, explain
 from converter.errors import ConversionError, InputError, UnavailableError, UsageError
 from converter.isolate import run_artifact
 from converter.points import pick
-from converter.runtimes import DEVICES, RUNTIMES
+from converter.runtimes import DEVICES, ON_GPU, RUNTIMES, TENSORRT
 from converter.stages import stages
 
 Clock = Callable[[str], AbstractContextManager[None]]
@@ -100,7 +101,7 @@ def prove(
 
     `specs` are the Keras model's inputs and outputs, `rewritten` the rewritten Keras model's outputs, the first row.
     Without `runtimes`, each format is run in the first that reads it, which must be here unless `every` is False;
-    `device` "cuda" adds rows with TF32 off and on.
+    `device` "cuda" adds rows with TF32 off and on, and one with TensorRT where that is installed.
     With "all" among them, each format is run in every runtime that reads it; one that is missing or cannot take the
     model is left out and told in `skipped`, except the first one of a format. Raises UnavailableError where a runtime
     asked for is missing, UsageError where it reads nothing here, and the errors of `converter.isolate`.
@@ -167,12 +168,14 @@ def _plan(
                 continue
             _require(name, "cpu")
             plan.append(_Run(artifact, name, "cpu", optional=swept and name != able[0]))
-        plan += [
-            _Run(artifact, name, where)
-            for name in able
-            for where in (() if device == "cpu" else (device, f"{device}-tf32"))
-            if where in RUNTIMES[name].devices
-        ]
+        for name, where in itertools.product(able, ON_GPU if device == "cuda" else ()):
+            if where not in RUNTIMES[name].devices:
+                continue
+            reason = RUNTIMES[name].unavailable(where) if where == TENSORRT else None
+            if reason:
+                skipped.append(_skipped(artifact, f"{name} on {where}", reason))
+            else:
+                plan.append(_Run(artifact, name, where, optional=where == TENSORRT))
     formats = sorted({artifact.format for artifact in artifacts})
     idle = [name for name in names if name != ALL and not set(formats) & set(RUNTIMES[name].reads)]
     if idle:

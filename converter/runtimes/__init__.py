@@ -33,7 +33,11 @@ RUNTIMES: dict[str, Runtime] = {
 }
 
 DEVICES = ("cpu", "cuda")
-"""What `--device` takes. On "cuda" onnxruntime runs twice, with TF32 off ("cuda") and on ("cuda-tf32")."""
+"""What `--device` takes."""
+
+TENSORRT = "tensorrt"
+ON_GPU = ("cuda", "cuda-tf32", TENSORRT)
+"""Where onnxruntime runs with "cuda": with TF32 off, with TF32 on, and with TensorRT where that is installed."""
 
 
 def overview() -> list[dict[str, Any]]:

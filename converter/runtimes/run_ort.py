@@ -1,4 +1,4 @@
-"""onnxruntime, on the CPU or on CUDA. A CUDA session never falls back: it runs everything there or is refused."""
+"""onnxruntime, on the CPU, on CUDA or with TensorRT. On a GPU it never falls back: it runs there or is refused."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import functools
 import io
 import json
 import logging
+import os
 import platform
 import shutil
 import tempfile
@@ -25,6 +26,7 @@ _PROVIDERS = {
     "cpu": "CPUExecutionProvider",
     "cuda": "CUDAExecutionProvider",
     "cuda-tf32": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
 }
 _HEAVY = {"Conv", "FusedConv", "Gemm", "MatMul", "FusedMatMul", "FusedGemm", "ConvTranspose", "NhwcConv"}
 
@@ -39,7 +41,7 @@ def version() -> str | None:
 
 
 def unavailable(device: str) -> str | None:
-    """Why onnxruntime cannot run on `device` here, or None. For CUDA a tiny model is really run."""
+    """Why onnxruntime cannot run on `device` here, or None. On a GPU a tiny model is really loaded."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -47,22 +49,26 @@ def unavailable(device: str) -> str | None:
     if device == "cpu":
         return None
     if _PROVIDERS[device] not in onnxruntime.get_available_providers():
-        return "this onnxruntime has no CUDA provider; pip install onnxruntime-gpu"
+        return f"this onnxruntime has no {_PROVIDERS[device]}; pip install onnxruntime-gpu"
     _load_cuda_libraries(onnxruntime)
     options = _session_options(onnxruntime, device)
     options.log_severity_level = 4
     onnxruntime.set_default_logger_severity(4)  # the reason is returned, not written to standard error
     try:
-        onnxruntime.InferenceSession(_identity_model(), options, providers=[_PROVIDERS[device]])
+        session = onnxruntime.InferenceSession(
+            _identity_model(), options, providers=[_PROVIDERS[device]], enable_fallback=0
+        )
     except _errors() as error:
-        return f"no usable CUDA device: {str(error).splitlines()[0][:200]}"
+        return f"no usable {'TensorRT' if device == 'tensorrt' else 'CUDA device'}: {first_line(error)}"
     finally:
         onnxruntime.set_default_logger_severity(2)  # its default
+    if _PROVIDERS[device] not in session.get_providers():
+        return f"onnxruntime could not start {_PROVIDERS[device]}; its libraries are missing"
     return None
 
 
 def prepare(path: Path, artifact: Artifact, device: str, *, optimized: bool = True) -> Prepared:
-    """Load an ONNX file; `device` is "cpu", "cuda" (TF32 off) or "cuda-tf32".
+    """Load an ONNX file; `device` is "cpu", "cuda" (TF32 off), "cuda-tf32" or "tensorrt" (TF32 off).
 
     Without `optimized` the graph runs as it is written, so that a difference is the kernels' and not the optimizer's.
     `facts` tell the providers of the session, and after the first run how many nodes of which operator ran where.
@@ -70,6 +76,8 @@ def prepare(path: Path, artifact: Artifact, device: str, *, optimized: bool = Tr
     """
     import onnxruntime
 
+    if device == "tensorrt":  # its provider has no option for it; cuBLAS, cuDNN and TensorRT heed this variable
+        os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
     reason = unavailable(device) if device != "cpu" else None
     if reason:
         raise UnavailableError(f"onnxruntime on {device}: {reason}")
@@ -81,10 +89,10 @@ def prepare(path: Path, artifact: Artifact, device: str, *, optimized: bool = Tr
     options.enable_profiling = True
     options.profile_file_prefix = str(Path(profile.name) / "ort")
     provider: Any = _PROVIDERS[device]
-    if device != "cpu":
+    if device.startswith("cuda"):
         provider = (provider, {"use_tf32": "1" if device == "cuda-tf32" else "0"})
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
+        session = onnxruntime.InferenceSession(str(path), options, providers=[provider], enable_fallback=0)
     except _errors() as error:
         raise InputError(f"{path}: onnxruntime cannot load it: {first_line(error)}") from error
     names = [output.name for output in session.get_outputs()]
@@ -222,7 +230,9 @@ def _require_device(placement: Mapping[str, Mapping[str, int]], device: str) -> 
         raise UnavailableError(f"onnxruntime did not stay on {device}: {', '.join(strays) or 'nothing ran there'}")
 
 
-RUNTIME = Runtime("onnxruntime", ("onnx",), ("cpu", "cuda", "cuda-tf32"), version, unavailable, prepare, tensors)
+RUNTIME = Runtime(
+    "onnxruntime", ("onnx",), ("cpu", "cuda", "cuda-tf32", "tensorrt"), version, unavailable, prepare, tensors
+)
 WITHOUT_OPTIMIZATIONS = Runtime(
     "onnxruntime-noopt", ("onnx",), ("cpu",), version, unavailable, functools.partial(prepare, optimized=False),
     functools.partial(tensors, optimized=False),

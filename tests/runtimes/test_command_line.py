@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from converter import proof
 from converter.errors import ChildError
-from converter.runtimes import RUNTIMES
+from converter.runtimes import ON_GPU, RUNTIMES
 
 
 def test_the_list_has_every_runtime_with_five_keys(cnnexport: Callable[..., Any]) -> None:
@@ -27,10 +29,21 @@ def test_the_list_has_every_runtime_with_five_keys(cnnexport: Callable[..., Any]
     assert [line.split()[0] for line in text.stdout.splitlines()] == ["name", *RUNTIMES]
 
 
-@pytest.mark.parametrize("device", ["cuda", "cuda-tf32"])
+@pytest.mark.parametrize("device", ON_GPU)
 def test_no_runtime_but_onnxruntime_takes_another_device(device: str) -> None:
     for name, runtime in RUNTIMES.items():
         assert name == "onnxruntime" or (device not in runtime.devices and "CPU" in str(runtime.unavailable(device)))
+
+
+@pytest.mark.parametrize("reason", [None, "no TensorRT here"])
+def test_tensorrt_runs_on_a_gpu_where_it_is_installed(exported: Any, monkeypatch: Any, reason: str | None) -> None:
+    """What would be run; this machine need not have a GPU for it."""
+    gpu = replace(RUNTIMES["onnxruntime"], unavailable=lambda device: reason if device == "tensorrt" else None)
+    monkeypatch.setitem(RUNTIMES, "onnxruntime", gpu)
+    (artifact,) = [each for each in exported.report.artifacts if each.format == "onnx"]
+    plan, skipped = proof._plan([artifact], [], "cuda", every=True)
+    assert [run.device for run in plan] == ["cpu", "cuda", "cuda-tf32", *([] if reason else ["tensorrt"])]
+    assert skipped == ([f"onnx in onnxruntime on tensorrt: not run: {reason}"] if reason else [])
 
 
 @pytest.mark.external
