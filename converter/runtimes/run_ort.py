@@ -67,6 +67,10 @@ def unavailable(device: str) -> str | None:
     return None
 
 
+def _unavailable_unoptimized(device: str) -> str | None:
+    return unavailable(device) if device == "cpu" else "the graph as it is written runs on the CPU only"
+
+
 def prepare(path: Path, artifact: Artifact, device: str, *, optimized: bool = True) -> Prepared:
     """Load an ONNX file; `device` is "cpu", "cuda" (TF32 off), "cuda-tf32" or "tensorrt" (TF32 off).
 
@@ -234,7 +238,7 @@ RUNTIME = Runtime(
     "onnxruntime", ("onnx",), ("cpu", "cuda", "cuda-tf32", "tensorrt"), version, unavailable, prepare, tensors
 )
 WITHOUT_OPTIMIZATIONS = Runtime(
-    "onnxruntime-noopt", ("onnx",), ("cpu",), version, unavailable, functools.partial(prepare, optimized=False),
+    "onnxruntime-noopt", ("onnx",), ("cpu",), version, _unavailable_unoptimized, functools.partial(prepare, optimized=False),
     functools.partial(tensors, optimized=False),
 )  # fmt: skip
 """The graph as it stands in the file: with it, the report tells the optimizer's share of an error."""
