@@ -1,97 +1,33 @@
 """The line from end to end: `export` loads, rewrites, traces, writes and proves; `verify` proves a directory again.
 
-Stages only: each is one call into the module that knows it. Progress is told through a callback, so that this module
-neither prints nor knows a terminal.
+Stages only: each is one call into the module that knows it; those up to the written files are in `converter.writing`.
 """
 
 from __future__ import annotations
 
 import gc
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from converter import bundle, environment
 from converter.baseline import Baseline, held_against
-from converter.core import (
-    Array,
-    Arrays,
-    Artifact,
-    Golden,
-    Report,
-    RuleResult,
-    Source,
-    SourceOptions,
-    TensorSpec,
-    WriteOptions,
-)
-from converter.diagnosis import READ_IN
-from converter.errors import ConversionError, InputError, UsageError
+from converter.clock import Clock, Progress
+from converter.core import Report
+from converter.errors import InputError, UsageError
 from converter.jsonable import dumps
 from converter.manifest import GOLDEN, MANIFEST, PAGE, REPORT
 from converter.proof import Evidence, check_runtimes, prove
 from converter.report import to_json
 from converter.report_html import to_html
 from converter.tolerance import tolerances
+from converter.writing import ExportOptions, Written, loader, write_all
 
-Progress = Callable[[str, float | None], None]
-"""Called with a stage's name and None when it starts, and with its seconds when it is done."""
+__all__ = ["UNPROVEN", "ExportOptions", "export", "verify"]
 
 UNPROVEN = ".unproven"
 """Added to the name of the directory that an export goes to when its proof does not pass."""
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """Everything an export can be told. `output` is the artifact directory, by default artifacts/<name>."""
-
-    formats: tuple[str, ...] = ("onnx", "tflite", "saved-model")
-    output: Path | None = None
-    write: WriteOptions = field(default_factory=WriteOptions)
-    source: SourceOptions = field(default_factory=SourceOptions)
-    device: str = "cpu"
-    tolerance: float | None = None
-    samples: int = 8
-    groups: Literal["preserve", "as-written"] = "preserve"
-    baseline: Baseline | None = None
-
-
-@dataclass(frozen=True)
-class Written:
-    """What is left of a model once it is written: everything but the model."""
-
-    name: str
-    source: Mapping[str, Any]
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    golden: Golden
-    artifacts: tuple[Artifact, ...]
-    failures: tuple[str, ...] = ()
-    rewritten: Mapping[str, Array] | None = None
-    rewrites: tuple[RuleResult, ...] = ()
-    warnings: tuple[str, ...] = ()
-    preprocessing: Mapping[str, Any] = field(default_factory=dict)
-    labels: tuple[str, ...] = ()
-
-
-class _Clock:
-    """Times the stages and tells them to `progress`."""
-
-    def __init__(self, progress: Progress | None) -> None:
-        self.progress = progress or (lambda stage, seconds: None)
-        self.timings: dict[str, float] = {}
-
-    @contextmanager
-    def __call__(self, stage: str) -> Iterator[None]:
-        self.progress(stage, None)
-        started = time.perf_counter()
-        yield
-        self.timings[stage] = self.timings.get(stage, 0.0) + time.perf_counter() - started
-        self.progress(stage, self.timings[stage])
 
 
 def export(
@@ -109,11 +45,11 @@ def export(
     """
     options = options or ExportOptions()
     _check(options)
-    clock = _Clock(progress)
-    title, load = _loader(model, options, commands)
+    clock = Clock(progress)
+    title, load = loader(model, options, commands)
     directory = options.output or Path("artifacts", title)
     with bundle.stage(directory) as staging:
-        written = _write_all(load, options, staging.path, clock)
+        written = write_all(load, options, staging.path, clock)
         gc.collect()
         environment.give_memory_back()
         evidence = prove(
@@ -155,7 +91,7 @@ def verify(
     """
     path, only = bundle.locate(Path(directory))
     check_runtimes(runtimes, device)
-    clock = _Clock(progress)
+    clock = Clock(progress)
     with clock("read"):
         manifest = bundle.read_manifest(path)
         artifacts = tuple(each for each in manifest.artifacts if only in (None, each.path))
@@ -209,106 +145,7 @@ def _check(options: ExportOptions) -> None:
     check_runtimes((), options.device)
 
 
-def _loader(model: Any, options: ExportOptions, commands: Sequence[str]) -> tuple[str, Callable[[], Source]]:
-    """The model's title, and how to load it; nothing is loaded yet for a text."""
-    from converter import sources
-
-    if isinstance(model, str):
-        if sources.kind_of(model) == "unknown":
-            sources.load(model, options.source, commands=commands)  # raises, with a suggestion
-        return sources.title_of(model), lambda: sources.load(model, options.source, commands=commands)
-    source = sources.load_object(model, input_shape=options.source.input_shape)
-    return source.name, lambda: source
-
-
-def _write_all(load: Callable[[], Source], options: ExportOptions, directory: Path, clock: _Clock) -> Written:
-    """Everything that needs TensorFlow: load, predict, rewrite, trace, write. When it returns, the model is gone."""
-    from converter import layer_map, reference, rewrites
-    from converter.formats import FORMATS
-    from converter.samples import generate
-    from converter.signature import describe, layer_classes
-    from converter.trace import trace
-
-    with clock("load"):
-        source = load()
-        signature = describe(source.model)
-    with clock("rewrite"):
-        rewritten = rewrites.rewrite(source.model, groups=options.groups, seed=options.source.seed)
-    with clock("reference"):
-        span = source.preprocessing.get("range")
-        ranges = {spec.name: (float(span[0]), float(span[1])) for spec in signature.inputs} if span else None
-        inputs = generate(signature.inputs, options.samples, options.source.seed, ranges)
-        author = rewritten.model if rewritten.on_purpose else source.model
-        golden, ends = reference.golden(author, signature, inputs, layers=bool(READ_IN.keys() & options.formats))
-        bundle.write_golden(directory / GOLDEN, golden)
-        warnings, changed = rewritten.warnings, None
-        if rewritten.on_purpose:
-            own = reference.predict(source.model, signature, inputs)
-            warnings = (*warnings, _changed_on_purpose(own, golden, signature.outputs))
-        elif rewritten.changed:
-            changed = reference.predict(rewritten.model, signature, inputs)
-    with clock("trace"):
-        traced = trace(rewritten.model, signature.with_batch(options.write.batch))
-    artifacts, failures = [], []
-    for name in dict.fromkeys(options.formats):
-        with clock(f"write {name}"):
-            try:
-                artifacts.append(FORMATS[name].write(traced, directory, options.write))
-            except ConversionError as error:
-                failures.append(f"{name}: {error}")
-    if not artifacts:
-        raise ConversionError("\n".join(failures))
-    outputs = tuple(
-        replace(spec, shape=free.shape, dtype=str(golden.references[spec.name].dtype))
-        for spec, free in zip(traced.outputs.values(), signature.outputs, strict=True)
-    )
-    with clock("layers"):
-        warnings = (*warnings, *layer_map.write(directory, artifacts, (signature.inputs, outputs), golden, ends))
-    return Written(
-        name=source.name,
-        source={
-            **source.detail,
-            "kind": source.kind,
-            "untrained": source.untrained,
-            "mended": list(source.mended),
-            "changed_on_purpose": rewritten.on_purpose,
-            "layers": len(source.model.layers),
-            "layer_classes": {
-                "loaded": Counter(signature.layers.values()),
-                **({"rewritten": Counter(layer_classes(rewritten.model).values())} if rewritten.changed else {}),
-            },
-            "parameters": source.model.count_params(),
-        },
-        inputs=signature.inputs,
-        outputs=outputs,
-        golden=golden,
-        artifacts=tuple(artifacts),
-        failures=tuple(failures),
-        rewritten=changed,
-        rewrites=rewritten.results,
-        warnings=warnings,
-        preprocessing=source.preprocessing,
-        labels=source.labels,
-    )
-
-
-def _changed_on_purpose(own: Arrays, golden: Golden, outputs: Sequence[TensorSpec]) -> str:
-    """In words: that the artifacts are held against the changed function, and how far it is from the model's own."""
-    from converter import compare
-
-    specs = {spec.name: spec for spec in outputs}
-    bounds = tolerances(golden.references, golden.exact, specs)
-    found = [
-        f"{each.output} {each.reason if each.relative_l2 is None else f'{each.relative_l2:.1e}'}"
-        for each in compare.compare_outputs(own, golden.references, specs, bounds)
-    ]
-    return (
-        "--groups as-written: the artifacts are compared with the changed function, not with the model's own "
-        f"predictions; the two differ by a relative L2 of: {', '.join(found)}"
-    )
-
-
-def _report(written: Written, evidence: Evidence, clock: _Clock, seed: int, directory: Path) -> Report:
+def _report(written: Written, evidence: Evidence, clock: Clock, seed: int, directory: Path) -> Report:
     return Report(
         model=written.name,
         source=written.source,

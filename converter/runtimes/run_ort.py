@@ -238,7 +238,8 @@ RUNTIME = Runtime(
     "onnxruntime", ("onnx",), ("cpu", "cuda", "cuda-tf32", "tensorrt"), version, unavailable, prepare, tensors
 )
 WITHOUT_OPTIMIZATIONS = Runtime(
-    "onnxruntime-noopt", ("onnx",), ("cpu",), version, _unavailable_unoptimized, functools.partial(prepare, optimized=False),
+    "onnxruntime-noopt", ("onnx",), ("cpu",), version, _unavailable_unoptimized,
+    functools.partial(prepare, optimized=False),
     functools.partial(tensors, optimized=False),
 )  # fmt: skip
 """The graph as it stands in the file: with it, the report tells the optimizer's share of an error."""
