@@ -404,6 +404,6 @@ def test_an_export_worse_than_its_baseline_replaces_nothing(
 def test_a_new_export_replaces_the_old_one(cnnexport: Callable[..., Any], copied: Path) -> None:
     assert cnnexport("tiny_nets:two_heads", "-f", "tflite", "-o", copied).code == 0
     assert sorted(path.name for path in copied.iterdir()) == [
-        "golden.npz", "manifest.json", "model.tflite", "report.html", "report.json"
+        "golden.npz", "layers.json", "manifest.json", "model.tflite", "report.html", "report.json"
     ]  # fmt: skip
     shutil.rmtree(copied)
