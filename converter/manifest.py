@@ -23,7 +23,7 @@ from converter.errors import InputError, OutputError
 from converter.jsonable import LARGEST, Fields, dumps
 
 MANIFEST, GOLDEN, REPORT, PAGE = "manifest.json", "golden.npz", "report.json", "report.html"
-MAX_BYTES = 64 << 20
+MAX_BYTES = 16 << 20
 MAX_DEPTH = 64  # of JSON within JSON
 MOST = {"artifacts": 64, "inputs": 4096, "outputs": 4096, "files": 10_000, "warnings": 10_000, "rewrites": 1_000_000}
 LARGEST_AXIS = 2**31 - 1
@@ -231,6 +231,8 @@ def _parse(raw: Any, directory: Path) -> Manifest:
     chosen = Fields(manifest.tolerance, f"{top.where}: tolerance").get("chosen", (int, float), None)
     if chosen is not None and not 0 < chosen < math.inf:
         raise top.wrong("tolerance", "a positive number where one was chosen")
+    if manifest.tolerance.get("precision", "float32") not in PRECISIONS:
+        raise top.wrong("tolerance", f"of precision {' or '.join(PRECISIONS)}")
     for name in [*files, *(artifact.path for artifact in manifest.artifacts)]:
         _check_path(name, directory, top.where)
     for kind, specs in (("inputs", manifest.inputs), ("outputs", manifest.outputs)):

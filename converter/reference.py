@@ -13,25 +13,43 @@ import numpy as np
 
 from converter import layer_ends
 from converter.core import Array, Arrays, Golden, Traced
-from converter.errors import ConversionError
+from converter.errors import ConversionError, InputError
 from converter.layer_ends import LayerEnd
 from converter.samples import reverse_channels
 from converter.signature import Signature
 from converter.sketch import SAMPLES
 from converter.trace import trace
+from converter.widening import HALVES, widened
 
 SCALE = 1.001
 """What one kernel is multiplied by in the control `kernel-scaled-1.001`."""
 
 
 def predict(model: Any, signature: Signature, inputs: Arrays) -> dict[str, Array]:
-    """`model.predict` on inputs by name, shape (samples, ...); outputs by name, in the model's own dtype."""
+    """`model.predict` on inputs by name, shape (samples, ...); outputs by name, half precision widened to float32.
+
+    Raises InputError where Keras cannot run the model: a name that TensorFlow refuses, no memory, code of a layer.
+    """
     import keras
 
     flat = [inputs[spec.name] for spec in signature.inputs]
-    outputs = model.predict(signature.pack(flat), batch_size=len(flat[0]), verbose=0)
+    try:
+        outputs = model.predict(signature.pack(flat), batch_size=len(flat[0]), verbose=0)
+    except Exception as error:  # the user's own layers run here and may raise anything
+        raise InputError(
+            f"{model.name}: Keras cannot run the model: {type(error).__name__}: {_reason(error)}\n"
+            "mend it so that model.predict runs; --debug shows where it happened"
+        ) from error
     arrays = [np.asarray(array) for array in keras.tree.flatten(outputs)]
+    arrays = [array.astype(np.float32) if str(array.dtype) in HALVES else array for array in arrays]
     return {spec.name: array for spec, array in zip(signature.outputs, arrays, strict=True)}
+
+
+def _reason(error: Exception) -> str:
+    """The text of an error on one line, without the stack of Python's that TensorFlow writes into the middle of it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    frames = [number for number, line in enumerate(lines) if line.startswith('File "')]
+    return " ".join(lines[frames[-1] + 1 :] if frames else lines)[:300]
 
 
 def golden(
@@ -66,7 +84,7 @@ def exact(model: Any, signature: Signature, inputs: Arrays) -> dict[str, Array]:
     """The model's outputs computed in float64, float32 weights taken as they are.
 
     The traced graph is turned into a float64 graph, operator by operator. Empty where TensorFlow has no float64 kernel
-    for an operator on this machine, or the graph casts to half precision by itself: the noise is then not measured.
+    for an operator on this machine: the noise is then not measured.
     """
     traced = _unfolded(model, signature)
     return {} if traced is None else _in_double(traced, signature, inputs, ())[0]
@@ -91,12 +109,7 @@ def _in_double(
     traced: Traced, signature: Signature, inputs: Arrays, ends: Sequence[LayerEnd]
 ) -> tuple[dict[str, Array], list[Array]]:
     """The outputs of `traced` in float64 and what `layer_ends.watch` gives of `ends`; both empty where impossible."""
-    import tensorflow as tf
-
-    half = {tf.float16.as_datatype_enum, tf.bfloat16.as_datatype_enum}
-    graph_def = _in_float64(traced.graph_def)
-    if any(node.op == "Cast" and {node.attr["SrcT"].type, node.attr["DstT"].type} & half for node in graph_def.node):
-        return {}, []
+    graph_def = widened(traced.graph_def, {"float32": "float64"})
     feeds = _widened_weights(graph_def, traced.weights)
     return _run(graph_def, feeds, signature, {name: _as_float64(array) for name, array in inputs.items()}, ends)
 
@@ -141,26 +154,6 @@ def _feeds(weights: Arrays) -> dict[str, Array]:
 
 def _as_float64(array: Array) -> Array:
     return array.astype(np.float64) if array.dtype == np.float32 else array
-
-
-def _in_float64(graph_def: Any) -> Any:
-    """A copy of `graph_def` in which every float32 attribute and constant is float64."""
-    import tensorflow as tf
-    from tensorflow.core.framework import graph_pb2, types_pb2
-
-    result = graph_pb2.GraphDef()
-    result.CopyFrom(graph_def)
-    for node in result.node:
-        for value in node.attr.values():
-            if value.WhichOneof("value") == "type" and value.type == types_pb2.DT_FLOAT:
-                value.type = types_pb2.DT_DOUBLE
-            elif value.WhichOneof("value") == "tensor" and value.tensor.dtype == types_pb2.DT_FLOAT:
-                value.tensor.CopyFrom(tf.make_tensor_proto(tf.make_ndarray(value.tensor).astype(np.float64)))
-            elif value.WhichOneof("value") == "list":
-                for index, kind in enumerate(value.list.type):
-                    if kind == types_pb2.DT_FLOAT:
-                        value.list.type[index] = types_pb2.DT_DOUBLE
-    return result
 
 
 def _widened_weights(graph_def: Any, weights: Arrays) -> dict[str, Array]:

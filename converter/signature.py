@@ -13,6 +13,7 @@ from typing import Any
 
 from converter.core import TensorSpec
 from converter.errors import InputError
+from converter.widening import HALVES
 
 _ILLEGAL = re.compile(r"[^A-Za-z0-9_.\-]")
 
@@ -84,14 +85,20 @@ def describe(model: Any, input_shapes: Any = None) -> Signature:
 
     struct = _input_struct(model, input_shapes)
     flat = keras.tree.flatten(struct)
-    outputs = model.compute_output_spec(struct) if not _functional(model) else _graph(model).output
+    try:
+        outputs = model.compute_output_spec(struct) if not _functional(model) else _graph(model).output
+    except Exception as error:  # the user's own layers run here and may raise anything
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        raise InputError(f"{model.name}: Keras cannot tell what the model returns: {reason}") from error
     taken: set[str] = set()
     input_names = _unique([_input_name(tensor, index) for index, tensor in enumerate(flat)], taken)
     output_names = _unique(_output_names(model, outputs), taken)
 
     def spec(name: str, tensor: Any, image: bool) -> TensorSpec:
         shape = tuple(None if size is None else int(size) for size in tensor.shape)
-        return TensorSpec(name, shape, keras.backend.standardize_dtype(tensor.dtype), _layout(shape) if image else "")
+        dtype = keras.backend.standardize_dtype(tensor.dtype)
+        dtype = "float32" if dtype in HALVES else dtype  # artifacts compute in float32
+        return TensorSpec(name, shape, dtype, _layout(shape) if image else "")
 
     return Signature(
         inputs=tuple(spec(name, tensor, True) for name, tensor in zip(input_names, flat, strict=True)),

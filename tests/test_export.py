@@ -244,6 +244,25 @@ def test_bad_models(
     assert snapshot(copied.parent) == before
 
 
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [
+        ("keras.layers.Dense(2, name='my layer')", "'my layer' is not a valid scope name"),
+        ("keras.layers.Lambda(lambda x: tf.debugging.check_numerics(x / 0.0, 'too bright'))", "too bright"),
+        ("keras.layers.Lambda(lambda x: x.no_such_thing)", "shape of the Lambda's output"),
+    ],
+)
+def test_model_that_keras_itself_cannot_run(
+    layer: str, words: str, cnnexport: Callable[..., Any], copied: Path, snapshot: Callable[..., Any]
+) -> None:
+    code = f"import keras, tensorflow as tf\ndef build(): return keras.Sequential([keras.Input((4, 4, 3)), {layer}])\n"
+    Path("stubborn.py").write_text(code)
+    before = snapshot(copied.parent)
+    sys.modules.pop("stubborn", None)
+    assert_refused(cnnexport("stubborn:build", "-o", copied, "--quiet"), 3, [words])
+    assert snapshot(copied.parent) == before
+
+
 @pytest.fixture
 def weights(nets: Path, tmp_path: Path) -> Callable[..., Path]:
     """A .weights.h5 file of tiny_nets:two_heads, with the weight at `path` replaced by `change` of it."""

@@ -20,7 +20,7 @@ def finish(
     input_shape: Any = None,
     mended: tuple[str, ...] = (),
 ) -> Source:
-    """`model` as a Source, after `require_built` and `require_finite`."""
+    """`model` as a Source: built, its weights finite, its layers named."""
     import keras
 
     if not isinstance(model, keras.Model):
@@ -29,6 +29,11 @@ def finish(
         )
     require_built(model, name, input_shape)
     require_finite(model, name)
+    for layer in model._flatten_layers(include_self=False):
+        if not layer.name:  # it names nodes and weights; what else TensorFlow refuses, Keras tells when it predicts
+            raise InputError(
+                f"{name}: a {type(layer).__name__} has an empty name\nname the layer, and save the model again"
+            )
     return Source(
         model=model,
         name=directory_name(name),

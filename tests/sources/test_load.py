@@ -414,6 +414,11 @@ def test_what_keras_cannot_rebuild_is_one_message(tmp_path: Path) -> None:
     assert "wobble" in message
 
 
+def test_a_layer_without_a_name_is_told(tmp_path: Path) -> None:
+    path = write_keras(tmp_path / "m.keras", sequential(layer("Flatten", title="")))
+    assert "a Flatten has an empty name" in fails(InputError, path)
+
+
 @pytest.mark.parametrize("text", ["x" * 5000 + ".keras", "./" + "x" * 5000])
 def test_a_path_that_is_too_long_is_no_file(text: str) -> None:
     assert "name too long" in fails(InputError, text)
