@@ -211,7 +211,9 @@ def main() -> None:
 def _complain(error: BaseException, message: str, status: int, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
-    for number, line in enumerate(message.splitlines()[:3]):
+    from converter.text import told
+
+    for number, line in enumerate(told(message).splitlines()[:3]):
         click.echo(f"{'cnnexport: ' if number == 0 else '  '}{line}", err=True)
     return status
 

@@ -78,6 +78,7 @@ class Traced:
     outputs: Mapping[str, TensorSpec]
     weights: Mapping[str, Array]
     layers: Mapping[str, str] = field(default_factory=dict)  # Keras layer name -> class name
+    half: str = ""  # "float16" or "bfloat16" where Keras computes in it; the graph is float32
 
 
 @dataclass(frozen=True)

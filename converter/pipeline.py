@@ -61,6 +61,7 @@ def export(
             device=options.device,
             chosen=options.tolerance,
             rewritten=written.rewritten,
+            precision=written.precision,
         )
         report = held_against(_report(written, evidence, clock, options.source.seed, directory), options.baseline)
         target = directory if report.verdict == "pass" else directory.with_name(directory.name + UNPROVEN)
@@ -110,6 +111,7 @@ def verify(
         device=device,
         chosen=tolerance if tolerance is not None else manifest.tolerance.get("chosen"),
         every=False,
+        precision=str(manifest.tolerance.get("precision", "float32")),
     )
     if not intact and evidence.verdict != "fail":
         raise InputError(f"{path / GOLDEN}: damaged, its sha256 is not the one in the manifest\nexport the model again")
@@ -173,7 +175,7 @@ def _manifest(report: Report, written: Written, options: ExportOptions) -> dict[
         "artifacts": written.artifacts,
         "inputs": written.inputs,
         "outputs": written.outputs,
-        "tolerance": {"chosen": options.tolerance, "outputs": report.tolerances},
+        "tolerance": {"chosen": options.tolerance, "precision": written.precision, "outputs": report.tolerances},
         "rewrites": written.rewrites,
         "warnings": written.warnings,
         "preprocessing": written.preprocessing,

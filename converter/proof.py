@@ -96,10 +96,12 @@ def prove(
     chosen: float | None = None,
     rewritten: Arrays | None = None,
     every: bool = True,
+    precision: str = "float32",
 ) -> Evidence:
     """Run every artifact of `directory` in every runtime that reads it and compare with `golden`.
 
-    `specs` are the Keras model's inputs and outputs, `rewritten` the rewritten Keras model's outputs, the first row.
+    `specs` are the Keras model's inputs and outputs, `rewritten` the rewritten Keras model's outputs, the first row;
+    `precision` "float16" tells that Keras computed the golden outputs in half precision.
     Without `runtimes`, each format is run in the first that reads it, which must be here unless `every` is False;
     `device` "cuda" adds rows with TF32 off and on, and one with TensorRT where that is installed.
     With "all" among them, each format is run in every runtime that reads it; one that is missing or cannot take the
@@ -113,12 +115,12 @@ def prove(
     controls: list[Control] = []
     answers: dict[tuple[str, str, str], Arrays] = {}
     separation = compare.separation(golden.references, outputs)
-    plain = compare.tolerances(golden.references, golden.exact, outputs, chosen=chosen)
+    plain = compare.tolerances(golden.references, golden.exact, outputs, precision, chosen=chosen)
     for tf32 in (False, True):
         runs = [run for run in plans if (run.device == "cuda-tf32") is tf32]
         if tf32 and not runs:
             continue
-        tolerances = compare.tolerances(golden.references, golden.exact, outputs, tf32=tf32, chosen=chosen)
+        tolerances = compare.tolerances(golden.references, golden.exact, outputs, precision, tf32=tf32, chosen=chosen)
         found = list(compare.check_controls(golden, None, outputs, tolerances))
         group: list[Comparison] = []
         if rewritten is not None and not tf32:

@@ -20,6 +20,7 @@ from converter.errors import ConversionError
 from converter.folding import fold_affine, settle_reshapes
 from converter.naming import described_layer, keras_names, rename_nodes
 from converter.signature import Signature
+from converter.widening import HALVES, half_in, widened
 
 LARGE_VECTOR, LARGE_KERNEL = 64 * 1024, 1024
 """Bytes above which a vector, or a tensor of two axes and more, stays out of the graph. Vectors stay in longer: the
@@ -46,6 +47,7 @@ def trace(model: Any, signature: Signature, *, fold: bool = True) -> Traced:
     """Trace `model` once, for inference, with the shapes of `signature` (None is dynamic).
 
     With `fold` False the graph keeps the model's own arithmetic: nothing is precomputed or moved into the kernels.
+    What Keras computes in half precision is float32 in the graph, and so are its weights, inputs and outputs.
     Raises ConversionError where the graph holds state that no format can carry (a lookup table, for example).
     """
     import tensorflow as tf
@@ -67,13 +69,24 @@ def trace(model: Any, signature: Signature, *, fold: bool = True) -> Traced:
     _refuse_functions(graph_def, signature.layers)
     paths = {id(variable.value.handle): variable.path for variable in model.variables}
     weights, weight_paths = _take_weights_out(graph_def, captured, paths, signature.layers)
+    half = half_in(graph_def)
+    if half:
+        graph_def = widened(graph_def, dict.fromkeys(HALVES, "float32"))
+        weights = {
+            name: array.astype(np.float32) if str(array.dtype) in HALVES else array for name, array in weights.items()
+        }
     rename = keras_names(graph_def, model.name, signature.layers, weight_paths)
     rename |= {node: spec.name for node, spec in zip(given, signature.inputs, strict=True)}
     rename |= {tensor.op.name: spec.name for tensor, spec in zip(results, signature.outputs, strict=True)}
     rename_nodes(graph_def, rename)
     weights = {rename.get(name, name): array for name, array in weights.items()}
+    coarse = {spec.name for spec, tensor in zip(signature.outputs, results, strict=True) if tensor.dtype.name in HALVES}
     outputs = [
-        replace(spec, shape=_static_shape(tensor, spec.shape), dtype=tensor.dtype.name)
+        replace(
+            spec,
+            shape=_static_shape(tensor, spec.shape),
+            dtype="float32" if spec.name in coarse else tensor.dtype.name,
+        )
         for spec, tensor in zip(signature.outputs, results, strict=True)
     ]
     if fold:
@@ -83,9 +96,14 @@ def trace(model: Any, signature: Signature, *, fold: bool = True) -> Traced:
     return Traced(
         graph_def=graph_def,
         inputs={spec.name: spec for spec in signature.inputs},
-        outputs={spec.name: replace(spec, activation=_activation(nodes, spec.name)) for spec in outputs},
+        # probabilities in half precision have too few digits for their logits: they are compared as values
+        outputs={
+            spec.name: spec if spec.name in coarse else replace(spec, activation=_activation(nodes, spec.name))
+            for spec in outputs
+        },
         weights={name: array for name, array in weights.items() if name in nodes},
         layers=signature.layers,
+        half=half,
     )
 
 
@@ -101,7 +119,9 @@ def _affine_batch_norm(model: Any) -> Iterator[None]:
     changed = []
     flatten = getattr(model, "_flatten_layers", None)
     for layer in flatten() if flatten else ():
-        if type(layer) is not keras.layers.BatchNormalization or not layer.built or layer.compute_dtype != "float32":
+        if type(layer) is not keras.layers.BatchNormalization or not layer.built:
+            continue
+        if layer.compute_dtype not in ("float32", *HALVES):
             continue
         rank = layer.input_spec.ndim or len(layer.input_spec.shape or ())
         if layer.axis not in (-1, rank - 1) or "call" in layer.__dict__:
@@ -126,7 +146,7 @@ def _affine(scale: Array, shift: Array) -> Callable[..., Any]:
     import tensorflow as tf
 
     def call(inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        return tf.add(tf.multiply(inputs, scale), shift)
+        return tf.add(tf.multiply(tf.cast(inputs, tf.float32), scale), shift)
 
     return call
 

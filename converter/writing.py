@@ -30,6 +30,11 @@ from converter.errors import ConversionError
 from converter.manifest import GOLDEN
 from converter.tolerance import tolerances
 
+HALF = (
+    "Keras computes this model, or a part of it, in {0}; the artifacts compute in float32, and their tolerance is made "
+    "of what {0} does to Keras's own predictions"
+)
+
 
 @dataclass(frozen=True)
 class ExportOptions:
@@ -57,6 +62,7 @@ class Written:
     golden: Golden
     artifacts: tuple[Artifact, ...]
     failures: tuple[str, ...] = ()
+    precision: str = "float32"  # that Keras computes in; artifacts are float32 in any case
     rewritten: Mapping[str, Array] | None = None
     rewrites: tuple[RuleResult, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -104,6 +110,8 @@ def write_all(load: Callable[[], Source], options: ExportOptions, directory: Pat
             changed = reference.predict(rewritten.model, signature, inputs)
     with clock("trace"):
         traced = trace(rewritten.model, signature.with_batch(options.write.batch))
+    if traced.half:
+        warnings = (*warnings, HALF.format(traced.half))
     artifacts, failures = [], []
     for name in dict.fromkeys(options.formats):
         with clock(f"write {name}"):
@@ -139,6 +147,7 @@ def write_all(load: Callable[[], Source], options: ExportOptions, directory: Pat
         golden=golden,
         artifacts=tuple(artifacts),
         failures=tuple(failures),
+        precision="float16" if traced.half else "float32",
         rewritten=changed,
         rewrites=rewritten.results,
         warnings=warnings,

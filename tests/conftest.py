@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import sys
 import textwrap
@@ -21,6 +22,8 @@ import numpy as np
 import pytest
 
 from converter.core import Array, Report, Traced
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as the command does before it loads TensorFlow
 
 SAMPLES = 3
 HEIGHT, WIDTH = 12, 10  # not square: a transposed axis must show
