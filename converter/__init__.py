@@ -1,7 +1,7 @@
 """cnnexport: Keras CNNs to ONNX, TFLite and SavedModel, each artifact proven against Keras's predictions.
 
 `export(model, ...)` and `verify(directory, ...)` are the commands of the same names; both return a
-`converter.core.Report`. Importing this package loads nothing heavy.
+`converter.results.Report`. Importing this package loads nothing heavy.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from converter.version import __version__
 
 if TYPE_CHECKING:
-    from converter.core import Report
+    from converter.results import Report
 
 __all__ = ["__version__", "export", "verify"]
 

@@ -13,9 +13,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from converter.core import Artifact, Comparison, Report
+from converter.core import Artifact
 from converter.errors import InputError, UsageError
 from converter.jsonable import Fields
+from converter.results import Comparison, Report
 
 MAX_BYTES = 64 << 20
 GROWTH = 2.0

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from converter.core import Array, Arrays, Comparison, Control, Golden, OutputResult, TensorSpec, Tolerance, Verdict
+from converter.core import Array, Arrays, Golden, TensorSpec, Verdict
 from converter.domains import (
     DOMAINS,
     Distance,
@@ -22,6 +22,7 @@ from converter.domains import (
     no_probabilities,
     score,
 )
+from converter.results import Comparison, Control, OutputResult, Tolerance
 from converter.tolerance import tolerances
 
 __all__ = ["check_controls", "compare_outputs", "judge", "separation", "tolerances"]

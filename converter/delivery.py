@@ -17,7 +17,7 @@ from converter.text import told
 
 if TYPE_CHECKING:
     from converter.baseline import Baseline
-    from converter.core import Report
+    from converter.results import Report
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from converter import isolate
-from converter.core import Array, Artifact, Diagnosis, LayerError, TensorSpec
+from converter.core import Array, Artifact, TensorSpec
 from converter.diagnosis_file import LAYERS, Layer, read_layers
 from converter.errors import CnnExportError
 from converter.golden import read_golden
 from converter.jsonable import dumps
 from converter.manifest import GOLDEN
+from converter.results import Diagnosis, LayerError
 from converter.runtimes import RUNTIMES
 from converter.sketch import AS_IT_IS, CHANNELS_FIRST, SAMPLES, distance, from_text, sketch
 from converter.tolerance import TABLE, UNMEASURED

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from converter.core import Activation, Array, Tolerance, float64
+from converter.core import Activation, Array, float64
+from converter.results import Tolerance
 
 TINY = 1e-30
 NEAR_ONE = 1e-3

@@ -14,13 +14,13 @@ from typing import Any
 from converter import bundle, environment
 from converter.baseline import Baseline, held_against
 from converter.clock import Clock, Progress
-from converter.core import Report
 from converter.errors import InputError, UsageError
 from converter.jsonable import dumps
 from converter.manifest import GOLDEN, MANIFEST, PAGE, REPORT
 from converter.proof import Evidence, check_runtimes, prove
 from converter.report import to_json
 from converter.report_html import to_html
+from converter.results import Report
 from converter.tolerance import tolerances
 from converter.writing import ExportOptions, Written, loader, write_all
 

@@ -10,8 +10,9 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from converter.core import Arrays, Golden, OutputResult, Points, TensorSpec
+from converter.core import Arrays, Golden, TensorSpec
 from converter.domains import pair
+from converter.results import OutputResult, Points
 
 LIMIT = 2000  # cells of one output of one row, give or take one for every sample
 

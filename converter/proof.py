@@ -14,22 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from converter import compare
-from converter.core import (
-    Arrays,
-    Artifact,
-    Comparison,
-    Control,
-    Golden,
-    OutputResult,
-    Stage,
-    TensorSpec,
-    Tolerance,
-    Verdict,
-)
+from converter.core import Arrays, Artifact, Golden, TensorSpec, Verdict
 from converter.diagnosis import READ_IN, explain
 from converter.errors import ConversionError, InputError, UnavailableError, UsageError
 from converter.isolate import run_artifact
 from converter.points import pick
+from converter.results import Comparison, Control, OutputResult, Stage, Tolerance
 from converter.runtimes import DEVICES, ON_GPU, RUNTIMES, TENSORRT
 from converter.stages import stages
 

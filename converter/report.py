@@ -11,8 +11,8 @@ import os
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any
 
-from converter.core import Comparison, OutputResult, Report, Tolerance
 from converter.jsonable import dumps, plain
+from converter.results import Comparison, OutputResult, Report, Tolerance
 from converter.text import clean as clean_line
 from converter.text import inert, shorten
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from converter.core import LayerError, Points
+from converter.results import LayerError, Points
 
 WIDTH, WIDE, HEIGHT = 300, 400, 236
 LEFT, RIGHT, TOP, BOTTOM = 42, 18, 22, 40

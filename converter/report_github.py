@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from converter.core import Report
 from converter.report import clean
+from converter.results import Report
 from converter.text import COMMAND
 
 TITLE_LENGTH, MESSAGE_LENGTH = 120, 1000

@@ -14,10 +14,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from converter.core import Artifact, Comparison, LayerError, OutputResult, Report, Tolerance
+from converter.core import Artifact
 from converter.jsonable import plain
 from converter.report import clean, number_text, size_text
 from converter.report_figures import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDE, WIDTH, histogram, layer_chart, scatter
+from converter.results import Comparison, LayerError, OutputResult, Report, Tolerance
 
 TEMPLATES = Path(__file__).with_name("templates")
 NAME_LENGTH, SENTENCE_LENGTH = 80, 600

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from converter.compare import SEPARATION, SEPARATION_LOW
-from converter.core import Comparison, OutputResult, Report
 from converter.domains import low_precision
 from converter.report import clean
+from converter.results import Comparison, OutputResult, Report
 
 NAME_LENGTH, TEXT_LENGTH = 200, 2000
 

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from converter.core import Array, Arrays, Golden, Stage, TensorSpec
+from converter.core import Array, Arrays, Golden, TensorSpec
 from converter.domains import measure
+from converter.results import Stage
 
 _WITHOUT = {"onnxruntime": "onnxruntime-noopt"}
 """Runtimes that have a stage of their own before them: the same without optimizations."""

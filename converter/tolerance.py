@@ -7,9 +7,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from converter.core import Array, Arrays, TensorSpec, Tolerance
+from converter.core import Array, Arrays, TensorSpec
 from converter.domains import measure
 from converter.errors import InputError, UsageError
+from converter.results import Tolerance
 
 # precision -> (factor K, floor, cap); "tf32" is float32 on a device that may round its products to 10 bits
 TABLE = {"float32": (8.0, 1e-6, 1e-4), "tf32": (3.0, 1e-6, 1e-1), "float16": (3.0, 1e-4, 1e-1)}

@@ -14,17 +14,7 @@ from typing import Any, Literal
 from converter import bundle
 from converter.baseline import Baseline
 from converter.clock import Clock
-from converter.core import (
-    Array,
-    Arrays,
-    Artifact,
-    Golden,
-    RuleResult,
-    Source,
-    SourceOptions,
-    TensorSpec,
-    WriteOptions,
-)
+from converter.core import Array, Arrays, Artifact, Golden, RuleResult, Source, SourceOptions, TensorSpec, WriteOptions
 from converter.diagnosis import READ_IN
 from converter.errors import ConversionError
 from converter.manifest import GOLDEN

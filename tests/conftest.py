@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from converter.core import Array, Report, Traced
+from converter.core import Array, Traced
+from converter.results import Report
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as the command does before it loads TensorFlow
 

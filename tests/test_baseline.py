@@ -15,9 +15,10 @@ from sample_reports import BOUND, artifact, report, result, row
 
 from converter import bundle
 from converter.baseline import Baseline, held_against, read_baseline
-from converter.core import Artifact, Golden, Report, TensorSpec
+from converter.core import Artifact, Golden, TensorSpec
 from converter.errors import InputError, UsageError
 from converter.report import print_json
+from converter.results import Report
 
 
 def saved(value: Report, path: Path) -> Path:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from converter.compare import check_controls, compare_outputs, judge, separation, tolerances
-from converter.core import Comparison, Control, Golden, OutputResult, TensorSpec
+from converter.core import Golden, TensorSpec
 from converter.errors import InputError, UsageError
+from converter.results import Comparison, Control, OutputResult
 
 SAMPLES, CLASSES = 8, 50
 SOFT = {"main": TensorSpec("main", (None, CLASSES), activation="softmax")}

@@ -17,12 +17,13 @@ import pytest
 from layered_nets import NETS
 
 from converter import diagnosis, pipeline, proof
-from converter.core import Golden, Report, TensorSpec, WriteOptions
+from converter.core import Golden, TensorSpec, WriteOptions
 from converter.diagnosis_file import LAYERS, read_layers
 from converter.errors import InputError
 from converter.jsonable import dumps
 from converter.manifest import read_manifest
 from converter.report import print_report, to_json
+from converter.results import Report
 from converter.sketch import CHANNELS_FIRST, distance, from_text, sketch, to_text
 from converter.stages import stages
 

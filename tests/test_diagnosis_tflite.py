@@ -17,10 +17,11 @@ import pytest
 from layered_nets import NETS
 
 from converter import diagnosis, pipeline
-from converter.core import Array, Report, WriteOptions
+from converter.core import Array, WriteOptions
 from converter.diagnosis_file import LAYERS, read_layers
 from converter.formats import tflite_file
 from converter.manifest import read_manifest
+from converter.results import Report
 
 Change = Callable[[Any], None]
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from converter import pipeline
-from converter.core import Report
 from converter.manifest import read_manifest
 from converter.pipeline import ExportOptions
+from converter.results import Report
 
 
 @pytest.fixture(autouse=True)

@@ -12,8 +12,9 @@ import onnx
 import pytest
 
 from converter import pipeline
-from converter.core import Report, SourceOptions
+from converter.core import SourceOptions
 from converter.errors import UnsafeError
+from converter.results import Report
 
 GROUPS, BLOCKS, WIDTH = 4, 2, 16
 SHAPE = (24, 24, 3)

@@ -10,8 +10,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from converter.core import Artifact, Comparison, Control, OutputResult, Report, TensorSpec, Tolerance
+from converter.core import Artifact, TensorSpec
 from converter.report import clean, print_json, print_report, table, to_json
+from converter.results import Comparison, Control, OutputResult, Report, Tolerance
 
 BOUND = Tolerance(1.6e-5, 1.6e-5, 2e-6, 2e-6, 8.0, 1e-6, 1e-4)
 

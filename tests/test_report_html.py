@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from sample_reports import BOUND, HOSTILE, artifact, diagnosis, hostile, points, report, result, row
 
-from converter.core import Control, Golden, LayerError, Points, Stage, TensorSpec
+from converter.core import Golden, TensorSpec
 from converter.jsonable import plain
 from converter.points import LIMIT, pick
 from converter.report_figures import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDE, WIDTH, histogram, layer_chart, scatter
 from converter.report_html import MOST_FIGURES, MOST_LAYERS, to_html
+from converter.results import Control, LayerError, Points, Stage
 
 VOID = {"meta", "rect", "path", "link", "img", "br"}
 HEADINGS = {"Against Keras", "Could it have failed?", "Artifacts", "Made with"}

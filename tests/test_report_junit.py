@@ -10,9 +10,9 @@ from dataclasses import replace
 import pytest
 from sample_reports import BOUND, HOSTILE, hostile, report, result, row
 
-from converter.core import Control
 from converter.report_github import MOST, to_annotations, wanted
 from converter.report_junit import to_junit
+from converter.results import Control
 
 
 def suite_of(text: str) -> ET.Element:

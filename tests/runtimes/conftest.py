@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from converter.core import Artifact, OutputResult
+from converter.core import Artifact
+from converter.results import OutputResult
 
 ROOT = Path(__file__).parents[2]
 EXTERNAL = {"onnxruntime-node", "onnxruntime-web", "chromium"}  # what pip cannot install
