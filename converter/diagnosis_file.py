@@ -1,8 +1,8 @@
 """layers.json: Keras's own activations as sketches, and for each artifact the tensor that must equal each.
 
 Written at export, read only where a verification failed. It is foreign when it is read, so types, order and sizes are
-checked. In schema 1 the record was that of one artifact, always the ONNX file, with each sketch in its layer; since
-schema 2 the activations stand once and each artifact's layers point at them.
+checked. The activations stand once, and each artifact's layers point at them. Sketches of another schema cannot be
+compared with those of this one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from converter.jsonable import Fields, dumps
 from converter.sketch import AS_IT_IS, CHANNELS_FIRST, from_text, to_text
 
 LAYERS = "layers.json"
-SCHEMA = 2
+SCHEMA = 3
 MAX_BYTES = 16 << 20
 
 
@@ -79,7 +79,7 @@ def write_layers(directory: Path, layers: Layers) -> None:
 
 
 def read_layers(directory: Path) -> Layers:
-    """The content of `directory`/layers.json. Raises InputError where it is missing, damaged or of a newer schema."""
+    """The content of `directory`/layers.json. Raises InputError where it is missing, damaged or of another schema."""
     path = directory / LAYERS
     try:
         if path.stat().st_size > MAX_BYTES:
@@ -90,24 +90,19 @@ def read_layers(directory: Path) -> Layers:
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not readable as JSON ({str(error)[:120]}); export the model again") from error
     schema = top.get("schema", int)
-    if not 1 <= schema <= SCHEMA:
-        raise top.wrong("schema", f"a number from 1 to {SCHEMA}")
+    if schema != SCHEMA:
+        raise top.wrong("schema", f"{SCHEMA}, which this cnnexport writes")
     inputs = Fields(top.get("inputs", dict), f"{top.where}: inputs")
-    if schema == 1:
-        artifacts = {top.get("artifact", str): tuple(_layers(top.items("layers"), None))}
-    else:
-        activations = top.items("activations")
-        artifacts = {each.get("path", str): tuple(_layers(each.items("layers"), activations))
-                     for each in top.items("artifacts")}  # fmt: skip
+    activations = top.items("activations")
+    artifacts = {
+        each.get("path", str): tuple(_layers(each.items("layers"), activations)) for each in top.items("artifacts")
+    }
     return Layers({name: _sketch(inputs, name) for name in inputs.value}, artifacts)
 
 
-def _layers(rows: Sequence[Fields], activations: Sequence[Fields] | None) -> Iterator[Layer]:
-    """The layers of one artifact; without `activations` each has its own in itself."""
+def _layers(rows: Sequence[Fields], activations: Sequence[Fields]) -> Iterator[Layer]:
+    """The layers of one artifact."""
     for index, row in enumerate(rows):
-        if activations is None:
-            yield _layer(row, row, index)
-            continue
         place = row.get("activation", int)
         if not 0 <= place < len(activations):
             raise row.wrong("activation", "the place of an activation")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import functools
 import hashlib
 import math
 
@@ -22,14 +23,11 @@ BUCKETS = 64
 SAMPLES = 2
 """How many of the golden samples are sketched."""
 
-LARGEST = 1 << 14
-"""Elements of one sample that are looked at; of a larger activation every k-th is."""
+PIECE = 1 << 18
+"""Elements that are hashed and summed up at once, so that the memory taken does not grow with the activation."""
 
 CHANNELS_FIRST, AS_IT_IS = "channels-first", ""
 """How an activation lies in an artifact: channels behind the batch, or as in Keras."""
-
-_HASH = np.frombuffer(hashlib.shake_256(b"cnnexport layers 1").digest(LARGEST), np.uint8)
-_BUCKET, _SIGN = (_HASH % BUCKETS).astype(np.int64), np.where(_HASH & 0x80, -1.0, 1.0)
 
 
 def sketch(activation: Array, layout: str = AS_IT_IS) -> npt.NDArray[np.float64]:
@@ -43,10 +41,20 @@ def sketch(activation: Array, layout: str = AS_IT_IS) -> npt.NDArray[np.float64]
     if layout == CHANNELS_FIRST:
         activation = np.moveaxis(activation, 1, -1)
     flat = activation.reshape(len(activation), -1)
-    thin = flat[:, :: _stride(flat.shape[1])].astype(np.float64)
-    count = thin.shape[1]
-    signed = thin * _SIGN[:count]
-    return np.stack([np.bincount(_BUCKET[:count], row, BUCKETS) for row in signed])
+    result = np.zeros((len(flat), BUCKETS))
+    for number in range(-(-flat.shape[1] // PIECE)):
+        piece = flat[:, number * PIECE : (number + 1) * PIECE].astype(np.float64)
+        buckets, signs = _hashes(number)
+        for sample, values in enumerate(piece * signs[: piece.shape[1]]):
+            result[sample] += np.bincount(buckets[: len(values)], values, BUCKETS)
+    return result
+
+
+@functools.lru_cache(maxsize=16)
+def _hashes(number: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """The bucket and the sign of each element of one piece, by its number."""
+    found = np.frombuffer(hashlib.shake_256(b"cnnexport layers %d" % number).digest(PIECE), np.uint8)
+    return (found % BUCKETS).astype(np.int64), np.where(found & 0x80, -1.0, 1.0)
 
 
 def distance(one: Array, reference: Array) -> float:
@@ -77,14 +85,3 @@ def from_text(text: str) -> npt.NDArray[np.float64]:
     if not values.size or values.size % BUCKETS:
         raise ValueError(f"{values.size} values instead of {BUCKETS} for each sample")
     return values.reshape(-1, BUCKETS)
-
-
-def _stride(size: int) -> int:
-    """The smallest step without a common divisor with `size` that leaves at most `LARGEST` of `size` elements.
-
-    Having none in common with the number of channels either, it visits all channels equally often.
-    """
-    step = -(-size // LARGEST)
-    while math.gcd(step, size) != 1:
-        step += 1
-    return step

@@ -222,7 +222,7 @@ def pointing_nowhere(directory: Path) -> None:
 
 def of_the_future(directory: Path) -> None:
     record = json.loads((directory / LAYERS).read_text())
-    (directory / LAYERS).write_text(json.dumps({**record, "schema": 3}))
+    (directory / LAYERS).write_text(json.dumps({**record, "schema": 4}))
 
 
 def other_inputs(directory: Path) -> None:
@@ -238,7 +238,7 @@ def other_inputs(directory: Path) -> None:
         (pickled, LAYERS, "sketch: expected a sketch"),
         (cyclic, LAYERS, "inputs: expected places of earlier layers"),
         (pointing_nowhere, LAYERS, "activation: expected the place of an activation"),
-        (of_the_future, LAYERS, "schema: expected a number from 1 to 2"),
+        (of_the_future, LAYERS, "schema: expected 3, which this cnnexport writes"),
         (other_inputs, "golden.npz", "the golden inputs are not the ones"),
         (lambda directory: (directory / LAYERS).unlink(), None, "the export recorded no activations"),
     ],
@@ -309,6 +309,15 @@ def test_one_channel_of_a_large_activation_is_seen(channel: int) -> None:
     other[..., channel] = 0
     assert distance(sketch(other), sketch(reference)) == pytest.approx(np.sqrt(1 / 64), rel=0.5)
     assert distance(sketch(np.moveaxis(reference, -1, 1), CHANNELS_FIRST), sketch(reference)) == 0
+
+
+@pytest.mark.parametrize("place", [(0, 0, 0), (57, 3, 12), (111, 111, 63)])
+def test_one_cell_of_a_large_activation_is_seen(place: tuple[int, ...]) -> None:
+    reference = np.random.default_rng(3).standard_normal((1, 112, 112, 64)).astype(np.float32)
+    other = reference.copy()
+    other[(0, *place)] += 1000
+    true = 1000 / np.linalg.norm(reference)
+    assert distance(sketch(other), sketch(reference)) == pytest.approx(true, rel=0.5)
 
 
 def test_distance_from_nothing_and_of_what_is_no_number() -> None:

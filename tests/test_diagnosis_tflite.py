@@ -210,27 +210,6 @@ def test_intact_layers_are_within_their_tolerances(runtime: str, rest: str, laye
     )
 
 
-def test_record_of_the_first_schema(plant: Callable[[str, Change], Path], repair: Callable[..., None]) -> None:
-    """It knows the ONNX file alone: that can still be diagnosed, and the TFLite file fails with a reason."""
-    directory = plant("plain", scaled("two"))
-    record = json.loads((directory / LAYERS).read_text())
-    (known,) = [each for each in record["artifacts"] if each["path"] == "model.onnx"]
-    layers = [{**layer, **record["activations"][layer.pop("activation")]} for layer in known["layers"]]
-    first = {"schema": 1, "artifact": "model.onnx", "inputs": record["inputs"], "layers": layers}
-    (directory / LAYERS).write_text(json.dumps(first))
-    repair(directory, LAYERS)
-    assert pipeline.verify(directory, runtimes=("onnxruntime",)).verdict == "pass"
-    manifest = read_manifest(directory)
-    specs = (manifest.inputs, manifest.outputs)
-    assert len(diagnosis.explain(directory, manifest.artifacts[0], specs, "onnxruntime", "cpu").layers) == 10
-    found = verified(directory)
-    assert found.exit_code == 1
-    assert found.rows[0].diagnosis is not None
-    assert found.rows[0].diagnosis.text == (
-        "no layer found: the export recorded no activations to compare model.tflite with"
-    )
-
-
 def test_file_of_other_names(plant: Callable[[str, Change], Path]) -> None:
     """As another converter may leave it. What cannot be compared is not called right."""
 
