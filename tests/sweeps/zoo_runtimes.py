@@ -43,7 +43,7 @@ def measure(name: str, root: Path) -> dict[str, Any]:
             for row in report["rows"]
         },
         "controls": [sum(each["detected"] for each in report["controls"]), len(report["controls"])],
-        "missing": [each for each in report["warnings"] if ": not run: " in each],
+        "missing": [each.replace(f"{root}/", "") for each in report["warnings"] if ": not run: " in each],
         "versions": {row["runtime"]: row["facts"].get(row["runtime"]) for row in report["rows"]},
         "seconds": time.perf_counter() - started,
     }
