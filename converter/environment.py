@@ -7,6 +7,8 @@ import importlib.metadata
 import os
 import platform
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +70,21 @@ def quiet_tensorflow() -> None:
         os.environ.pop("CUDA_VISIBLE_DEVICES")  # the children that verify artifacts may use the GPU
         if visible is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = visible
+
+
+@contextmanager
+def inlined_functions() -> Iterator[None]:
+    """Run inner `tf.function`s as plain Python: in a trace, Keras's XLA wrappers do not reach the graph; in an eager
+    call, TensorFlow's own kernels run in place of compiled ones.
+    """
+    import tensorflow as tf
+
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
 
 
 def give_memory_back() -> None:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from converter.core import Activation, Array, Traced
+from converter.environment import inlined_functions
 from converter.errors import ConversionError
 from converter.folding import fold_affine, settle_reshapes
 from converter.naming import described_layer, keras_names, rename_nodes
@@ -28,19 +29,6 @@ arithmetic of biases and normalizations folds only where it is constant."""
 
 _PASS_THROUGH = {"Identity", "Squeeze", "StopGradient", "EnsureShape"}
 _ACTIVATIONS: dict[str, Activation] = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
-
-
-@contextmanager
-def inlined_functions() -> Iterator[None]:
-    """Run inner `tf.function`s as plain Python, so that Keras's XLA wrappers do not reach the graph."""
-    import tensorflow as tf
-
-    before = tf.config.functions_run_eagerly()
-    tf.config.run_functions_eagerly(True)
-    try:
-        yield
-    finally:
-        tf.config.run_functions_eagerly(before)
 
 
 def trace(model: Any, signature: Signature, *, fold: bool = True) -> Traced:

@@ -1,4 +1,4 @@
-"""The zoo: its table, every architecture against ZOO's figures, and the calibration of untrained weights."""
+"""The zoo: its table, every architecture against its published figures, and the calibration of untrained weights."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What a slice or a join does, found by running it on numbers that say where they came from.
 
-Source code is never read: a Lambda that looks as if it took channels 0 to 3 may take others (FACTS: late binding).
+Source code is never read: a Lambda that looks as if it took channels 0 to 3 may take others.
 Every element of the probe is its own index, so a crop, a flip or arithmetic shows as well as a choice of channels.
 """
 

@@ -2,19 +2,19 @@
 
 The part runs from the replacement's sources to its target, at the model's real sizes where they are known. The
 difference is a relative L2 in float64; it must stay within min(cap, max(1e-6, 8 times the noise)), the noise being the
-distance of the old part in its own precision from the old part in float64 (NUMERICS.md, float32 on a CPU).
+distance of the old part in its own precision from the old part in float64.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from converter.core import Array, float64
+from converter.environment import inlined_functions
 from converter.rewrites.graph import Graph, evaluate, is_functional, is_layer, is_weightless
 from converter.rewrites.layers import array, channel_axis, needs_xla, renew
 from converter.rewrites.probe import sizes
@@ -68,19 +68,6 @@ def distance(values: Sequence[Array], references: Sequence[Array]) -> float:
     return worst
 
 
-@contextlib.contextmanager
-def native_kernels() -> Iterator[None]:
-    """Run grouped convolutions in TensorFlow's CPU kernels: Keras would compile each call with XLA, 0.3 s apiece."""
-    import tensorflow as tf
-
-    before = tf.config.functions_run_eagerly()
-    tf.config.run_functions_eagerly(True)
-    try:
-        yield
-    finally:
-        tf.config.run_functions_eagerly(before)
-
-
 def run(function: Callable[..., Any], inputs: Sequence[Array], layers: Sequence[Any]) -> list[Array]:
     """`function(*inputs)` as arrays; compiled as a whole where one of `layers` has no kernel of its own."""
     import tensorflow as tf
@@ -90,7 +77,7 @@ def run(function: Callable[..., Any], inputs: Sequence[Array], layers: Sequence[
     if any(needs_xla(layer) for layer in layers):
         compiled = tf.function(function, jit_compile=True, autograph=False)
         return [as_array(value) for value in tree.flatten(compiled(*tensors))]
-    with native_kernels():
+    with inlined_functions():  # else Keras compiles each grouped convolution with XLA, 0.3 s apiece
         return [as_array(value) for value in tree.flatten(function(*tensors))]
 
 
