@@ -36,7 +36,8 @@ def trace(model: Any, signature: Signature, *, fold: bool = True) -> Traced:
 
     With `fold` False the graph keeps the model's own arithmetic: nothing is precomputed or moved into the kernels.
     What Keras computes in half precision is float32 in the graph, and so are its weights, inputs and outputs.
-    Raises ConversionError where the graph holds state that no format can carry (a lookup table, for example).
+    Raises ConversionError where a layer cannot be traced for these shapes, and where the graph holds state that no
+    format can carry (a lookup table, for example).
     """
     import tensorflow as tf
 
@@ -46,8 +47,16 @@ def trace(model: Any, signature: Signature, *, fold: bool = True) -> Traced:
         return {str(index): tf.identity(value) for index, value in enumerate(flat)}
 
     specs = [tf.TensorSpec(spec.shape, spec.dtype, name=f"arg_{index}") for index, spec in enumerate(signature.inputs)]
-    with _affine_batch_norm(model) if fold else nullcontext():
-        concrete = tf.function(forward, autograph=False).get_concrete_function(*specs)
+    with _dynamic_upsampling(model), _affine_batch_norm(model) if fold else nullcontext():
+        try:
+            concrete = tf.function(forward, autograph=False).get_concrete_function(*specs)
+        except Exception as error:  # the layers' own code runs here and may raise anything
+            shapes = ", ".join(str(tuple(spec.shape)) for spec in signature.inputs)
+            reason = " ".join(line.strip() for line in str(error).splitlines()[:3])
+            raise ConversionError(
+                f"{model.name}: cannot be traced for inputs of shape {shapes}: {type(error).__name__}: {reason[:300]}\n"
+                "build the model with fixed sizes where a layer computes with them"
+            ) from error
     graph = concrete.graph
     results = [concrete.structured_outputs[str(index)] for index in range(len(signature.outputs))]
     captured = {inner.op.name: outer for outer, inner in graph.captures}
@@ -93,6 +102,37 @@ def trace(model: Any, signature: Signature, *, fold: bool = True) -> Traced:
         layers=signature.layers,
         half=half,
     )
+
+
+@contextmanager
+def _dynamic_upsampling(model: Any) -> Iterator[None]:
+    """Let UpSampling2D that interpolates trace for sizes that are not known yet; Keras multiplies them as numbers."""
+    import keras
+
+    changed = []
+    flatten = getattr(model, "_flatten_layers", None)
+    for layer in flatten() if flatten else ():
+        if type(layer) is not keras.layers.UpSampling2D or "call" in layer.__dict__:
+            continue
+        if layer.interpolation != "nearest" and layer.data_format == "channels_last":
+            layer.__dict__["call"] = _resized(layer.size, layer.interpolation, layer.call)
+            changed.append(layer)
+    try:
+        yield
+    finally:
+        for layer in changed:
+            del layer.__dict__["call"]
+
+
+def _resized(factors: tuple[int, int], method: str, known: Callable[..., Any]) -> Callable[..., Any]:
+    import tensorflow as tf
+
+    def call(inputs: Any) -> Any:
+        if None not in inputs.shape[1:3]:
+            return known(inputs)
+        return tf.cast(tf.image.resize(inputs, tf.shape(inputs)[1:3] * list(factors), method=method), inputs.dtype)
+
+    return call
 
 
 @contextmanager

@@ -201,6 +201,18 @@ def upsampling_bilinear() -> Any:
     )
 
 
+def upsampling_of_any_size() -> Any:
+    """As segmentation networks have it: height and width are only known at run time."""
+    from keras import layers
+
+    return _chain(
+        layers.Conv2D(8, 3, strides=2, padding="same", name="conv"),
+        layers.UpSampling2D((2, 3), interpolation="bilinear", name="up"),
+        layers.Conv2D(4, 1, activation="softmax", name="classes"),
+        shape=(None, None, 6),
+    )
+
+
 def normalization() -> Any:
     from keras import layers
 
@@ -391,8 +403,9 @@ def subclassed() -> Any:
 
 BUILDERS: tuple[Callable[[], Any], ...] = (
     conv2d_even_same, conv1d, conv3d, transposed, separable, depthwise, prelu_shared, upsampling_nearest,
-    upsampling_bilinear, normalization, pools, zeros_into_max_pool, scalar_after_convolution, grouped, bn_around,
-    flatten_dense, nested, shared, sequential, many_inputs, outputs_in_a_list, outputs_in_a_dict, subclassed,
+    upsampling_bilinear, upsampling_of_any_size, normalization, pools, zeros_into_max_pool, scalar_after_convolution,
+    grouped, bn_around, flatten_dense, nested, shared, sequential, many_inputs, outputs_in_a_list, outputs_in_a_dict,
+    subclassed,
 )  # fmt: skip
 
 

@@ -197,3 +197,23 @@ def test_state_that_no_format_can_hold_is_refused_by_name() -> None:
     model = keras.Model(given, Table()(given), name="net")
     with pytest.raises(ConversionError, match=r"table \(Table\).*no plain variable"):
         trace(model, describe(model))
+
+
+def test_a_layer_that_needs_fixed_sizes_is_told(build_small: Callable[[Callable[[], Any]], Any]) -> None:
+    def build() -> Any:
+        import keras
+        from keras import layers
+
+        class Even(layers.Layer):
+            def call(self, x: Any) -> Any:
+                return x * 2.0 if x.shape[1] % 2 == 0 else x
+
+            def compute_output_shape(self, shape: Any) -> Any:
+                return shape
+
+        given = keras.Input((None, 8, 3), name="given")
+        return keras.Model(given, Even(name="even")(layers.Conv2D(4, 3, name="conv")(given)), name="net")
+
+    small = build_small(build)
+    with pytest.raises(ConversionError, match=r"net: cannot be traced for inputs of shape \(None, None, 8, 3\)"):
+        trace(small.model, small.signature)
