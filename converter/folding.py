@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from converter.core import Array
+from converter.naming import node_of
 
 _CHANNEL_AXIS = {"Conv2D": -1, "Conv3D": -1, "MatMul": -1, "Conv2DBackpropInput": 2, "DepthwiseConv2dNative": None}
 """Where the output channel stands in the kernel; None: the last two axes together."""
@@ -35,7 +36,7 @@ def fold_affine(graph_def: Any, weights: Mapping[str, Array], keep: set[str]) ->
     consumers: dict[str, list[str]] = {}
     for node in graph_def.node:
         for name in node.input:
-            consumers.setdefault(_node_name(name), []).append(node.name)
+            consumers.setdefault(node_of(name), []).append(node.name)
     folded = dict(weights)
     removed: set[str] = set()
     replaced: dict[str, list[Any]] = {}
@@ -98,10 +99,6 @@ def settle_reshapes(graph_def: Any) -> None:
     graph_def.node.extend(constants)
 
 
-def _node_name(tensor: str) -> str:
-    return tensor.removeprefix("^").split(":")[0]
-
-
 def _channels(op: str, kernel: Array) -> int:
     axis = _CHANNEL_AXIS[op]
     return int(kernel.shape[-2] * kernel.shape[-1]) if axis is None else int(kernel.shape[axis])
@@ -118,8 +115,8 @@ def _chain(
         follower = nodes[consumers[current.name][0]]
         if follower.op not in _AFFINE or follower.name in keep or len(follower.input) != 2:
             break
-        first = _node_name(follower.input[0]) == current.name
-        vector = _channel_vector(nodes.get(_node_name(follower.input[1 if first else 0])), channels)
+        first = node_of(follower.input[0]) == current.name
+        vector = _channel_vector(nodes.get(node_of(follower.input[1 if first else 0])), channels)
         if vector is None:
             break
         if follower.op == "Mul":
@@ -184,7 +181,7 @@ def _reachable(graph_def: Any, keep: set[str]) -> Any:
         name = waiting.pop()
         if name not in needed:
             needed.add(name)
-            waiting.extend(_node_name(tensor) for tensor in nodes[name].input)
+            waiting.extend(node_of(tensor) for tensor in nodes[name].input)
     result = graph_pb2.GraphDef(versions=graph_def.versions, library=graph_def.library)
     result.node.extend(node for node in graph_def.node if node.name in needed)
     return result

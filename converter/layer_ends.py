@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from converter.core import Array, Traced
-from converter.naming import layer_of
+from converter.naming import layer_of, node_of
 from converter.sketch import BUCKETS, SAMPLES, distance, sketch
 
 
@@ -145,7 +145,7 @@ def _read(name: str, nodes: Mapping[str, Any], places: Mapping[str, int]) -> tup
 
 
 def _sources(node: Any) -> list[str]:
-    return [name.removeprefix("^").split(":")[0] for name in node.input]
+    return [node_of(name) for name in node.input]
 
 
 def _is_vector(node: Any) -> bool:

@@ -9,7 +9,6 @@ of it leaves the directory.
 from __future__ import annotations
 
 import datetime
-import hashlib
 import json
 import math
 import os
@@ -20,6 +19,7 @@ from typing import Any, cast
 
 from converter.core import SCHEMA_VERSION, Activation, Artifact, RuleResult, TensorSpec
 from converter.errors import InputError, OutputError
+from converter.file_record import FileRecord, files_under, recorded
 from converter.jsonable import LARGEST, Fields, dumps
 
 MANIFEST, GOLDEN, REPORT, PAGE = "manifest.json", "golden.npz", "report.json", "report.html"
@@ -29,14 +29,6 @@ MOST = {"artifacts": 64, "inputs": 4096, "outputs": 4096, "files": 10_000, "warn
 LARGEST_AXIS = 2**31 - 1
 PRECISIONS = ("float32", "float16", "int8")
 LAYOUTS, ACTIVATIONS = ("nhwc", "nchw", ""), ("softmax", "sigmoid", "linear")
-
-
-@dataclass(frozen=True)
-class FileRecord:
-    """Size in bytes and sha256 (lower-case hex) of a file as it was written."""
-
-    size: int
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -71,10 +63,8 @@ def write_manifest(directory: Path, manifest: Mapping[str, Any]) -> Manifest:
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     try:
         temporary = directory / f"{MANIFEST}.partial"
-        names = sorted(set(_files(directory, directory)) - {MANIFEST, REPORT, PAGE, temporary.name})
-        files = {
-            name: {"size": (directory / name).stat().st_size, "sha256": _sha256(directory / name)} for name in names
-        }
+        names = sorted(set(files_under(directory, directory)) - {MANIFEST, REPORT, PAGE, temporary.name})
+        files = {name: recorded(directory / name) for name in names}
         text = dumps({**manifest, "schema": SCHEMA_VERSION, "created": created, "files": files})
         parsed = _parse(json.loads(text), directory)
         with temporary.open("w", encoding="ascii") as stream:
@@ -123,14 +113,14 @@ def check_hashes(directory: Path, manifest: Manifest) -> bool:
     """
     try:
         for artifact in [each for each in manifest.artifacts if (directory / each.path).is_dir()]:
-            for name in sorted(set(_files(directory / artifact.path, directory)) - set(manifest.files)):
+            for name in sorted(set(files_under(directory / artifact.path, directory)) - set(manifest.files)):
                 raise InputError(f"{directory / name}: not listed in {MANIFEST}; remove it or export the model again")
         for name in [f"{each.path}.data" for each in manifest.artifacts]:
             if os.path.lexists(directory / name) and name not in manifest.files:
                 raise InputError(f"{directory / name}: not listed in {MANIFEST}; remove it or export the model again")
         golden_intact = True
         for name, record in sorted(manifest.files.items()):
-            problem = _problem(directory / name, record)
+            problem = record.problem(directory / name)
             if problem and name == GOLDEN:
                 golden_intact = False
             elif problem:
@@ -153,29 +143,6 @@ def artifact_from_json(raw: Any, where: str = "artifact") -> Artifact:
 def spec_from_json(raw: Any, where: str = "tensor") -> TensorSpec:
     """The TensorSpec whose `converter.jsonable.plain` form is `raw`. Raises InputError for a wrong type."""
     return _spec(Fields(raw, where))
-
-
-def _problem(path: Path, record: FileRecord) -> str:
-    if not path.is_file():
-        return "missing"
-    size = path.stat().st_size
-    if size != record.size:
-        return f"damaged, {size} bytes instead of {record.size}"
-    return "" if _sha256(path) == record.sha256 else "damaged, its sha256 is not the one in the manifest"
-
-
-def _files(path: Path, directory: Path) -> list[str]:
-    """`path`, or every file under it, relative to `directory`. Raises InputError for a link, OSError as it comes."""
-    if path.is_symlink():
-        raise InputError(f"{path}: a link; an artifact directory holds files of its own")
-    if not path.is_dir():
-        return [path.relative_to(directory).as_posix()]
-    return [name for each in sorted(path.iterdir()) for name in _files(each, directory)]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb", buffering=0) as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _deeper(raw: Any, levels: int) -> bool:

@@ -10,6 +10,11 @@ from collections.abc import Container, Mapping
 from typing import Any
 
 
+def node_of(tensor: str) -> str:
+    """The node that an input of a graph node names: `^name` and `name:1` are `name`'s."""
+    return tensor.removeprefix("^").split(":")[0]
+
+
 def layer_of(node_name: str, layers: Mapping[str, str]) -> str:
     """The Keras layer that a graph node belongs to: the innermost part of its path that is a layer's name."""
     parts = [_without_counter(part, layers) for part in node_name.split("/")]

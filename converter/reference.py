@@ -18,8 +18,9 @@ from converter.layer_ends import LayerEnd
 from converter.samples import reverse_channels
 from converter.signature import Signature
 from converter.sketch import SAMPLES
+from converter.text import reason_of
 from converter.trace import trace
-from converter.widening import HALVES, widened
+from converter.widening import as_single, widened
 
 SCALE = 1.001
 """What one kernel is multiplied by in the control `kernel-scaled-1.001`."""
@@ -37,19 +38,11 @@ def predict(model: Any, signature: Signature, inputs: Arrays) -> dict[str, Array
         outputs = model.predict(signature.pack(flat), batch_size=len(flat[0]), verbose=0)
     except Exception as error:  # the user's own layers run here and may raise anything
         raise InputError(
-            f"{model.name}: Keras cannot run the model: {type(error).__name__}: {_reason(error)}\n"
+            f"{model.name}: Keras cannot run the model: {reason_of(error)}\n"
             "mend it so that model.predict runs; --debug shows where it happened"
         ) from error
-    arrays = [np.asarray(array) for array in keras.tree.flatten(outputs)]
-    arrays = [array.astype(np.float32) if str(array.dtype) in HALVES else array for array in arrays]
+    arrays = [as_single(np.asarray(array)) for array in keras.tree.flatten(outputs)]
     return {spec.name: array for spec, array in zip(signature.outputs, arrays, strict=True)}
-
-
-def _reason(error: Exception) -> str:
-    """The text of an error on one line, without the stack of Python's that TensorFlow writes into the middle of it."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    frames = [number for number, line in enumerate(lines) if line.startswith('File "')]
-    return " ".join(lines[frames[-1] + 1 :] if frames else lines)[:300]
 
 
 def golden(

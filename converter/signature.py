@@ -13,6 +13,7 @@ from typing import Any
 
 from converter.core import TensorSpec
 from converter.errors import InputError
+from converter.text import reason_of
 from converter.widening import HALVES
 
 _ILLEGAL = re.compile(r"[^A-Za-z0-9_.\-]")
@@ -88,8 +89,7 @@ def describe(model: Any, input_shapes: Any = None) -> Signature:
     try:
         outputs = model.compute_output_spec(struct) if not _functional(model) else _graph(model).output
     except Exception as error:  # the user's own layers run here and may raise anything
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        raise InputError(f"{model.name}: Keras cannot tell what the model returns: {reason}") from error
+        raise InputError(f"{model.name}: Keras cannot tell what the model returns: {reason_of(error)}") from error
     taken: set[str] = set()
     input_names = _unique([_input_name(tensor, index) for index, tensor in enumerate(flat)], taken)
     output_names = _unique(_output_names(model, outputs), taken)

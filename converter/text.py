@@ -37,6 +37,13 @@ def inert(line: str) -> str:
     return COMMAND.sub("# #", line)
 
 
+def reason_of(error: BaseException) -> str:
+    """The class and the text of an error on one line, without the stack that TensorFlow writes in the middle of it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    frames = [number for number, line in enumerate(lines) if line.startswith('File "')]
+    return f"{type(error).__name__}: {' '.join(lines[frames[-1] + 1 :] if frames else lines)[:300]}"
+
+
 def told(message: str) -> str:
     """An error's message, whose lines stay lines: each `clean` and `inert`, and cut in its middle where it is long."""
     lines = (line if len(line) <= LINE_LENGTH else _ends(line) for line in message.splitlines())

@@ -8,8 +8,7 @@ What a format does with it lives in `converter/formats/`; how nodes are named in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -19,9 +18,11 @@ from converter.core import Activation, Array, Traced
 from converter.environment import inlined_functions
 from converter.errors import ConversionError
 from converter.folding import fold_affine, settle_reshapes
-from converter.naming import described_layer, keras_names, rename_nodes
+from converter.naming import described_layer, keras_names, node_of, rename_nodes
 from converter.signature import Signature
-from converter.widening import HALVES, half_in, widened
+from converter.text import reason_of
+from converter.traced_calls import affine, any_size, replaced_calls
+from converter.widening import HALVES, as_single, half_in, widened
 
 LARGE_VECTOR, LARGE_KERNEL = 64 * 1024, 1024
 """Bytes above which a vector, or a tensor of two axes and more, stays out of the graph. Vectors stay in longer: the
@@ -47,14 +48,13 @@ def trace(model: Any, signature: Signature, *, fold: bool = True) -> Traced:
         return {str(index): tf.identity(value) for index, value in enumerate(flat)}
 
     specs = [tf.TensorSpec(spec.shape, spec.dtype, name=f"arg_{index}") for index, spec in enumerate(signature.inputs)]
-    with _dynamic_upsampling(model), _affine_batch_norm(model) if fold else nullcontext():
+    with replaced_calls(model, (any_size, affine) if fold else (any_size,)):
         try:
             concrete = tf.function(forward, autograph=False).get_concrete_function(*specs)
         except Exception as error:  # the layers' own code runs here and may raise anything
             shapes = ", ".join(str(tuple(spec.shape)) for spec in signature.inputs)
-            reason = " ".join(line.strip() for line in str(error).splitlines()[:3])
             raise ConversionError(
-                f"{model.name}: cannot be traced for inputs of shape {shapes}: {type(error).__name__}: {reason[:300]}\n"
+                f"{model.name}: cannot be traced for inputs of shape {shapes}: {reason_of(error)}\n"
                 "build the model with fixed sizes where a layer computes with them"
             ) from error
     graph = concrete.graph
@@ -69,9 +69,7 @@ def trace(model: Any, signature: Signature, *, fold: bool = True) -> Traced:
     half = half_in(graph_def)
     if half:
         graph_def = widened(graph_def, dict.fromkeys(HALVES, "float32"))
-        weights = {
-            name: array.astype(np.float32) if str(array.dtype) in HALVES else array for name, array in weights.items()
-        }
+        weights = {name: as_single(array) for name, array in weights.items()}
     rename = keras_names(graph_def, model.name, signature.layers, weight_paths)
     rename |= {node: spec.name for node, spec in zip(given, signature.inputs, strict=True)}
     rename |= {tensor.op.name: spec.name for tensor, spec in zip(results, signature.outputs, strict=True)}
@@ -102,81 +100,6 @@ def trace(model: Any, signature: Signature, *, fold: bool = True) -> Traced:
         layers=signature.layers,
         half=half,
     )
-
-
-@contextmanager
-def _dynamic_upsampling(model: Any) -> Iterator[None]:
-    """Let UpSampling2D that interpolates trace for sizes that are not known yet; Keras multiplies them as numbers."""
-    import keras
-
-    changed = []
-    flatten = getattr(model, "_flatten_layers", None)
-    for layer in flatten() if flatten else ():
-        if type(layer) is not keras.layers.UpSampling2D or "call" in layer.__dict__:
-            continue
-        if layer.interpolation != "nearest" and layer.data_format == "channels_last":
-            layer.__dict__["call"] = _resized(layer.size, layer.interpolation, layer.call)
-            changed.append(layer)
-    try:
-        yield
-    finally:
-        for layer in changed:
-            del layer.__dict__["call"]
-
-
-def _resized(factors: tuple[int, int], method: str, known: Callable[..., Any]) -> Callable[..., Any]:
-    import tensorflow as tf
-
-    def call(inputs: Any) -> Any:
-        if None not in inputs.shape[1:3]:
-            return known(inputs)
-        return tf.cast(tf.image.resize(inputs, tf.shape(inputs)[1:3] * list(factors), method=method), inputs.dtype)
-
-    return call
-
-
-@contextmanager
-def _affine_batch_norm(model: Any) -> Iterator[None]:
-    """Let each batch normalization over the last axis trace as `x * scale + shift` instead of some twenty operators.
-
-    Ioffe and Szegedy (2015), inference: scale = gamma / sqrt(variance + epsilon), shift = beta - mean * scale, here in
-    float64 and rounded once.
-    """
-    import keras
-
-    changed = []
-    flatten = getattr(model, "_flatten_layers", None)
-    for layer in flatten() if flatten else ():
-        if type(layer) is not keras.layers.BatchNormalization or not layer.built:
-            continue
-        if layer.compute_dtype not in ("float32", *HALVES):
-            continue
-        rank = layer.input_spec.ndim or len(layer.input_spec.shape or ())
-        if layer.axis not in (-1, rank - 1) or "call" in layer.__dict__:
-            continue
-        mean, variance = (np.asarray(value, np.float64) for value in (layer.moving_mean, layer.moving_variance))
-        scale = 1.0 / np.sqrt(variance + layer.epsilon)
-        if layer.scale:
-            scale = scale * np.asarray(layer.gamma, np.float64)
-        shift = -mean * scale
-        if layer.center:
-            shift = shift + np.asarray(layer.beta, np.float64)
-        layer.__dict__["call"] = _affine(scale.astype(np.float32), shift.astype(np.float32))
-        changed.append(layer)
-    try:
-        yield
-    finally:
-        for layer in changed:
-            del layer.__dict__["call"]
-
-
-def _affine(scale: Array, shift: Array) -> Callable[..., Any]:
-    import tensorflow as tf
-
-    def call(inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        return tf.add(tf.multiply(tf.cast(inputs, tf.float32), scale), shift)
-
-    return call
 
 
 def _static_shape(tensor: Any, declared: tuple[int | None, ...]) -> tuple[int | None, ...]:
@@ -283,5 +206,5 @@ def _activation(nodes: Mapping[str, Any], output: str) -> Activation:
     """How an output ends: the operator behind it, looking through nodes that keep the values."""
     node = nodes[output]
     while node.op in _PASS_THROUGH and node.input:
-        node = nodes[node.input[0].removeprefix("^").split(":")[0]]
+        node = nodes[node_of(node.input[0])]
     return _ACTIVATIONS.get(node.op, "linear")

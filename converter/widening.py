@@ -10,8 +10,15 @@ from typing import Any
 
 import numpy as np
 
+from converter.core import Array
+
 HALVES = ("float16", "bfloat16")
 _ALWAYS_SINGLE = {"ResizeBilinear", "ResizeBicubic", "ResizeArea"}  # their result is float32 whatever they read
+
+
+def as_single(array: Array) -> Array:
+    """`array`, in float32 where it is half precision."""
+    return array.astype(np.float32) if str(array.dtype) in HALVES else array
 
 
 def half_in(graph_def: Any) -> str:

@@ -1,4 +1,4 @@
-"""Three small models whose layers a diagnosis must tell apart: a chain, residual blocks, and branches that join."""
+"""Three small models whose layers a diagnosis must tell apart: a chain, residual blocks, branches; and faults."""
 
 NETS = """
 import keras
@@ -54,3 +54,22 @@ def branches():
     x = _normalized(x, 16, "after")
     return _finished(image, x, "branches")
 """
+
+PLANTED = [
+    ("plain", "two", "scaled", ("two",)),
+    ("plain", "three", "zeroed_filter", ("three",)),
+    ("plain", "two", "exchanged", ("two", "three", 2)),
+    ("plain", "four", "turned", ("four",)),
+    ("plain", "three", "shifted", ("three",)),
+    ("residual", "late_grouped", "scaled", ("late_grouped",)),
+    ("residual", "early_expand", "zeroed_filter", ("early_expand",)),
+    ("residual", "early_reduce", "exchanged", ("early_reduce", "late_reduce", 1, 2)),
+    ("residual", "early_grouped", "turned", ("early_grouped",)),
+    ("residual", "late_grouped", "shifted", ("late_grouped",)),
+    ("branches", "middle", "scaled", ("middle",)),
+    ("branches", "right", "zeroed_filter", ("right",)),
+    ("branches", "middle", "exchanged", ("middle", "after", 2)),
+    ("branches", "right", "turned", ("right",)),
+    ("branches", "after", "shifted", ("after",)),
+]
+"""What every format is tested with: the model, the layer to be named, the kind of fault and what it is given."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from layered_nets import NETS
+from layered_nets import NETS, PLANTED
 
 from converter import diagnosis, pipeline
 from converter.core import Array, WriteOptions
@@ -109,23 +109,10 @@ def shifted(layer: str) -> Change:
     return work
 
 
-FAULTS = [
-    ("plain", "two", scaled("two")),
-    ("plain", "three", zeroed_filter("three")),
-    ("plain", "two", exchanged("two", "three", 2)),
-    ("plain", "four", turned("four")),
-    ("plain", "three", shifted("three")),
-    ("residual", "late_grouped", scaled("late_grouped")),
-    ("residual", "early_expand", zeroed_filter("early_expand")),
-    ("residual", "early_reduce", exchanged("early_reduce", "late_reduce", 1, 2)),
-    ("residual", "early_grouped", turned("early_grouped")),
-    ("residual", "late_grouped", shifted("late_grouped")),
-    ("branches", "middle", scaled("middle")),
-    ("branches", "right", zeroed_filter("right")),
-    ("branches", "middle", exchanged("middle", "after", 2)),
-    ("branches", "right", turned("right")),
-    ("branches", "after", shifted("after")),
-]
+KINDS: dict[str, Callable[..., Change]] = {
+    each.__name__: each for each in (scaled, zeroed_filter, exchanged, turned, shifted)
+}
+FAULTS = [(model, layer, KINDS[kind](*given)) for model, layer, kind, given in PLANTED]
 
 
 @pytest.fixture

@@ -51,13 +51,20 @@ def bind(graph: Any, weights: Mapping[str, Array]) -> dict[str, Array]:
     return bound
 
 
+def attributes_of(node: Any) -> dict[str, Any]:
+    """The values of a node's attributes by name."""
+    from onnx import helper
+
+    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+
+
 def _computed(node: Any, known: Mapping[str, Array], constants: Mapping[str, Any]) -> Array | None:
     """The value of a node that reads nothing but weights and constants, or None."""
     import onnx
 
     if len(node.output) != 1 or any(name and name not in known and name not in constants for name in node.input):
         return None
-    attributes = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+    attributes = attributes_of(node)
     first = known.get(node.input[0])
     if node.op_type == "Transpose" and first is not None:
         return first.transpose(attributes.get("perm"))

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from converter.formats.onnx_bind import attributes_of
+
 SMALLEST = float(np.finfo(np.float32).tiny)
 """The smallest normal float32, 1.2e-38: as padding it does what 0 does, and it is not equal to 0."""
 
@@ -44,7 +46,7 @@ def _pads_with_zero(pad: Any, constants: Mapping[str, Any]) -> bool:
     """Whether `pad` adds float32 zeros: its mode is constant, and its value 0 or left out."""
     from onnx import TensorProto, numpy_helper
 
-    if _attributes(pad).get("mode", b"constant") != b"constant":
+    if attributes_of(pad).get("mode", b"constant") != b"constant":
         return False
     if len(pad.input) < 3 or not pad.input[2]:
         return True
@@ -58,16 +60,10 @@ def _fits(pad: Any, pool: Any, constants: Mapping[str, Any]) -> bool:
 
     if pad.input[1] not in constants:
         return False
-    kernel = _attributes(pool)["kernel_shape"]
+    kernel = attributes_of(pool)["kernel_shape"]
     sizes = numpy_helper.to_array(constants[pad.input[1]]).reshape(2, -1)[:, -len(kernel) :]
-    own = np.array(_attributes(pool).get("pads", [0, 0] * len(kernel))).reshape(2, -1)
+    own = np.array(attributes_of(pool).get("pads", [0, 0] * len(kernel))).reshape(2, -1)
     return bool(np.all(sizes + own < np.array(kernel)))
-
-
-def _attributes(node: Any) -> dict[str, Any]:
-    from onnx import helper
-
-    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
 
 
 def _new_name(wish: str, taken: set[str]) -> str:

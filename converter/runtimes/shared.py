@@ -7,6 +7,7 @@ import importlib.util
 import mmap
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from converter.errors import InputError, UnsafeError
@@ -68,22 +69,16 @@ def onnx_names(path: Path) -> tuple[list[str], list[str]]:
     Read straight from the protobuf records: no onnx package is needed and no weight is touched. Raises InputError
     where the file is damaged or has no graph.
     """
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            graphs = [(start, end) for number, start, end in _records(data, 0, size) if number == _GRAPH]
-            names: dict[int, list[str]] = {_NODE_INPUT: [], _NODE_OUTPUT: [], _INITIALIZER: []}
-            for graph in graphs:
-                for number, start, end in _records(data, *graph):
-                    if number in names:
-                        wanted = _TENSOR_NAME if number == _INITIALIZER else _VALUE_NAME
-                        names[number] += [
-                            bytes(data[a:b]).decode() for each, a, b in _records(data, start, end) if each == wanted
-                        ]
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error
-    except (ValueError, IndexError) as error:  # mmap refuses an empty file by ValueError
-        raise InputError(f"{path}: not an ONNX file, or damaged ({first_line(error)})") from error
+    with _mapped(path) as (data, size):
+        graphs = [(start, end) for number, start, end in _records(data, 0, size) if number == _GRAPH]
+        names: dict[int, list[str]] = {_NODE_INPUT: [], _NODE_OUTPUT: [], _INITIALIZER: []}
+        for graph in graphs:
+            for number, start, end in _records(data, *graph):
+                if number in names:
+                    wanted = _TENSOR_NAME if number == _INITIALIZER else _VALUE_NAME
+                    names[number] += [
+                        bytes(data[a:b]).decode() for each, a, b in _records(data, start, end) if each == wanted
+                    ]
     if not graphs:
         raise InputError(f"{path}: not an ONNX file, or damaged (it holds no graph)")
     weights = set(names[_INITIALIZER])
@@ -93,17 +88,11 @@ def onnx_names(path: Path) -> tuple[list[str], list[str]]:
 def onnx_tensors(path: Path) -> list[str]:
     """The name of every tensor that a node of an ONNX graph computes, in the file's order. Raises InputError."""
     names: list[str] = []
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            for start, end in (record[1:] for record in _records(data, 0, size) if record[0] == _GRAPH):
-                for first, last in (record[1:] for record in _records(data, start, end) if record[0] == _NODE):
-                    found = [bytes(data[a:b]) for each, a, b in _records(data, first, last) if each == _RESULT_NAME]
-                    names += [name.decode() for name in found if name]
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error
-    except (ValueError, IndexError) as error:
-        raise InputError(f"{path}: not an ONNX file, or damaged ({first_line(error)})") from error
+    with _mapped(path) as (data, size):
+        for start, end in (record[1:] for record in _records(data, 0, size) if record[0] == _GRAPH):
+            for first, last in (record[1:] for record in _records(data, start, end) if record[0] == _NODE):
+                found = [bytes(data[a:b]) for each, a, b in _records(data, first, last) if each == _RESULT_NAME]
+                names += [name.decode() for name in found if name]
     return names
 
 
@@ -125,23 +114,17 @@ def require_own_weights(path: Path) -> None:
 def _outside(path: Path) -> list[str]:
     """Every location of external data in an ONNX file. Raises InputError."""
     found: list[str] = []
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            pending = [(_MODEL, 0, size)]
-            while pending:
-                kind, start, end = pending.pop()
-                if kind == _ENTRY:
-                    texts = {number: bytes(data[a:b]) for number, a, b in _records(data, start, end)}
-                    if texts.get(_KEY) == b"location":
-                        found.append(texts.get(_TEXT, b"").decode(errors="replace"))
-                    continue
-                inside = _INSIDE[kind]
-                pending += [(inside[number], a, b) for number, a, b in _records(data, start, end) if number in inside]
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error
-    except (ValueError, IndexError) as error:  # mmap refuses an empty file by ValueError
-        raise InputError(f"{path}: not an ONNX file, or damaged ({first_line(error)})") from error
+    with _mapped(path) as (data, size):
+        pending = [(_MODEL, 0, size)]
+        while pending:
+            kind, start, end = pending.pop()
+            if kind == _ENTRY:
+                texts = {number: bytes(data[a:b]) for number, a, b in _records(data, start, end)}
+                if texts.get(_KEY) == b"location":
+                    found.append(texts.get(_TEXT, b"").decode(errors="replace"))
+                continue
+            inside = _INSIDE[kind]
+            pending += [(inside[number], a, b) for number, a, b in _records(data, start, end) if number in inside]
     return found
 
 
@@ -153,6 +136,19 @@ def more_outputs(names: Sequence[str]) -> bytes:
     """
     fields = [_framed(_NODE_OUTPUT, _framed(_VALUE_NAME, name.encode())) for name in names]
     return _framed(_GRAPH, b"".join(fields))
+
+
+@contextmanager
+def _mapped(path: Path) -> Iterator[tuple[mmap.mmap, int]]:
+    """The bytes of an ONNX file and their number; what goes wrong while they are read is an InputError."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            yield data, size
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+    except (ValueError, IndexError) as error:  # mmap refuses an empty file by ValueError
+        raise InputError(f"{path}: not an ONNX file, or damaged ({first_line(error)})") from error
 
 
 def _framed(field: int, content: bytes) -> bytes:

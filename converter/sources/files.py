@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import math
 import re
 import sys
@@ -17,6 +16,7 @@ from typing import Any
 from converter.core import Source, SourceOptions
 from converter.environment import quiet_tensorflow
 from converter.errors import InputError, UnsafeError
+from converter.file_record import sha256_of
 from converter.sources.arguments import mend_arguments
 from converter.sources.finish import finish, require_built
 from converter.sources.functions import call_builder, custom_objects
@@ -44,7 +44,7 @@ def load_file(text: str, options: SourceOptions) -> Source:
         quiet_tensorflow()
     custom = custom_objects(options.custom_objects)
     with ThreadPoolExecutor(1) as hasher, tempfile.TemporaryDirectory(prefix="cnnexport-") as directory:
-        digest = hasher.submit(_sha256, path)
+        digest = hasher.submit(sha256_of, path)
         facts = inspect_file(
             path,
             Path(directory),
@@ -220,8 +220,3 @@ def _registered() -> set[str]:
     import keras
 
     return set(keras.saving.get_custom_objects())
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
