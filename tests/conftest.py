@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from converter.core import Array, Traced
-from converter.results import Report
+from converter.core.data import Array, Traced
+from converter.core.results import Report
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as the command does before it loads TensorFlow
 
@@ -34,8 +34,8 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from converter.samples import generate
-from converter.signature import describe
+from converter.core.samples import generate
+from converter.tracing.signature import describe
 from zoo.calibrate import calibrate
 
 
@@ -93,7 +93,7 @@ class Small:
 
     @cached_property
     def traced(self) -> Traced:
-        from converter.trace import trace
+        from converter.tracing.trace import trace
 
         return trace(self.model, self.signature)
 
@@ -428,7 +428,7 @@ def make_small(builder: Callable[[], Any]) -> Small:
     """The model of `builder` with random weights, and what Keras predicts for random inputs."""
     import keras
 
-    from converter.signature import describe
+    from converter.tracing.signature import describe
 
     keras.backend.clear_session()
     model = builder()
@@ -493,7 +493,7 @@ def cnnexport(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path, nets: Path
 ) -> Callable[..., Outcome]:
     """`cnnexport ARGUMENTS...` in this process and a directory of its own: the exit code and both streams."""
-    from converter import cli
+    from converter.cli import main as cli
 
     monkeypatch.chdir(tmp_path)
 
@@ -529,7 +529,7 @@ class Exported:
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory, nets: Path) -> Exported:
     """tiny_nets:two_heads in all three formats. Read it; change only a copy."""
-    from converter import pipeline
+    from converter.pipeline import export as pipeline
 
     directory = tmp_path_factory.mktemp("exported") / "two_heads"
     options = pipeline.ExportOptions(output=directory)
@@ -541,7 +541,7 @@ def layered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The models of `layered_nets` by name, exported to ONNX and TFLite. Read them; change only copies."""
     from layered_nets import NETS
 
-    from converter import pipeline
+    from converter.pipeline import export as pipeline
 
     root = tmp_path_factory.mktemp("layered")
     space: dict[str, Any] = {}

@@ -4,8 +4,8 @@ NETS = """
 import keras
 from keras import layers
 
-from converter.samples import generate
-from converter.signature import describe
+from converter.core.samples import generate
+from converter.tracing.signature import describe
 from zoo.calibrate import calibrate
 
 

@@ -6,7 +6,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from converter.core import Array
+from converter.core.data import Array
 
 _PIECE = 16 << 20  # bytes that are copied at a time
 

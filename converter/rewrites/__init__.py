@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from converter.core import Rewritten, RuleResult
+from converter.core.data import Rewritten, RuleResult
 from converter.rewrites import (
     batch_norm_folding,
     engine,

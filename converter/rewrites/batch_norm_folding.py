@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from converter.core import float64
+from converter.core.data import float64
 from converter.rewrites.graph import Graph
 from converter.rewrites.identity_removal import trains
 from converter.rewrites.layers import altered_weights, array, channel_axis, renew

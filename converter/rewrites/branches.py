@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from converter.core import Array
+from converter.core.data import Array
 from converter.rewrites.graph import Graph, is_layer, is_weightless
 from converter.rewrites.layers import altered_weights, array, channel_axis, renew, setting
 from converter.rewrites.probe import NotASliceError, joined_channels, sliced_channels

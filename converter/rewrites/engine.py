@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from converter.core import Array, Rewritten, RuleResult
-from converter.errors import UsageError
+from converter.core.data import Array, Rewritten, RuleResult
+from converter.core.errors import UsageError
 from converter.rewrites.graph import Graph, evaluate, is_functional, rebuild, why_opaque
 from converter.rewrites.proof import Proof, cap_for, distance, in_float64, known_errors, prove, run
 from converter.rewrites.rule import Context, Groups, Replacement, Rule

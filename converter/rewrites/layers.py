@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from converter.core import Array
+from converter.core.data import Array
 
 # Settings that hold objects. They are handed over as they are: a custom activation need not be serialisable.
 _OBJECTS = ("activation", "_initializer", "_regularizer", "_constraint")

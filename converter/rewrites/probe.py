@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from converter.core import Array
+from converter.core.data import Array
 from converter.rewrites.graph import Graph, arguments
 from converter.rewrites.rule import as_array
 

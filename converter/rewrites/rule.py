@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from converter.core import Array
+from converter.core.data import Array
 from converter.rewrites.graph import Graph
 
 Groups = Literal["preserve", "as-written"]

@@ -5,7 +5,7 @@ The first that reads a format is the one that an export is proven in.
 
 from typing import Any
 
-from converter.core import Runtime
+from converter.core.data import Runtime
 from converter.runtimes import (
     run_chromium,
     run_litert,

@@ -8,8 +8,8 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
-from converter.core import Array, Arrays, Artifact, Prepared, Runtime, Watched
-from converter.errors import InputError
+from converter.core.data import Array, Arrays, Artifact, Prepared, Runtime, Watched
+from converter.core.errors import InputError
 
 
 def version() -> str | None:

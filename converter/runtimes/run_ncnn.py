@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from converter.core import Array, Arrays, Artifact, Prepared, Runtime
-from converter.errors import ChildError, ConversionError, InputError
+from converter.core.data import Array, Arrays, Artifact, Prepared, Runtime
+from converter.core.errors import ChildError, ConversionError, InputError
 from converter.runtimes.shared import cpu_name, first_line, installed, missing, onnx_names, require_names, threads
 
 _CONVERSION_SECONDS = 600

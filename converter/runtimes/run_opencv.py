@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from converter.core import Array, Arrays, Artifact, Prepared, Runtime
-from converter.errors import InputError, UnavailableError
+from converter.core.data import Array, Arrays, Artifact, Prepared, Runtime
+from converter.core.errors import InputError, UnavailableError
 from converter.runtimes.shared import cpu_name, first_line, installed, missing, onnx_names, require_names
 
 _DISTRIBUTIONS = (

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from converter.core import Array, Arrays, Artifact, Prepared, Runtime
-from converter.errors import InputError, UnavailableError
+from converter.core.data import Array, Arrays, Artifact, Prepared, Runtime
+from converter.core.errors import InputError, UnavailableError
 from converter.runtimes.shared import first_line, installed, missing, require_names, threads
 
 

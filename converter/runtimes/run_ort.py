@@ -17,8 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from converter.core import Array, Arrays, Artifact, Prepared, Runtime, TensorSpec, Watched
-from converter.errors import InputError, UnavailableError
+from converter.core.data import Array, Arrays, Artifact, Prepared, Runtime, TensorSpec, Watched
+from converter.core.errors import InputError, UnavailableError
 from converter.runtimes.cuda import cuda_facts
 from converter.runtimes.shared import cpu_name, first_line, more_outputs, onnx_tensors, require_names
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from converter.core import Array, Arrays, Artifact, Prepared, Runtime
-from converter.errors import InputError, UnsafeError
+from converter.core.data import Array, Arrays, Artifact, Prepared, Runtime
+from converter.core.errors import InputError, UnsafeError
 from converter.runtimes.shared import first_line
 
 SIGNATURE = "serving_default"

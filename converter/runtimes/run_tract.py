@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from converter.core import Array, Arrays, Artifact, Prepared, Runtime
-from converter.errors import InputError
+from converter.core.data import Array, Arrays, Artifact, Prepared, Runtime
+from converter.core.errors import InputError
 from converter.runtimes.shared import cpu_name, first_line, installed, missing, onnx_names, require_names
 
 _TYPES = {"float32": "f32", "float64": "f64", "float16": "f16", "int32": "i32", "int64": "i64", "uint8": "u8"}

@@ -9,8 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from converter.core import Arrays, Source, SourceOptions, TensorSpec
-from converter.errors import InputError, UsageError
+from converter.core.data import Arrays, Source, SourceOptions, TensorSpec
+from converter.core.errors import InputError, UsageError
 from converter.sources.finish import finish
 from converter.sources.names import KERAS_PREFIX, is_file, nearest, one_line
 from converter.sources.untrained import calibrated

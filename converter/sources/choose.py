@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from converter.environment import quiet_tensorflow
-from converter.errors import UsageError
+from converter.core.machine import quiet_tensorflow
+from converter.core.errors import UsageError
 from converter.sources.names import kind_of, known_names, nearest
 
-if TYPE_CHECKING:  # converter.core imports numpy, which `cnnexport list` does not need
-    from converter.core import Arrays, Source, SourceOptions, TensorSpec
+if TYPE_CHECKING:  # converter.core.data imports numpy, which `cnnexport list` does not need
+    from converter.core.data import Arrays, Source, SourceOptions, TensorSpec
 
 # Options beyond seed, trust and custom objects that a kind of source understands; the others would be ignored silently.
 _UNDERSTOOD = {
@@ -45,7 +45,7 @@ def load(
     """The model that `text` names, built, with finite weights, not compiled.
 
     `sample_inputs(specs, count)` makes the inputs that untrained weights are calibrated with; the default is
-    `converter.samples.generate` in the range of the model's preprocessing. `commands` are further words that an unknown
+    `converter.core.samples.generate` in the range of the model's preprocessing. `commands` are further words that an unknown
     name is compared with.
 
     Raises UsageError for an unknown name or an option that does not fit, InputError for what cannot be read or is no

@@ -13,14 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from converter.core import Source, SourceOptions
-from converter.environment import quiet_tensorflow
-from converter.errors import InputError, UnsafeError
-from converter.file_record import sha256_of
-from converter.sources.arguments import mend_arguments
+from converter.core.data import Source, SourceOptions
+from converter.core.machine import quiet_tensorflow
+from converter.core.errors import InputError, UnsafeError
+from converter.core.files import sha256_of
+from converter.sources.repair.arguments import mend_arguments
 from converter.sources.finish import finish, require_built
 from converter.sources.functions import call_builder, custom_objects
-from converter.sources.inspection import inspect_file
+from converter.sources.inspection.inspect import inspect_file
 from converter.sources.names import major, one_line, title_of
 from converter.sources.weights import assign_stored
 

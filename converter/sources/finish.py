@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from converter.core import Source
-from converter.errors import InputError, UsageError
+from converter.core.data import Source
+from converter.core.errors import InputError, UsageError
 from converter.sources.names import directory_name, one_line
 from converter.sources.ranges import preprocessing_in
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from converter.core import Source, SourceOptions
-from converter.errors import InputError
+from converter.core.data import Source, SourceOptions
+from converter.core.errors import InputError
 from converter.sources.finish import finish
 from converter.sources.names import nearest, one_line
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from converter.core import Arrays, TensorSpec
-from converter.errors import InputError
+from converter.core.data import Arrays, TensorSpec
+from converter.core.errors import InputError
 from converter.sources.names import one_line
 
 CALIBRATION_SAMPLES, MOST_SAMPLES = 8, 64
@@ -29,7 +29,7 @@ def calibrated(
 
     Raises InputError where a layer yields NaN for valid inputs.
     """
-    from converter.signature import describe
+    from converter.tracing.signature import describe
     from zoo.calibrate import calibrate
 
     signature = describe(model)
@@ -37,7 +37,7 @@ def calibrated(
     if sample_inputs is not None:
         arrays = sample_inputs(signature.inputs, count)
     else:
-        from converter.samples import generate
+        from converter.core.samples import generate
 
         bounds = preprocessing.get("range")
         ranges = {spec.name: (float(bounds[0]), float(bounds[1])) for spec in signature.inputs} if bounds else None

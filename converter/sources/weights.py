@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from converter.errors import InputError
-from converter.sources.inspection import inspect_file
+from converter.core.errors import InputError
+from converter.sources.inspection.inspect import inspect_file
 from converter.sources.names import is_file
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from converter.core import Arrays, Source, SourceOptions, TensorSpec
-from converter.errors import InputError, UsageError
+from converter.core.data import Arrays, Source, SourceOptions, TensorSpec
+from converter.core.errors import InputError, UsageError
 from converter.sources.finish import finish
 from converter.sources.names import is_file, one_line
 from converter.sources.untrained import calibrated

@@ -84,10 +84,10 @@ def export_in_child(job: dict[str, Any]) -> dict[str, Any]:
 
 def export_ours(model: Any, kinds: Sequence[str], directory: Path) -> float:
     """Seconds of the trace."""
-    from converter.core import WriteOptions
+    from converter.core.data import WriteOptions
     from converter.formats import FORMATS as WRITERS
-    from converter.signature import describe
-    from converter.trace import trace
+    from converter.tracing.signature import describe
+    from converter.tracing.trace import trace
 
     started = time.perf_counter()
     traced = trace(model, describe(model))

@@ -171,8 +171,8 @@ def trained() -> Any:
     import tensorflow as tf
     from keras import layers
 
-    from converter.core import TensorSpec
-    from converter.samples import generate
+    from converter.core.data import TensorSpec
+    from converter.core.samples import generate
 
     keras.utils.set_random_seed(0)
     tf.config.experimental.enable_op_determinism()
@@ -246,8 +246,8 @@ def export_all(work: Path) -> None:
     """Export every base that `work` does not hold; tells the seconds of each on standard output."""
     import keras
 
-    from converter import pipeline
-    from converter.core import SourceOptions, WriteOptions
+    from converter.pipeline import export as pipeline
+    from converter.core.data import SourceOptions, WriteOptions
 
     for name, base in BASES.items():
         if exported(work, name).exists():
@@ -323,9 +323,9 @@ class Row:
 def judged(case: Case, work: Path) -> Row:
     """Plant the fault in a copy, if there is one, run the artifact, and ask every check."""
     from converter import verify
-    from converter.bundle import read_golden, read_manifest
-    from converter.isolate import run_artifact
-    from converter.manifest import GOLDEN
+    from converter.bundle.directory import read_golden, read_manifest
+    from converter.proof.isolate import run_artifact
+    from converter.bundle.manifest import GOLDEN
     from converter.runtimes import RUNTIMES
 
     with tempfile.TemporaryDirectory(prefix="verdicts-") as scratch:

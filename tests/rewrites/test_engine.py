@@ -26,7 +26,7 @@ from grouped_models import (
 )
 from keras import layers
 
-from converter.environment import inlined_functions
+from converter.core.machine import inlined_functions
 from converter.rewrites import REWRITES, Rule, engine, grouped_convolution, proof, rewrite
 
 

@@ -21,8 +21,8 @@ from grouped_models import (
 )
 from keras import layers
 
-from converter.environment import inlined_functions
-from converter.errors import UsageError
+from converter.core.machine import inlined_functions
+from converter.core.errors import UsageError
 from converter.rewrites import proof, rewrite
 
 

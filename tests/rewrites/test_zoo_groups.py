@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from grouped_models import applied, kinds
 
-from converter.environment import inlined_functions
+from converter.core.machine import inlined_functions
 from converter.rewrites import proof, rewrite
 from zoo import MODELS
 

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from converter.core import Artifact
-from converter.results import OutputResult
+from converter.core.data import Artifact
+from converter.core.results import OutputResult
 
 ROOT = Path(__file__).parents[2]
 EXTERNAL = {"onnxruntime-node", "onnxruntime-web", "chromium"}  # what pip cannot install
@@ -38,8 +38,8 @@ def _node_modules(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def exported_nchw(tmp_path_factory: pytest.TempPathFactory, nets: Path) -> Path:
     """tiny_nets:two_heads as ONNX with channels first and a batch fixed at 3."""
-    from converter import pipeline
-    from converter.core import WriteOptions
+    from converter.pipeline import export as pipeline
+    from converter.core.data import WriteOptions
 
     directory = tmp_path_factory.mktemp("exported") / "nchw"
     options = pipeline.ExportOptions(("onnx",), directory, WriteOptions(batch=3, layout="nchw"))
@@ -53,8 +53,9 @@ def run_in() -> Callable[..., tuple[list[OutputResult], dict[str, Any]]]:
 
     `change` may alter the Artifact that the child is told about.
     """
-    from converter import bundle, compare
-    from converter.isolate import run_artifact
+    from converter.bundle import directory as bundle
+    from converter.proof import comparison as compare
+    from converter.proof.isolate import run_artifact
     from converter.runtimes import RUNTIMES
 
     def run(

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from converter import proof
-from converter.errors import ChildError
+from converter.proof import prove as proof
+from converter.core.errors import ChildError
 from converter.runtimes import ON_GPU, RUNTIMES
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from converter.core import Artifact
-from converter.errors import ChildError, ConversionError, InputError
+from converter.core.data import Artifact
+from converter.core.errors import ChildError, ConversionError, InputError
 from converter.runtimes import RUNTIMES
 
 FILES = {"onnx": "model.onnx", "tflite": "model.tflite"}

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from converter.core import Artifact, TensorSpec
-from converter.errors import ChildError, ConversionError, InputError, UnsafeError
+from converter.core.data import Artifact, TensorSpec
+from converter.core.errors import ChildError, ConversionError, InputError, UnsafeError
 from converter.runtimes import frames, run_ncnn, run_tf, shared
 from converter.runtimes.cuda import cuda_facts
-from converter.runtimes.page_server import PageServer
+from converter.runtimes.javascript.page_server import PageServer
 
 
 def test_the_names_of_an_onnx_file(exported: Any) -> None:

@@ -13,10 +13,10 @@ from keras import layers
 from model_files import Array, Json, conv, write_legacy
 
 from converter import sources
-from converter.core import Source, SourceOptions
-from converter.errors import InputError
+from converter.core.data import Source, SourceOptions
+from converter.core.errors import InputError
 from converter.sources import vocabulary
-from converter.sources.mend import mend
+from converter.sources.repair.mend import mend
 
 RNG = np.random.default_rng(5)
 IMAGES = RNG.random((3, 8, 8, 3), np.float32)

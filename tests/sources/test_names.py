@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from converter import sources
-from converter.core import SourceOptions
-from converter.errors import InputError, UsageError
+from converter.core.data import SourceOptions
+from converter.core.errors import InputError, UsageError
 from converter.sources.names import directory_name, kind_of, one_line
 
 

@@ -20,11 +20,11 @@ import pytest
 from model_files import Json, layer, sequential, weights_file, write_keras, write_legacy
 
 from converter import sources
-from converter.core import SourceOptions
-from converter.errors import ChildError, CnnExportError, InputError, UnsafeError
+from converter.core.data import SourceOptions
+from converter.core.errors import ChildError, CnnExportError, InputError, UnsafeError
 from converter.sources import inspection
-from converter.sources.inspection import inspect_file
-from converter.sources.vocabulary import RUNS_CODE
+from converter.sources.inspection.inspect import inspect_file
+from converter.sources.inspection.vocabulary import RUNS_CODE
 
 DENSE = layer("Dense", units=2, title="d")
 

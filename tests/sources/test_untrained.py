@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from converter.core import TensorSpec
+from converter.core.data import TensorSpec
 from converter.sources.untrained import MOST_SAMPLES, calibrated
 
 
@@ -16,7 +16,7 @@ from converter.sources.untrained import MOST_SAMPLES, calibrated
 def test_small_images_are_calibrated_over_more_samples(size: tuple[int, int], expected: int) -> None:
     import keras
 
-    from converter.samples import generate
+    from converter.core.samples import generate
 
     image = keras.Input((*size, 3), name="image")
     pooled = keras.layers.GlobalAveragePooling2D(name="pool")(keras.layers.Conv2D(2, 3, name="conv")(image))

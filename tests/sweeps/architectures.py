@@ -3,7 +3,7 @@
     python tests/sweeps/architectures.py                          every builder of keras.applications, kimm, zeromodels
     python tests/sweeps/architectures.py --family applications ResNet50 VGG16 --markdown table.md --json rows.json
 
-Each model is built at a small input with seeded and calibrated weights, exported by `converter.pipeline.export` to all
+Each model is built at a small input with seeded and calibrated weights, exported by `converter.pipeline.export.export` to all
 three formats with four samples, and proven, in a process of its own. Rows that `--json FILE` already holds are taken
 from it, so that a long sweep can be run in pieces. kimm and zeromodels are no dependencies of cnnexport; where they are
 missing, the script says how to get them. Exit code 1 where a row did not pass.
@@ -85,13 +85,13 @@ FAMILIES: dict[str, Iterable[str]] = {"applications": APPLICATIONS, "kimm": KIMM
 
 def export_row(family: str, name: str) -> dict[str, Any]:
     """Build, export and prove one model in this process; its row."""
-    from converter import pipeline
-    from converter.core import SourceOptions
+    from converter.pipeline import export as pipeline
+    from converter.core.data import SourceOptions
 
     with tempfile.TemporaryDirectory(prefix="sweep-") as directory:
         options = {"output": Path(directory, "export"), "samples": SAMPLES}
         if family == "applications":
-            from converter.errors import UsageError
+            from converter.core.errors import UsageError
 
             for size in SIZES:
                 source = SourceOptions(classes=CLASSES, input_shape=(size, size, 3))

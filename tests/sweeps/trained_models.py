@@ -154,11 +154,11 @@ def in_tensorflow(directory: Path, images: Images) -> Images:
 
 def rows(model: Trained) -> Iterator[tuple[str, str, str, str, bool]]:
     """Export, predict, compare: package, what ran, figures on the photographs, top-1 agreement, passed."""
-    from converter import compare
-    from converter.reference import exact
-    from converter.signature import describe
+    from converter.proof import comparison as compare
+    from converter.tracing.reference import exact
+    from converter.tracing.signature import describe
 
-    command = [sys.executable, "-m", "converter.cli", str(folder(model.module) / model.file), *model.arguments]
+    command = [sys.executable, "-m", "converter.cli.main", str(folder(model.module) / model.file), *model.arguments]
     done = subprocess.run([*command, "-o", "net", "--json", "--quiet"], capture_output=True, text=True, check=False)
     if done.returncode not in (0, 1, 9):
         yield model.package, "cnnexport", f"exit {done.returncode}: {done.stderr.strip()}", "", False

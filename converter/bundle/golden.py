@@ -1,0 +1,178 @@
+"""golden.npz: the seeded inputs and what Keras answered, as plain arrays that numpy alone can read.
+
+An uncompressed zip of .npy entries, named "input/NAME", "reference/NAME", "exact/NAME" and "control/CONTROL/NAME". A
+name is a Keras name and may hold anything, so each is percent-encoded down to letters, digits, "_", "-" and "~". The
+same arrays give the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+import stat
+import struct
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO
+from urllib.parse import quote, unquote
+
+import numpy as np
+
+from converter.core.data import Array, Golden, TensorSpec
+from converter.core.errors import InputError, OutputError
+
+MAX_BYTES = 4 << 30
+MAX_ENTRIES = 4096
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date that zip knows
+HINT = "export the model again"
+
+
+def write_golden(path: Path, golden: Golden) -> None:
+    """Write `golden` to `path`. Raises OutputError where that fails or an array is no plain numbers."""
+    entries: dict[str, Array] = {}
+    for kind, arrays in (("input", golden.inputs), ("reference", golden.references), ("exact", golden.exact)):
+        entries.update({f"{kind}/{_quote(name)}": array for name, array in arrays.items()})
+    for control, arrays in golden.controls.items():
+        entries.update({f"control/{_quote(control)}/{_quote(name)}": array for name, array in arrays.items()})
+    try:
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+            for key, array in entries.items():
+                if array.dtype.kind not in "fiub":
+                    raise OutputError(f"{path.name}: {key} has dtype {array.dtype}, which is no plain number")
+                with archive.open(zipfile.ZipInfo(f"{key}.npy", EPOCH), "w", force_zip64=True) as stream:
+                    np.lib.format.write_array(stream, np.asarray(array, order="C"), version=(1, 0), allow_pickle=False)
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror or error}") from error
+
+
+def read_golden(path: Path, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Golden:
+    """The arrays of `path`, checked against the model's inputs and outputs.
+
+    Every array has its spec's dtype and shape behind the sample axis, which is equally long, and at least 1, in all of
+    them; `exact` holds every output in float64 or none at all, and each control every output. No pickles are read and
+    nothing is decompressed. Raises InputError, naming the file and the array, for anything else, and for NaN or Inf.
+    """
+    entries = _entries(path)
+    sides: dict[str, dict[str, Array]] = {"input": {}, "reference": {}, "exact": {}}
+    controls: dict[str, dict[str, Array]] = {}
+    for key, array in entries.items():
+        kind, *quoted = key.split("/")
+        names = [unquote(part) for part in quoted]
+        if "/".join([kind, *map(_quote, names)]) != key or not all(names):
+            raise _bad(path, f"entry {key!r} is none of cnnexport's")
+        if kind in sides and len(names) == 1:
+            sides[kind][names[0]] = array
+        elif kind == "control" and len(names) == 2:
+            controls.setdefault(names[0], {})[names[1]] = array
+        else:
+            raise _bad(path, f"entry {key!r} is none of cnnexport's")
+    samples = {len(array) if array.ndim else 0 for array in entries.values()}
+    if len(samples) != 1 or 0 in samples:
+        lengths = ", ".join(map(str, sorted(samples))) or "no arrays"
+        raise _bad(path, f"every array needs the same number of samples, at least 1, and they have {lengths}")
+    _check(path, "input", sides["input"], inputs)
+    _check(path, "reference", sides["reference"], outputs)
+    references = sides["reference"]
+    if sides["exact"]:
+        _check(path, "exact", sides["exact"], outputs, "float64", references)
+    for control, arrays in controls.items():
+        _check(path, f"control {control}", arrays, outputs, None, references)
+    return Golden(sides["input"], references, sides["exact"], controls)
+
+
+def _quote(name: str) -> str:
+    return quote(name, safe="").replace(".", "%2E")
+
+
+def _bad(path: Path, what: str) -> InputError:
+    return InputError(f"{path}: {what}; {HINT}")
+
+
+def _check(
+    path: Path,
+    kind: str,
+    arrays: Mapping[str, Array],
+    specs: Sequence[TensorSpec],
+    dtype: str | None = None,
+    like: Mapping[str, Array] | None = None,
+) -> None:
+    """Names, dtypes and shapes of `arrays` against `specs` (and the shapes of `like`), and that all is finite."""
+    wanted = {spec.name for spec in specs}
+    for name in sorted(wanted ^ set(arrays)):
+        what = "is missing" if name in wanted else "is not of this model"
+        raise _bad(path, f"{kind} {name!r} {what}")
+    for spec in specs:
+        array = arrays[spec.name]
+        where = f"{kind} {spec.name!r}"
+        if str(array.dtype) != (dtype or spec.dtype):
+            raise _bad(path, f"{where} has dtype {array.dtype} instead of {dtype or spec.dtype}")
+        declared: tuple[int | None, ...] = spec.shape if like is None else (None, *like[spec.name].shape[1:])
+        fits = len(array.shape) == len(declared) and all(
+            axis in (None, size) for axis, size in zip(declared[1:], array.shape[1:], strict=True)
+        )
+        if not fits or not array.size:
+            shape = " x ".join(["samples", *("any" if axis is None else str(axis) for axis in declared[1:])])
+            raise _bad(path, f"{where} has shape {array.shape} instead of {shape}")
+        if not np.isfinite(array).all():
+            raise _bad(path, f"{where} holds NaN or Inf")
+
+
+def _entries(path: Path) -> dict[str, Array]:
+    """Every array of the zip file by entry name without ".npy". Raises InputError."""
+    try:
+        with path.open("rb") as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise _bad(path, "not a file")
+            size = os.fstat(stream.fileno()).st_size
+            with zipfile.ZipFile(stream) as archive:
+                infos = archive.infolist()
+                _check_sizes(path, infos, size)
+                return {info.filename.removesuffix(".npy"): _array(path, archive, info) for info in infos}
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}; {HINT}") from error
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, struct.error, ValueError) as error:
+        raise _bad(path, f"damaged, or not written by cnnexport ({str(error).splitlines()[0][:120]})") from error
+
+
+def _check_sizes(path: Path, infos: Sequence[zipfile.ZipInfo], size: int) -> None:
+    """Refuse, before anything is read, what would need more memory than the file's own size or `MAX_BYTES`."""
+    names = {info.filename for info in infos}
+    if len(names) != len(infos):
+        raise _bad(path, "an entry occurs twice")
+    if len(infos) > MAX_ENTRIES:
+        raise _bad(path, f"{len(infos)} entries, more than any export has")
+    for info in infos:
+        if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 or info.file_size != info.compress_size:
+            raise _bad(path, f"entry {info.filename!r} is compressed or encrypted; cnnexport writes neither")
+        if not info.filename.endswith(".npy"):
+            raise _bad(path, f"entry {info.filename!r} is none of cnnexport's")
+    total = sum(info.file_size for info in infos)
+    if total > min(size, MAX_BYTES):
+        raise _bad(path, f"declares {total} bytes of arrays in a file of {size} (at most {MAX_BYTES} are read)")
+
+
+def _array(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
+    """One entry as an array of its own memory. Raises InputError, or what zipfile and numpy raise on damage."""
+    with archive.open(info) as entry:
+        data = bytearray(entry.read())
+    if len(data) != info.file_size:
+        raise _bad(path, f"entry {info.filename!r} is short")
+    header = io.BytesIO(data[:65536])
+    shape, fortran, dtype = _header(header)
+    if dtype.kind not in "fiub" or dtype.hasobject:
+        raise _bad(path, f"entry {info.filename!r} has dtype {dtype}, which is no plain number")
+    if math.prod(shape) * dtype.itemsize != len(data) - header.tell():
+        raise _bad(path, f"entry {info.filename!r} declares shape {shape} and holds another number of values")
+    flat: Array = np.frombuffer(data, dtype=dtype, offset=header.tell())
+    return flat.reshape(shape, order="F" if fortran else "C")
+
+
+def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
+    if np.lib.format.read_magic(stream) != (1, 0):
+        raise ValueError("an array of another .npy version than 1.0")
+    shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    if any(size < 0 for size in shape):
+        raise ValueError("an array of negative size")
+    return shape, fortran, dtype

@@ -1,0 +1,273 @@
+"""manifest.json: what an artifact directory holds, and the hashes that say whether it still does.
+
+The manifest is written last and makes a directory an export; only report.html, which shows its hashes to people and is
+nothing that a check reads, comes after it. Its "files" list every file of the directory but itself and the two reports,
+which later checks may renew. Whoever reads one treats it as foreign: types are checked, and no path
+of it leaves the directory.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, cast
+
+from converter.core.data import SCHEMA_VERSION, Activation, Artifact, RuleResult, TensorSpec
+from converter.core.errors import InputError, OutputError
+from converter.core.files import FileRecord, files_under, recorded
+from converter.core.jsonable import LARGEST, Fields, dumps
+
+MANIFEST, GOLDEN, REPORT, PAGE = "manifest.json", "golden.npz", "report.json", "report.html"
+MAX_BYTES = 16 << 20
+MAX_DEPTH = 64  # of JSON within JSON
+MOST = {"artifacts": 64, "inputs": 4096, "outputs": 4096, "files": 10_000, "warnings": 10_000, "rewrites": 1_000_000}
+LARGEST_AXIS = 2**31 - 1
+PRECISIONS = ("float32", "float16", "int8")
+LAYOUTS, ACTIVATIONS = ("nhwc", "nchw", ""), ("softmax", "sigmoid", "linear")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """manifest.json. `inputs` and `outputs` are the Keras model's; every artifact has its own; `raw` is all of it."""
+
+    model: str
+    source: Mapping[str, Any]
+    artifacts: tuple[Artifact, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    files: Mapping[str, FileRecord]  # by POSIX path relative to the directory
+    tolerance: Mapping[str, Any] = field(default_factory=dict)
+    rewrites: tuple[RuleResult, ...] = ()
+    warnings: tuple[str, ...] = ()
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    created: str = ""
+    schema: int = SCHEMA_VERSION
+    raw: Mapping[str, Any] = field(default_factory=dict)
+
+
+def write_manifest(directory: Path, manifest: Mapping[str, Any]) -> Manifest:
+    """Write `directory`/manifest.json, durably, and return it as it reads back.
+
+    `manifest` holds the fields of `Manifest` except files, created, schema and raw, which are filled in here: "files"
+    with every file found in `directory`. Dataclasses, tuples, paths and numpy values may stand for their JSON forms.
+    Raises OutputError where a file cannot be read or written, is a link, or where the manifest would not read back.
+    """
+    created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    try:
+        temporary = directory / f"{MANIFEST}.partial"
+        names = sorted(set(files_under(directory, directory)) - {MANIFEST, REPORT, PAGE, temporary.name})
+        files = {name: recorded(directory / name) for name in names}
+        text = dumps({**manifest, "schema": SCHEMA_VERSION, "created": created, "files": files})
+        parsed = _parse(json.loads(text), directory)
+        with temporary.open("w", encoding="ascii") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(directory / MANIFEST)
+    except OSError as error:
+        raise OutputError(f"{directory}: {error.strerror or error}") from error
+    except (InputError, TypeError) as error:
+        raise OutputError(f"{directory}: the manifest would not read back: {error}") from error
+    return parsed
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """The manifest of an artifact directory.
+
+    Raises InputError where there is no directory or no manifest, where it is damaged, has a wrong type, was written by
+    a newer cnnexport, or names a path outside of the directory.
+    """
+    path = directory / MANIFEST
+    try:
+        if not directory.is_dir():
+            what = "not a directory" if directory.exists() else "no such directory"
+            raise InputError(f"{directory}: {what}; give the directory that an export wrote")
+        if not path.is_file():
+            raise InputError(f"{directory}: not an export, it has no {MANIFEST}; run cnnexport MODEL first")
+        if path.stat().st_size > MAX_BYTES:
+            raise InputError(f"{path}: larger than {MAX_BYTES >> 20} MB, so it is not a manifest of cnnexport")
+        raw = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not readable as JSON ({str(error)[:120]}); export the model again") from error
+    if _deeper(raw, MAX_DEPTH):
+        raise InputError(f"{path}: nested deeper than {MAX_DEPTH} levels, so it is not a manifest of cnnexport")
+    return _parse(raw, directory)
+
+
+def check_hashes(directory: Path, manifest: Manifest) -> bool:
+    """Compare every listed file with its record; whether golden.npz is intact.
+
+    Raises InputError naming the first file that is missing, short, changed, or that lies unlisted in an artifact which
+    is a directory. golden.npz alone is reported and not raised: the comparison goes on with what it holds, since an
+    artifact that fails it is worse news than a damaged file.
+    """
+    try:
+        for artifact in [each for each in manifest.artifacts if (directory / each.path).is_dir()]:
+            for name in sorted(set(files_under(directory / artifact.path, directory)) - set(manifest.files)):
+                raise InputError(f"{directory / name}: not listed in {MANIFEST}; remove it or export the model again")
+        for name in [f"{each.path}.data" for each in manifest.artifacts]:
+            if os.path.lexists(directory / name) and name not in manifest.files:
+                raise InputError(f"{directory / name}: not listed in {MANIFEST}; remove it or export the model again")
+        golden_intact = True
+        for name, record in sorted(manifest.files.items()):
+            problem = record.problem(directory / name)
+            if problem and name == GOLDEN:
+                golden_intact = False
+            elif problem:
+                raise InputError(f"{directory / name}: {problem}; export the model again")
+    except OSError as error:
+        raise InputError(f"{error.filename or directory}: {error.strerror or error}") from error
+    return golden_intact
+
+
+def listed(manifest: Manifest) -> frozenset[str]:
+    """Every file that an export of ours may hold, as POSIX paths."""
+    return frozenset({*manifest.files, MANIFEST, GOLDEN, REPORT, PAGE})
+
+
+def artifact_from_json(raw: Any, where: str = "artifact") -> Artifact:
+    """The Artifact whose `converter.core.jsonable.plain` form is `raw`. Raises InputError for a wrong type."""
+    return _artifact(Fields(raw, where))
+
+
+def spec_from_json(raw: Any, where: str = "tensor") -> TensorSpec:
+    """The TensorSpec whose `converter.core.jsonable.plain` form is `raw`. Raises InputError for a wrong type."""
+    return _spec(Fields(raw, where))
+
+
+def _deeper(raw: Any, levels: int) -> bool:
+    """Whether lists and objects stand in each other deeper than `levels`: writing a report recurses into each."""
+    inside = [raw]
+    for _ in range(levels):
+        inside = [
+            each
+            for value in inside
+            if isinstance(value, (list, dict))
+            for each in (value.values() if isinstance(value, dict) else value)
+        ]
+    return bool(inside)
+
+
+def _no_constant(text: str) -> float:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _parse(raw: Any, directory: Path) -> Manifest:
+    """The manifest from its JSON value, every type and path checked."""
+    top = Fields(raw, str(directory / MANIFEST))
+    schema = top.get("schema", int)
+    if schema > SCHEMA_VERSION:
+        raise InputError(
+            f"{top.where}: schema {schema} is newer than {SCHEMA_VERSION}, the last one known; upgrade cnnexport"
+        )
+    if schema < 1:
+        raise InputError(f"{top.where}: schema {schema} does not exist; export the model again")
+    for key, most in MOST.items():
+        if isinstance(found := top.value.get(key), (list, dict)) and len(found) > most:
+            raise top.wrong(key, f"at most {most:,} of them")
+    records = top.fields("files")
+    files = {name: FileRecord(each.get("size", int), each.get("sha256", str)) for name, each in records.items()}
+    manifest = Manifest(
+        model=top.get("model", str),
+        source=top.get("source", dict, {}),
+        artifacts=tuple(_artifact(each) for each in top.items("artifacts")),
+        inputs=tuple(_spec(each) for each in top.items("inputs")),
+        outputs=tuple(_spec(each) for each in top.items("outputs")),
+        files=files,
+        tolerance=top.get("tolerance", dict, {}),
+        rewrites=tuple(_rule(each) for each in top.items("rewrites", [])),
+        warnings=top.strings("warnings"),
+        preprocessing=top.get("preprocessing", dict, {}),
+        labels=top.strings("labels"),
+        environment=top.get("environment", dict, {}),
+        seed=top.get("seed", int, 0),
+        created=top.get("created", str, ""),
+        schema=schema,
+        raw=raw,
+    )
+    chosen = Fields(manifest.tolerance, f"{top.where}: tolerance").get("chosen", (int, float), None)
+    if chosen is not None and not 0 < chosen < math.inf:
+        raise top.wrong("tolerance", "a positive number where one was chosen")
+    if manifest.tolerance.get("precision", "float32") not in PRECISIONS:
+        raise top.wrong("tolerance", f"of precision {' or '.join(PRECISIONS)}")
+    for name in [*files, *(artifact.path for artifact in manifest.artifacts)]:
+        _check_path(name, directory, top.where)
+    for kind, specs in (("inputs", manifest.inputs), ("outputs", manifest.outputs)):
+        if len({spec.name for spec in specs}) != len(specs) or not specs:
+            raise InputError(f"{top.where}: {kind}: empty, or a name occurs twice; export the model again")
+    for artifact in manifest.artifacts:
+        if not any(name == artifact.path or name.startswith(f"{artifact.path}/") for name in files):
+            raise InputError(f"{top.where}: files: no hash of artifact {artifact.path!r}; export the model again")
+        for kind, own, given in (
+            ("inputs", manifest.inputs, artifact.inputs), ("outputs", manifest.outputs, artifact.outputs)
+        ):  # fmt: skip
+            if sorted(spec.name for spec in own) != sorted(spec.name for spec in given):
+                raise InputError(f"{top.where}: the {kind} of artifact {artifact.path!r} are not the model's")
+        if len({spec.shape[0] for spec in artifact.inputs}) > 1:
+            raise InputError(f"{top.where}: the inputs of artifact {artifact.path!r} have different batch sizes")
+    return manifest
+
+
+def _check_path(name: str, directory: Path, where: str) -> None:
+    """Refuse what is not a plain relative path that stays inside `directory`, links followed."""
+    pure = PurePosixPath(name)
+    odd = not name.isprintable() or "\\" in name or ":" in name or name != pure.as_posix()
+    if odd or pure.is_absolute() or not pure.parts or ".." in pure.parts:
+        raise InputError(f"{where}: {name!r} is not a path inside the directory")
+    if not (directory / name).resolve().is_relative_to(directory.resolve()):
+        raise InputError(f"{where}: {name!r} leads out of the directory through a link")
+
+
+def _spec(fields: Fields) -> TensorSpec:
+    shape = fields.get("shape", list)
+    if not shape or any(isinstance(axis, bool) or not isinstance(axis, int | None) for axis in shape):
+        raise fields.wrong("shape", "a list of whole numbers and null, the batch axis first")
+    if any(axis is not None and axis < 0 for axis in shape):
+        raise fields.wrong("shape", "no negative sizes")
+    if any(axis is not None and axis > LARGEST_AXIS for axis in shape):
+        raise fields.wrong("shape", f"no size beyond {LARGEST_AXIS}")
+    layout, activation = fields.get("layout", str, ""), fields.get("activation", str, "linear")
+    if layout not in LAYOUTS:
+        raise fields.wrong("layout", '"nhwc", "nchw" or ""')
+    if activation not in ACTIVATIONS:
+        raise fields.wrong("activation", " or ".join(ACTIVATIONS))
+    dtype = fields.get("dtype", str, "float32")
+    return TensorSpec(fields.get("name", str), tuple(shape), dtype, layout, cast(Activation, activation))
+
+
+def _artifact(fields: Fields) -> Artifact:
+    operators = fields.get("operators", dict, {})
+    if any(
+        isinstance(count, bool) or not isinstance(count, int) or abs(count) > LARGEST for count in operators.values()
+    ):
+        raise fields.wrong("operators", "a whole number for every operator")
+    precision = fields.get("precision", str, "float32")
+    if precision not in PRECISIONS:
+        raise fields.wrong("precision", " or ".join(PRECISIONS))
+    return Artifact(
+        format=fields.get("format", str),
+        path=fields.get("path", str),
+        precision=precision,
+        inputs=tuple(_spec(each) for each in fields.items("inputs")),
+        outputs=tuple(_spec(each) for each in fields.items("outputs")),
+        operators=operators,
+        size=fields.get("size", int),
+        seconds=float(fields.get("seconds", (int, float), 0.0)),
+        options=fields.get("options", dict, {}),
+    )
+
+
+def _rule(fields: Fields) -> RuleResult:
+    return RuleResult(
+        fields.get("rule", str), fields.get("layer", str), fields.get("applied", bool), fields.get("reason", str, "")
+    )

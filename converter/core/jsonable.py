@@ -1,0 +1,109 @@
+"""Values on their way into JSON, as the same strict text everywhere, and back out of it with their types checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+
+from converter.core.errors import InputError
+from converter.core.text import COMMAND
+
+MISSING: Any = object()
+LARGEST = 2**63 - 1  # of a whole number: of anything beyond, a float cannot be made, nor a size in memory
+KINDS = {
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    dict: "an object",
+    list: "a list",
+}
+
+
+def plain(value: Any) -> Any:
+    """`value` as dicts with string keys, lists, strings, numbers, booleans and None.
+
+    Dataclasses become dicts (without the fields whose metadata hold "json": False), arrays and tuples lists, sets
+    sorted lists, numpy scalars numbers, paths their POSIX spelling. JSON has no NaN and no infinity: they become "nan",
+    "inf" and "-inf". Raises TypeError for anything else.
+    """
+    if value is None or isinstance(value, str | bool):
+        return str(value) if isinstance(value, str) else value
+    if isinstance(value, np.generic | np.ndarray):
+        return plain(value.tolist())
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else str(float(value))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        kept = (each.name for each in dataclasses.fields(value) if each.metadata.get("json", True))
+        return {name: plain(getattr(value, name)) for name in kept}
+    if isinstance(value, Mapping):
+        return {str(key): plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(each) for each in value]
+    if isinstance(value, set | frozenset):
+        return [plain(each) for each in sorted(value)]
+    if isinstance(value, PurePath):
+        return value.as_posix()
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
+
+
+def dumps(value: Any) -> str:
+    """`plain(value)` as ASCII text with sorted keys, indented by two, ending in a newline.
+
+    What a CI would take for a command in its log ("##[error]") is spelled with an escape; it reads back the same.
+    """
+    text = json.dumps(plain(value), indent=2, sort_keys=True, allow_nan=False) + "\n"
+    return COMMAND.sub(r"#\\u0023", text)
+
+
+class Fields:
+    """A JSON object whose fields are read with their types; `where` is how messages name it."""
+
+    def __init__(self, value: Any, where: str) -> None:
+        if not isinstance(value, dict):
+            raise InputError(f"{where}: expected an object; export the model again")
+        self.value: dict[str, Any] = value
+        self.where = where
+
+    def wrong(self, key: str, expected: str) -> InputError:
+        """The error that says that the field `key` is not what it should be."""
+        return InputError(f"{self.where}: {key}: expected {expected}; export the model again")
+
+    def get(self, key: str, kind: type | tuple[type, ...], default: Any = MISSING) -> Any:
+        """The field `key`, an instance of `kind`. Raises InputError for another type.
+
+        With a `default` the field may be absent or null.
+        """
+        if self.value.get(key) is None and default is not MISSING:
+            return default
+        found = self.value.get(key)
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        if not isinstance(found, kinds) or (isinstance(found, bool) and bool not in kinds):
+            raise self.wrong(key, KINDS[kinds[-1]] if key in self.value else f"{KINDS[kinds[-1]]}, and it is missing")
+        if isinstance(found, int) and abs(found) > LARGEST:
+            raise self.wrong(key, f"{KINDS[kinds[-1]]} of at most 64 bits")
+        return found
+
+    def fields(self, key: str) -> dict[str, Fields]:
+        """The object `key`, whose values are objects in turn."""
+        return {name: Fields(each, f"{self.where}: {key}[{name!r}]") for name, each in self.get(key, dict).items()}
+
+    def items(self, key: str, default: Any = MISSING) -> list[Fields]:
+        """The list `key` of objects."""
+        found = self.get(key, list, default)
+        return [Fields(each, f"{self.where}: {key}[{index}]") for index, each in enumerate(found)]
+
+    def strings(self, key: str) -> tuple[str, ...]:
+        """The list `key` of strings, empty where it is absent or null."""
+        found = self.value.get(key) or []
+        if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
+            raise self.wrong(key, "a list of text")
+        return tuple(found)

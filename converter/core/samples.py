@@ -1,0 +1,190 @@
+"""Seeded inputs that look enough like pictures to make a network answer differently to each of them.
+
+White noise is a poor probe of a CNN: after a few poolings every sample has the same statistics, and two samples give
+almost the same answer. The images here are sums of random grids of 2, 4, 8, 16 and 32 cells a side, interpolated
+linearly, with a colour and a contrast of each sample's own and a little noise on top.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from converter.core.data import Array, TensorSpec
+from converter.core.errors import UsageError
+
+OCTAVES = ((2, 0.45), (4, 0.25), (8, 0.15), (16, 0.1), (32, 0.05))  # cells along an axis, share of the contrast
+NOISE = 0.02  # half width of the uniform noise, as a share of the range
+DEFAULT_SIZES = {1: 256, 2: 224, 3: 32}  # by number of spatial axes, for axes that are dynamic
+DEFAULT_CHANNELS = 3
+DEFAULT_FEATURES = 16
+BYTE_RANGES = {"uint8": (0.0, 255.0), "int8": (-128.0, 127.0)}
+
+Float32 = npt.NDArray[np.float32]
+
+
+def generate(
+    specs: Sequence[TensorSpec],
+    count: int,
+    seed: int,
+    ranges: Mapping[str, tuple[float, float]] | None = None,
+    sizes: Mapping[str, tuple[int, ...]] | None = None,
+) -> dict[str, Array]:
+    """Inputs by name, each of shape (count, *shape[1:]) and of its spec's dtype.
+
+    Every input draws from a PCG64 stream of its own, derived from `seed` and its name, so that neither the order of
+    the specs nor the other inputs change it. `ranges` gives (lowest, highest) by input name; the default is (0, 1),
+    and the whole range of the type for 8-bit integers. Integers include both ends. `sizes` gives the shape without
+    the batch axis of inputs that have dynamic axes; without it those get `DEFAULT_SIZES`.
+    Ranks 3 to 5 are images with a channel axis, any other rank is uniform noise.
+
+    Raises UsageError for a count below 1, a negative seed, a range that is empty or does not fit the dtype, a dtype
+    that is no number, and sizes or ranges for an unknown input or against a fixed axis.
+    """
+    if count < 1:
+        raise UsageError(f"samples: {count} asked for; give at least 1 (2 or more for a proof)")
+    if seed < 0:
+        raise UsageError(f"seed: {seed} is negative; give 0 or more")
+    names = {spec.name for spec in specs}
+    for option, given in (("range", ranges or {}), ("size", sizes or {})):
+        for name in sorted(set(given) - names):
+            raise UsageError(f"{option}: no input is called {name!r}; the inputs are {', '.join(sorted(names))}")
+    inputs: dict[str, Array] = {}
+    for spec in specs:
+        shape = (count, *_sizes(spec, (sizes or {}).get(spec.name)))
+        dtype = _dtype(spec)
+        low, high = _range(spec, dtype, (ranges or {}).get(spec.name))
+        words = np.frombuffer(hashlib.sha256(spec.name.encode()).digest(), dtype="<u4")
+        stream = np.random.SeedSequence(seed, spawn_key=tuple(int(word) for word in words))
+        rng = np.random.Generator(np.random.PCG64(stream))
+        unit = _images(rng, shape, channel_axis(spec)) if 3 <= len(shape) <= 5 else rng.random(shape, np.float32)
+        inputs[spec.name] = _scale(unit, dtype, low, high)
+    return inputs
+
+
+def reverse_channels(inputs: Mapping[str, Array], specs: Sequence[TensorSpec]) -> dict[str, Array] | None:
+    """`inputs` with the channel axis reversed wherever it holds more than one channel; None where none does.
+
+    Only ranks 3 and up have a channel axis. Inputs without one are passed on as they are.
+    """
+    changed = dict(inputs)
+    reversible = False
+    for spec in specs:
+        array = inputs[spec.name]
+        axis = channel_axis(spec)
+        if array.ndim >= 3 and array.shape[axis] > 1:
+            changed[spec.name] = np.ascontiguousarray(np.flip(array, axis))
+            reversible = True
+    return changed if reversible else None
+
+
+def channel_axis(spec: TensorSpec) -> int:
+    """Index of the channel axis: 1 in layout "nchw", otherwise the last one."""
+    return 1 if spec.layout == "nchw" else len(spec.shape) - 1
+
+
+def _sizes(spec: TensorSpec, given: tuple[int, ...] | None) -> tuple[int, ...]:
+    """The shape of one sample, every axis fixed."""
+    declared = spec.shape[1:]
+    if given is not None:
+        fits = len(given) == len(declared) and all(
+            size >= 1 and axis in (None, size) for size, axis in zip(given, declared, strict=True)
+        )
+        if not fits:
+            wanted = "x".join("any" if axis is None else str(axis) for axis in declared)
+            got = "x".join(str(size) for size in given)
+            raise UsageError(f"input {spec.name}: size {got} does not fit its shape {wanted}")
+        return given
+    spatial = len(declared) - 1
+    channel = channel_axis(spec) - 1
+    sizes = []
+    for index, axis in enumerate(declared):
+        if axis is not None:
+            sizes.append(axis)
+        elif spatial not in DEFAULT_SIZES:
+            sizes.append(DEFAULT_FEATURES)
+        else:
+            sizes.append(DEFAULT_CHANNELS if index == channel else DEFAULT_SIZES[spatial])
+    return tuple(sizes)
+
+
+def _dtype(spec: TensorSpec) -> np.dtype[np.generic]:
+    try:
+        dtype: np.dtype[np.generic] = np.dtype(spec.dtype)
+    except TypeError:
+        dtype = np.dtype(object)
+    if dtype.kind not in "fiub":
+        raise UsageError(f"input {spec.name}: no samples can be made of dtype {spec.dtype}")
+    return dtype
+
+
+def _range(spec: TensorSpec, dtype: np.dtype[np.generic], given: tuple[float, float] | None) -> tuple[float, float]:
+    low, high = given if given is not None else BYTE_RANGES.get(dtype.name, (0.0, 1.0))
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype.name)
+        low, high = math.ceil(low) if math.isfinite(low) else low, math.floor(high) if math.isfinite(high) else high
+        representable = limits.min <= low and high <= limits.max
+    elif dtype.kind == "f":
+        representable = max(abs(low), abs(high)) <= float(np.finfo(dtype.name).max)
+    else:
+        representable = True
+    if not (math.isfinite(low) and math.isfinite(high) and low < high and representable):
+        raise UsageError(f"input {spec.name}: range {low:g} to {high:g} is empty or does not fit {dtype.name}")
+    return low, high
+
+
+def _scale(unit: Float32, dtype: np.dtype[np.generic], low: float, high: float) -> Array:
+    """`unit`, in [0, 1], stretched to [low, high]; integers get equal shares of it, both ends included."""
+    if dtype.kind == "b":
+        return unit >= 0.5
+    if dtype.kind == "f":
+        wide = unit if dtype.itemsize <= 4 else unit.astype(np.float64)
+        return np.asarray(np.clip(wide * (high - low) + low, low, high), dtype=dtype)
+    steps = np.floor(unit.astype(np.float64) * (high - low + 1.0)) + low
+    whole = np.minimum(steps, high)
+    if dtype.itemsize < 8:
+        return np.asarray(whole, dtype=dtype)
+    # float64 cannot hold the ends of 64-bit ranges exactly, and casting 2**63 would wrap around
+    limits = np.iinfo(dtype.name)
+    safe = np.clip(whole, float(limits.min), np.nextafter(float(limits.max), 0.0))
+    return np.asarray(safe, dtype=dtype)
+
+
+def _images(rng: np.random.Generator, shape: tuple[int, ...], channel: int) -> Float32:
+    """Random images in [0, 1] of `shape`, the channel axis at index `channel`.
+
+    The octaves are summed inside one product: with A the interpolation matrix of an axis, the sum over octaves of
+    A₁ G A₂ᵀ is the row of blocks [A₁ G …] times the stacked A₂ᵀ.
+    """
+    count, channels = shape[0], shape[channel]
+    space = tuple(size for axis, size in enumerate(shape) if axis not in (0, channel))
+    blocks, bases = [], []
+    for cells, share in OCTAVES:
+        grid = rng.random((count, channels, *(min(cells, size) for size in space)), np.float32) * 2 - 1
+        for axis, size in enumerate(space[:-1], start=2):
+            matrix = _interpolation(size, grid.shape[axis])
+            grid = np.moveaxis(np.moveaxis(grid, axis, -1) @ matrix.T, -1, axis)
+        blocks.append(grid * np.float32(share))
+        bases.append(_interpolation(space[-1], grid.shape[-1]).T)
+    relief = np.concatenate(blocks, axis=-1) @ np.concatenate(bases, axis=0)
+    each = (count, channels, *(1 for _ in space))
+    contrast = rng.uniform(0.5, 1.2, each).astype(np.float32)
+    colour = rng.uniform(0.2, 0.8, each).astype(np.float32)
+    noise = rng.random(relief.shape, np.float32)
+    noise -= 0.5
+    noise *= 2 * NOISE
+    relief *= contrast
+    relief += colour
+    relief += noise
+    np.clip(relief, 0.0, 1.0, out=relief)
+    return np.ascontiguousarray(np.moveaxis(relief, 1, channel))
+
+
+def _interpolation(size: int, cells: int) -> Float32:
+    """Matrix of shape (size, cells) that interpolates linearly from `cells` grid points to `size`; rows sum to 1."""
+    positions = np.linspace(0.0, cells - 1.0, size)[:, None]
+    return np.maximum(0.0, 1.0 - np.abs(positions - np.arange(cells))).astype(np.float32)

@@ -1,0 +1,178 @@
+"""The skeleton that tf2onnx made gets its weights back.
+
+Works on a ModelProto whose weights are still graph inputs. What depends on weights and constants alone (the transposes
+that turn HWIO kernels into OIHW, reshapes, casts) is computed here once; what is left becomes initializers, under the
+names of Keras's variables. Reading and writing files is `onnx_file`'s work.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from converter.core.data import Array
+
+_NHWC_FROM_NCHW = [0, 2, 3, 1]
+
+
+def bind(graph: Any, weights: Mapping[str, Array]) -> dict[str, Array]:
+    """Remove from `graph` (GraphProto, changed in place) the inputs named in `weights` and fold what they alone feed.
+
+    Returns the arrays that the graph still reads, by tensor name; they may be views of the arrays given.
+    """
+    known = dict(weights)
+    for index in reversed(range(len(graph.input))):
+        if graph.input[index].name in known:
+            del graph.input[index]
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    outputs = {value.name for value in graph.output}
+    kept = []
+    for node in graph.node:
+        result = None
+        if any(name in known for name in node.input) and not outputs & set(node.output):
+            result = _computed(node, known, constants)
+        if result is None:
+            kept.append(node)
+        else:
+            known[node.output[0]] = result
+    del graph.node[:]
+    graph.node.extend(kept)
+    _flatten_channels_first(graph, known, constants)
+    used = {name for node in graph.node for name in node.input} | outputs
+    bound = {name: array for name, array in known.items() if name in used}
+    for index in reversed(range(len(graph.initializer))):
+        if graph.initializer[index].name not in used:
+            del graph.initializer[index]
+    bound = _with_variable_names(graph, bound, weights)
+    _name_after_kernels(graph, bound)
+    return bound
+
+
+def attributes_of(node: Any) -> dict[str, Any]:
+    """The values of a node's attributes by name."""
+    from onnx import helper
+
+    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+
+
+def _computed(node: Any, known: Mapping[str, Array], constants: Mapping[str, Any]) -> Array | None:
+    """The value of a node that reads nothing but weights and constants, or None."""
+    import onnx
+
+    if len(node.output) != 1 or any(name and name not in known and name not in constants for name in node.input):
+        return None
+    attributes = attributes_of(node)
+    first = known.get(node.input[0])
+    if node.op_type == "Transpose" and first is not None:
+        return first.transpose(attributes.get("perm"))
+    if node.op_type == "Identity" and first is not None:
+        return first
+    if node.op_type == "Reshape" and first is not None and node.input[1] in constants:
+        shape = onnx.numpy_helper.to_array(constants[node.input[1]]).tolist()
+        sizes = [first.shape[axis] if size == 0 else size for axis, size in enumerate(shape)]
+        return first.reshape(sizes)
+    return _evaluated(node, known, constants)
+
+
+def _evaluated(node: Any, known: Mapping[str, Array], constants: Mapping[str, Any]) -> Array | None:
+    """Any other operator, through ONNX's reference implementation; None where it has none."""
+    import onnx
+    from onnx.reference import ReferenceEvaluator
+
+    feeds = {
+        name: known[name] if name in known else onnx.numpy_helper.to_array(constants[name])
+        for name in node.input
+        if name
+    }
+    inputs = [
+        onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+        for name, array in feeds.items()
+    ]
+    output = onnx.ValueInfoProto(name=node.output[0])
+    single = onnx.helper.make_graph([node], "constant", inputs, [output])
+    try:
+        return np.asarray(ReferenceEvaluator(onnx.helper.make_model(single)).run(None, feeds)[0])
+    except (NotImplementedError, RuntimeError, TypeError, ValueError, KeyError):
+        return None
+
+
+def _flatten_channels_first(graph: Any, known: dict[str, Array], constants: Mapping[str, Any]) -> None:
+    """Transpose to channels-last -> Reshape to a matrix -> MatMul(W): flatten as it stands and permute W's rows.
+
+    For x of shape (N, C, H, W): flatten(transpose(x)) @ W equals flatten(x) @ W', where row (c, h, w) of W' is row
+    (h, w, c) of W. W' is a copy of W.
+    """
+    import onnx
+
+    producers = {name: node for node in graph.node for name in node.output}
+    readers = Counter(name for node in graph.node for name in node.input)
+    shapes = {
+        value.name: [size.dim_value for size in value.type.tensor_type.shape.dim]
+        for value in (*graph.value_info, *graph.input)
+    }
+    for matmul in [node for node in graph.node if node.op_type == "MatMul"]:
+        reshape = producers.get(matmul.input[0])
+        matrix = known.get(matmul.input[1])
+        if matrix is None or readers[matmul.input[1]] != 1 or reshape is None or reshape.op_type != "Reshape":
+            continue
+        transpose = producers.get(reshape.input[0])
+        if transpose is None or transpose.op_type != "Transpose" or reshape.input[1] not in constants:
+            continue
+        perm = next((list(a.ints) for a in transpose.attribute if a.name == "perm"), [])
+        target = onnx.numpy_helper.to_array(constants[reshape.input[1]]).tolist()
+        shape = shapes.get(transpose.input[0], [])
+        flat = len(target) == 2 and target[1] in (-1, matrix.shape[0])
+        single = readers[reshape.input[0]] == 1 and readers[matmul.input[0]] == 1
+        if perm != _NHWC_FROM_NCHW or not flat or not single or len(shape) != 4 or 0 in shape[1:]:
+            continue
+        _, channels, height, width = shape
+        if channels * height * width != matrix.shape[0]:
+            continue
+        rows = matrix.reshape(height, width, channels, -1).transpose(2, 0, 1, 3)
+        known[matmul.input[1]] = np.ascontiguousarray(rows).reshape(matrix.shape)
+        reshape.input[0] = transpose.input[0]
+        graph.node.remove(transpose)
+
+
+def _with_variable_names(graph: Any, bound: Mapping[str, Array], weights: Mapping[str, Array]) -> dict[str, Array]:
+    """Call each array that came from one variable by that variable's name."""
+    owners = {_base(array): name for name, array in weights.items()}
+    rename: dict[str, str] = {}
+    taken = {name for node in graph.node for name in (*node.input, *node.output)}
+    for name, array in bound.items():
+        wanted = owners.get(_base(array))
+        if wanted is not None and wanted != name and wanted not in taken:
+            rename[name] = wanted
+            taken.add(wanted)
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            if name in rename:
+                node.input[index] = rename[name]
+    return {rename.get(name, name): array for name, array in bound.items()}
+
+
+def _name_after_kernels(graph: Any, bound: Mapping[str, Array]) -> None:
+    """Call the node that reads `layer/kernel`, and its result, `layer/Conv` (or whatever its operator is)."""
+    outputs = {value.name for value in graph.output}
+    taken = {node.name for node in graph.node} | {name for node in graph.node for name in node.output}
+    rename: dict[str, str] = {}
+    for node in graph.node:
+        kernel = node.input[1] if len(node.input) > 1 and node.input[1] in bound else ""
+        wanted = f"{kernel.rpartition('/')[0]}/{node.op_type}"
+        if "/" not in kernel or wanted in taken:
+            continue
+        taken.add(wanted)
+        node.name = wanted
+        if node.output[0] not in outputs:
+            rename[node.output[0]] = wanted
+    for node in graph.node:
+        node.input[:] = [rename.get(name, name) for name in node.input]
+        node.output[:] = [rename.get(name, name) for name in node.output]
+
+
+def _base(array: Array) -> int:
+    """Identity of the memory that a view belongs to."""
+    return int(array.__array_interface__["data"][0])

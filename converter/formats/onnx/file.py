@@ -1,0 +1,90 @@
+"""An ONNX file written as a stream: the graph as protobuf, the weights straight from their arrays.
+
+Serializing a whole ModelProto holds the weights three times (arrays, message, bytes). Here only the graph without the
+weights is a message; each weight becomes one `initializer` record whose header is protobuf and whose bytes are the
+array's own. Past `SIDECAR_LIMIT` the arrays go to `<file>.data` as ONNX external data. Field numbers: onnx.proto.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from converter.core.data import Array
+from converter.formats.arrays import write_array
+
+SIDECAR_LIMIT = 1_800_000_000
+"""Bytes of weights above which they stand in a file beside the model (protobuf ends at 2 GiB)."""
+
+_ALIGNMENT = 4096  # of each tensor in the sidecar, so that it can be mapped into memory
+_MODEL_GRAPH, _GRAPH_INITIALIZER, _TENSOR_RAW_DATA = 7, 5, 9
+
+
+def save(model: Any, weights: Mapping[str, Array], path: Path, sidecar_limit: int = SIDECAR_LIMIT) -> list[Path]:
+    """Write `model`, a ModelProto without `weights`, with each array of `weights` as an initializer of that name.
+
+    Returns the files written. `model` loses its graph. Raises OSError where the disk refuses.
+    """
+    total = sum(array.nbytes for array in weights.values())
+    if total <= sidecar_limit:
+        records = [(_tensor_header(name, array), array) for name, array in weights.items()]
+        with path.open("wb") as file:
+            _write_model(file, model, records)
+        return [path]
+    sidecar = path.with_name(path.name + ".data")
+    headers = []
+    with sidecar.open("wb") as file:
+        for name, array in weights.items():
+            file.write(b"\0" * (-file.tell() % _ALIGNMENT))
+            headers.append((_external_header(name, array, sidecar.name, file.tell()), None))
+            write_array(file, array)
+    with path.open("wb") as file:
+        _write_model(file, model, headers)
+    return [path, sidecar]
+
+
+def _write_model(file: BinaryIO, model: Any, records: Sequence[tuple[bytes, Array | None]]) -> None:
+    graph = model.graph.SerializeToString()
+    model.ClearField("graph")
+    framed = []
+    for header, array in records:
+        length = len(header) if array is None else len(header) + array.nbytes
+        framed.append((_tag(_GRAPH_INITIALIZER) + _varint(length) + header, array))
+    size = len(graph) + sum(len(header) + (0 if array is None else array.nbytes) for header, array in framed)
+    file.write(model.SerializeToString())
+    file.write(_tag(_MODEL_GRAPH) + _varint(size) + graph)
+    for header, array in framed:
+        file.write(header)
+        if array is not None:
+            write_array(file, array)
+
+
+def _tensor_header(name: str, array: Array) -> bytes:
+    import onnx
+
+    tensor = onnx.TensorProto(name=name, dims=array.shape, data_type=onnx.helper.np_dtype_to_tensor_dtype(array.dtype))
+    return bytes(tensor.SerializeToString() + _tag(_TENSOR_RAW_DATA) + _varint(array.nbytes))
+
+
+def _external_header(name: str, array: Array, location: str, offset: int) -> bytes:
+    import onnx
+
+    tensor = onnx.TensorProto(name=name, dims=array.shape, data_type=onnx.helper.np_dtype_to_tensor_dtype(array.dtype))
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    for key, value in (("location", location), ("offset", str(offset)), ("length", str(array.nbytes))):
+        tensor.external_data.add(key=key, value=value)
+    return bytes(tensor.SerializeToString())
+
+
+def _tag(field: int) -> bytes:
+    return _varint(field << 3 | 2)  # wire type 2: length-delimited
+
+
+def _varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)

@@ -1,0 +1,201 @@
+"""Traced -> model.onnx: tf2onnx on the graph without weights, then the weights bound and the file streamed.
+
+tf2onnx sees a graph of a few hundred kilobytes, whatever the model weighs. Its optimizers' order is in
+`onnx_transposes`, binding in `onnx_bind`, the file in `onnx_file`, what a runtime's optimizer would get wrong in
+`onnx_padding`; nothing else of cnnexport writes ONNX's protobuf.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from converter.core.data import Array, Artifact, Format, TensorSpec, Traced, WriteOptions
+from converter.core.errors import ConversionError
+from converter.tracing.naming import described_layer
+
+OPSETS = range(13, 19)
+"""The opsets that tf2onnx writes and that are worth reading: 13 to 18."""
+
+FILENAME = "model.onnx"
+
+
+def write(traced: Traced, directory: Path, options: WriteOptions) -> Artifact:
+    """Write `directory/model.onnx` (and `.data` beside it past 1.8 GB).
+
+    With `options.layout` "nchw" every image input is channels-first. Raises ConversionError, naming the Keras layer,
+    where an operator has no ONNX counterpart; no file is left then.
+    """
+    import onnx
+
+    from converter.formats import onnx_bind, onnx_file, onnx_padding
+
+    started = time.perf_counter()
+    model = _skeleton(traced, options)
+    _refuse_unmapped(model, traced.layers)
+    _plain_names(model.graph)
+    model = onnx.shape_inference.infer_shapes(model)
+    weights = onnx_bind.bind(model.graph, traced.weights)
+    onnx_padding.keep_apart(model.graph)
+    _name_axes(model.graph, traced, options.batch)
+    del model.graph.value_info[:]
+    model.producer_name, model.producer_version, model.doc_string = "cnnexport", "", ""
+    try:
+        onnx.checker.check_model(_with_weights_as_inputs(model, weights), full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ConversionError(f"onnx.checker refuses the graph: {str(error).splitlines()[0]}") from error
+    operators = Counter(node.op_type for node in model.graph.node)
+    files = onnx_file.save(model, weights, directory / FILENAME)
+    return Artifact(
+        format="onnx",
+        path=FILENAME,
+        precision="float32",
+        inputs=tuple(_as_written(spec, options.layout) for spec in traced.inputs.values()),
+        outputs=tuple(traced.outputs.values()),
+        operators=dict(sorted(operators.items())),
+        size=sum(file.stat().st_size for file in files),
+        seconds=time.perf_counter() - started,
+        options={**asdict(options), "files": [file.name for file in files]},
+    )
+
+
+def _is_image(spec: TensorSpec) -> bool:
+    return spec.layout == "nhwc" and len(spec.shape) == 4
+
+
+def _as_written(spec: TensorSpec, layout: str) -> TensorSpec:
+    if layout == "nhwc" or not _is_image(spec):
+        return spec
+    batch, height, width, channels = spec.shape
+    return replace(spec, shape=(batch, channels, height, width), layout="nchw")
+
+
+@contextmanager
+def _quiet_numpy2() -> Iterator[None]:
+    """tf2onnx 1.17 reads `np.object`, which numpy 2 no longer has, and logs what this module checks itself."""
+    logger = logging.getLogger("tf2onnx")
+    level = logger.level
+    missing = "object" not in vars(np)
+    if missing:
+        vars(np)["object"] = object
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        if missing:
+            del vars(np)["object"]
+
+
+def _skeleton(traced: Traced, options: WriteOptions) -> Any:
+    """The ModelProto with weights as graph inputs; tensor names are graph node names with `:0`."""
+    import tensorflow as tf
+
+    with _quiet_numpy2():
+        import tf2onnx
+        import tf2onnx.optimizer
+        from tf2onnx import tfonnx
+
+        from converter.formats.onnx.transposes import optimizers
+
+        inputs = [f"{name}:0" for name in (*traced.inputs, *traced.weights)]
+        outputs = [f"{name}:0" for name in traced.outputs]
+        images = [f"{name}:0" for name, spec in traced.inputs.items() if _is_image(spec)]
+        with tf.Graph().as_default() as graph:
+            tf.import_graph_def(_without_erfc(traced.graph_def), name="")
+            try:
+                converted = tfonnx.process_tf_graph(
+                    graph,
+                    opset=options.opset,
+                    input_names=inputs,
+                    output_names=outputs,
+                    inputs_as_nchw=images if options.layout == "nchw" else None,
+                )
+                converted = tf2onnx.optimizer.optimize_graph(converted, catch_errors=False, optimizers=optimizers())
+            except (ValueError, RuntimeError, KeyError, AssertionError, TypeError, IndexError) as error:
+                place = next((name for name in traced.layers if name in str(error)), "the graph")
+                raise ConversionError(f"{place}: tf2onnx gave up: {str(error).splitlines()[0]}") from error
+            return converted.make_model("cnnexport")
+
+
+def _without_erfc(graph_def: Any) -> Any:
+    """`graph_def` with each Erfc(x), as in an exact GELU, as 1 - Erf(x): ONNX has only the latter."""
+    import tensorflow as tf
+
+    if not any(node.op == "Erfc" for node in graph_def.node):
+        return graph_def
+    result = type(graph_def)()
+    result.CopyFrom(graph_def)
+    for node in [node for node in result.node if node.op == "Erfc"]:
+        erf, one = (
+            result.node.add(op="Erf", name=f"{node.name}/Erf"),
+            result.node.add(op="Const", name=f"{node.name}/1"),
+        )
+        erf.input.extend(node.input)
+        erf.attr["T"].CopyFrom(node.attr["T"])
+        one.attr["dtype"].CopyFrom(node.attr["T"])
+        one.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(1.0, node.attr["T"].type, []))
+        node.op, node.input[:] = "Sub", [one.name, erf.name]
+    return result
+
+
+def _refuse_unmapped(model: Any, layers: Mapping[str, str]) -> None:
+    """Raise for the first operator that the declared opsets do not define."""
+    import onnx
+
+    opsets = {entry.domain: entry.version for entry in model.opset_import}
+    for node in model.graph.node:
+        version = opsets.get(node.domain)
+        try:
+            if version is None:
+                raise onnx.defs.SchemaError(node.domain)
+            onnx.defs.get_schema(node.op_type, version, node.domain)
+        except onnx.defs.SchemaError:
+            raise ConversionError(
+                f"{described_layer(node.name, layers)}: operator {node.op_type} has no counterpart in ONNX "
+                f"opset {opsets.get('', 0)}\nreplace the layer, or export another format"
+            ) from None
+
+
+def _plain_names(graph: Any) -> None:
+    """Drop the `:0` of TensorFlow's first outputs wherever that leaves names unique."""
+    names = {name for node in graph.node for name in (*node.input, *node.output)}
+    names |= {value.name for value in (*graph.input, *graph.output, *graph.value_info)}
+    names |= {tensor.name for tensor in graph.initializer}
+    rename = {name: name[:-2] for name in names if name.endswith(":0") and name[:-2] not in names}
+    for node in graph.node:
+        node.input[:] = [rename.get(name, name) for name in node.input]
+        node.output[:] = [rename.get(name, name) for name in node.output]
+    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        value.name = rename.get(value.name, value.name)
+
+
+def _name_axes(graph: Any, traced: Traced, batch: int | None) -> None:
+    """A dynamic batch axis is called `batch` on every input and output; other dynamic axes keep distinct names."""
+    for value in (*graph.input, *graph.output):
+        for axis, size in enumerate(value.type.tensor_type.shape.dim):
+            if not size.HasField("dim_value") or size.dim_value < 1:
+                size.dim_param = "batch" if axis == 0 else f"{value.name}_{axis}"
+
+
+def _with_weights_as_inputs(model: Any, weights: Mapping[str, Array]) -> Any:
+    """What the checker sees: the weights' types and shapes, not their bytes."""
+    import onnx
+
+    checked = onnx.ModelProto()
+    checked.CopyFrom(model)
+    for name, array in weights.items():
+        dtype = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
+        checked.graph.input.append(onnx.helper.make_tensor_value_info(name, dtype, array.shape))
+    return checked
+
+
+FORMAT = Format("onnx", FILENAME, write)

@@ -1,0 +1,95 @@
+"""Traced -> saved_model/: a slim module around the graph, its weights as variables, one `serving_default` signature.
+
+The graph holds no Keras objects and no XLA-only function, so it loads wherever a TensorFlow runtime does. TensorFlow
+fuses a convolution with its bias and activation when it loads a graph, and its fused CPU kernel then refuses grouped
+ones; an EnsureShape behind a grouped convolution, which copies nothing, keeps the two apart.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from converter.core.data import Artifact, Format, Traced, WriteOptions
+
+FILENAME = "saved_model"
+
+
+def write(traced: Traced, directory: Path, options: WriteOptions) -> Artifact:
+    """Write `directory/saved_model/`, channels-last whatever `options.layout` says."""
+    import tensorflow as tf
+
+    started = time.perf_counter()
+    path = directory / FILENAME
+    module = tf.Module(name="cnnexport")
+    module.weights = {
+        _attribute(index): tf.Variable(array, trainable=False, name=name)
+        for index, (name, array) in enumerate(traced.weights.items())
+    }
+    graph_def = _shielded(traced.graph_def)
+    signature = _signature(traced, graph_def, module.weights)
+    tf.saved_model.save(module, str(path), signatures={"serving_default": signature})
+    files = sorted(file.relative_to(directory).as_posix() for file in path.rglob("*") if file.is_file())
+    operators = Counter(node.op for node in traced.graph_def.node if node.op not in ("Const", "Placeholder"))
+    return Artifact(
+        format="saved-model",
+        path=FILENAME,
+        precision="float32",
+        inputs=tuple(traced.inputs.values()),
+        outputs=tuple(traced.outputs.values()),
+        operators=dict(sorted(operators.items())),
+        size=sum((directory / file).stat().st_size for file in files),
+        seconds=time.perf_counter() - started,
+        options={**asdict(options), "layout": "nhwc", "files": files},
+    )
+
+
+def _attribute(index: int) -> str:
+    return f"w{index:05d}"
+
+
+def _shielded(graph_def: Any) -> Any:
+    """`graph_def` with an EnsureShape between each grouped Conv2D and its consumers."""
+    import tensorflow as tf
+    from tensorflow.core.framework import graph_pb2
+
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(graph_def, name="")
+    grouped = {
+        operation.name: operation.outputs[0].shape
+        for operation in graph.get_operations()
+        if operation.type == "Conv2D" and operation.inputs[0].shape[-1] != operation.inputs[1].shape[2]
+    }
+    if not grouped:
+        return graph_def
+    result = graph_pb2.GraphDef()
+    result.CopyFrom(graph_def)
+    for node in result.node:
+        node.input[:] = [f"{name}/whole" if name in grouped else name for name in node.input]
+    for name, shape in grouped.items():
+        shield = result.node.add(name=f"{name}/whole", op="EnsureShape", input=[name])
+        shield.attr["T"].type = graph.get_operation_by_name(name).outputs[0].dtype.as_datatype_enum
+        shield.attr["shape"].shape.CopyFrom(shape.as_proto())
+    return result
+
+
+def _signature(traced: Traced, graph_def: Any, variables: Any) -> Any:
+    import tensorflow as tf
+
+    names = list(traced.weights)
+    specs = {name: tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in traced.inputs.items()}
+
+    def serve(**tensors: Any) -> dict[str, Any]:
+        feeds = {f"{name}:0": tensor for name, tensor in tensors.items()}
+        feeds |= {f"{name}:0": variables[_attribute(i)].read_value() for i, name in enumerate(names)}
+        fetches = [f"{name}:0" for name in traced.outputs]
+        results = tf.graph_util.import_graph_def(graph_def, feeds, fetches, name="")
+        return dict(zip(traced.outputs, results, strict=True))
+
+    return tf.function(serve, autograph=False).get_concrete_function(**specs)
+
+
+FORMAT = Format("saved-model", FILENAME, write)

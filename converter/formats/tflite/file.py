@@ -1,0 +1,50 @@
+"""A TFLite file written as a stream: the flatbuffer without the weights, then the weights straight from their arrays.
+
+A flatbuffer's references are offsets that may point anywhere behind themselves, so each weight's vector can stand at
+the end of the file: the packed skeleton holds a stub for it, and the stub's reference is set to where the array goes.
+Packing 500 MB in Python would hold them several times. Layout: flatbuffers' internals document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from converter.core.data import Array
+from converter.formats.arrays import write_array
+
+_ALIGNMENT = 16  # of a buffer's first byte, as schema.fbs demands (force_align: 16)
+_DATA_SLOT = 4  # vtable offset of Buffer.data
+
+
+def save(model: Any, weights: Mapping[int, Array], path: Path) -> int:
+    """Write `model` (ModelT) to `path`, with each array of `weights` as the content of the buffer of that index.
+
+    Returns the size in bytes. Raises OSError where the disk refuses.
+    """
+    import flatbuffers
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    for index in weights:
+        model.buffers[index].data = [0]
+    builder = flatbuffers.Builder(1 << 16)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    skeleton = bytearray(builder.Output())
+    packed = schema.Model.GetRootAs(skeleton, 0)
+    position = len(skeleton)
+    places = {}
+    for index, array in weights.items():
+        position += -(position + 4) % _ALIGNMENT
+        table = packed.Buffers(index)._tab
+        field = table.Pos + table.Offset(_DATA_SLOT)
+        skeleton[field : field + 4] = (position - field).to_bytes(4, "little")
+        places[index] = position
+        position += 4 + array.nbytes
+    with path.open("wb") as file:
+        file.write(skeleton)
+        for index, array in weights.items():
+            file.write(b"\0" * (places[index] - file.tell()))
+            file.write(array.nbytes.to_bytes(4, "little"))
+            write_array(file, array)
+    return position

@@ -1,0 +1,120 @@
+"""Traced -> model.tflite: TensorFlow's converter on the graph without weights, then the weights bound and streamed.
+
+The converter is called on a GraphDef whose weights are inputs: it takes a tenth of a second, whatever the model weighs.
+`tflite_bind` makes them constants again, `tflite_file` writes. Grouped convolutions come out as one CONV_2D; TensorFlow
+(Flex) operators are never let in.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from converter.core.data import Array, Artifact, Format, Traced, WriteOptions
+from converter.core.errors import ConversionError
+from converter.tracing.naming import described_layer
+
+FILENAME = "model.tflite"
+SIGNATURE_KEY = "serving_default"
+_FLATBUFFER_LIMIT = 2**31 - 2**20
+
+
+def write(traced: Traced, directory: Path, options: WriteOptions) -> Artifact:
+    """Write `directory/model.tflite`, channels-last whatever `options.layout` says: TFLite's kernels know nothing else.
+
+    Raises ConversionError, naming the Keras layer, where an operator has no TFLite builtin or the weights pass 2 GB.
+    """
+    from converter.formats import tflite_bind, tflite_file
+
+    started = time.perf_counter()
+    total = sum(array.nbytes for array in traced.weights.values())
+    if total > _FLATBUFFER_LIMIT:
+        raise ConversionError(
+            f"the weights ({total / 1e9:.1f} GB) are more than a TFLite file can hold (2 GB)\nexport ONNX instead"
+        )
+    model, inlined = _converted(traced)
+    weights = {} if inlined else tflite_bind.bind(model, traced.weights)
+    tflite_bind.add_signature(model, SIGNATURE_KEY)
+    names = tflite_bind.operator_names(model)
+    operators = Counter(names[each.opcodeIndex] for graph in model.subgraphs for each in graph.operators)
+    size = tflite_file.save(model, weights, directory / FILENAME)
+    return Artifact(
+        format="tflite",
+        path=FILENAME,
+        precision="float32",
+        inputs=tuple(traced.inputs.values()),
+        outputs=tuple(traced.outputs.values()),
+        operators=dict(sorted(operators.items())),
+        size=size,
+        seconds=time.perf_counter() - started,
+        options={**asdict(options), "layout": "nhwc", "files": [FILENAME], "weights_inlined": inlined},
+    )
+
+
+def _converted(traced: Traced) -> tuple[Any, bool]:
+    """The converted model in object form, and whether its weights had to be constants for the converter.
+
+    Some operators are only legal in TFLite with a constant kernel; then the converter sees the whole model.
+    """
+    from tensorflow.lite.python import convert
+
+    try:
+        return _convert(traced.graph_def, traced, traced.weights), False
+    except convert.ConverterError:
+        pass
+    try:
+        return _convert(_frozen(traced), traced, {}), True
+    except convert.ConverterError as error:
+        raise _refusal(str(error), traced.layers) from error
+
+
+def _convert(graph_def: Any, traced: Traced, weights: Mapping[str, Array]) -> Any:
+    import tensorflow as tf
+    from tensorflow.lite.python import convert
+    from tensorflow.lite.python import schema_py_generated as schema
+
+    with tf.Graph().as_default():
+        inputs = [tf.compat.v1.placeholder(spec.dtype, spec.shape, name=name) for name, spec in traced.inputs.items()]
+        inputs += [tf.compat.v1.placeholder(array.dtype, array.shape, name=name) for name, array in weights.items()]
+        outputs = [tf.compat.v1.placeholder(spec.dtype, spec.shape, name=name) for name, spec in traced.outputs.items()]
+    flatbuffer = convert.convert_graphdef(graph_def, inputs, outputs, allow_custom_ops=False)
+    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(flatbuffer, 0))
+
+
+def _frozen(traced: Traced) -> Any:
+    """The graph with each weight as a constant."""
+    import tensorflow as tf
+    from tensorflow.core.framework import graph_pb2
+
+    frozen = graph_pb2.GraphDef()
+    frozen.CopyFrom(traced.graph_def)
+    for node in frozen.node:
+        if node.name in traced.weights:
+            array = traced.weights[node.name]
+            node.op = "Const"
+            node.attr.pop("shape", None)
+            tensor = node.attr["value"].tensor
+            tensor.dtype = node.attr["dtype"].type
+            tensor.tensor_shape.CopyFrom(tf.TensorShape(array.shape).as_proto())
+            tensor.tensor_content = array.tobytes()
+    return frozen
+
+
+def _refusal(message: str, layers: Mapping[str, str]) -> ConversionError:
+    """The converter's pages of MLIR, reduced to the operator and the layer."""
+    operators = re.findall(r"'(tf\.[A-Za-z0-9]+)' op", message) or re.findall(r"\btf\.([A-Za-z0-9]+)\b", message)
+    places = re.findall(r'loc\(\S*?"([^"]+)"', message)
+    place = next((described_layer(name.split("@")[0], layers) for name in places if "/" in name), "")
+    place = place or next((f"{name} ({layers[name]})" for name in layers if f"{name}/" in message), "the graph")
+    operator = operators[0].removeprefix("tf.") if operators else "an operator"
+    return ConversionError(
+        f"{place}: {operator} has no TFLite builtin operator\nreplace the layer, or export another format"
+    )
+
+
+FORMAT = Format("tflite", FILENAME, write)

@@ -1,0 +1,145 @@
+"""Which tensor of a written file is which Keras layer's activation; found at export and kept in layers.json.
+
+By value: names do not survive folding and merging, and a convolution whose batch normalization was folded into it has
+no equal in the file at all. Such a layer counts to the next end that has one. A layer without parameters that no
+value matches, as in a file that is wrong already, is taken to be the tensor of its own name.
+
+A tensor of TFLite is named after all nodes that became one operator, joined by ";", mostly from the last to the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from converter.core.data import Array, Artifact, Golden, TensorSpec
+from converter.proof.diagnosis import READ_IN, sketches
+from converter.bundle.layers import Layer, Layers, write_layers
+from converter.core.errors import ChildError, InputError, UnavailableError
+from converter.tracing.layer_ends import LayerEnd
+from converter.tracing.naming import layer_of
+from converter.core.sketch import SAMPLES, distance, sketch
+
+ALIKE = 1e-4
+"""Relative L2 up to which two activations are taken for the same: above float noise, far below a wrong kernel."""
+
+
+_JOINT = ";"
+
+
+@dataclass(frozen=True)
+class _Tensor:
+    name: str
+    layout: str
+    elements: int
+    sketch: Array
+
+
+def write(
+    directory: Path,
+    artifacts: Sequence[Artifact],
+    specs: tuple[Sequence[TensorSpec], Sequence[TensorSpec]],
+    golden: Golden,
+    ends: Sequence[LayerEnd],
+) -> tuple[str, ...]:
+    """Run those files of `directory` that can be diagnosed on one golden input and write layers.json beside them.
+
+    `specs` are the Keras model's inputs and outputs. Nothing is written where no end was measured or none is found in
+    any file. Returns a warning for each file that could not be run with its tensors shown. Raises OutputError.
+    """
+    sizes = [end.elements for end in ends if end.sketch is not None]
+    if not sizes:
+        return ()
+    warnings: list[str] = []
+    layers: dict[str, tuple[Layer, ...]] = {}
+    for artifact in (each for each in artifacts if each.format in READ_IN):
+        runtime, size = READ_IN[artifact.format], 4 * int(np.mean(sizes))
+        try:
+            found = sketches(directory, artifact, specs, runtime, "cpu", None, size, 1)
+        except (ChildError, InputError, UnavailableError) as error:
+            warnings.append(f"no layer can be named should {artifact.path} fail: {' '.join(str(error).split())}")
+            continue
+        tensors = [
+            _Tensor(name, key, elements, each)
+            for name, (elements, layouts) in found.items()
+            for key, each in layouts.items()
+        ]
+        joined = _joined(ends, _matched(ends, tensors))
+        if joined:
+            layers[artifact.path] = joined
+    if layers:
+        inputs = {name: sketch(array[:SAMPLES]) for name, array in golden.inputs.items()}
+        write_layers(directory, Layers(inputs, layers))
+    return tuple(warnings)
+
+
+def _matched(ends: Sequence[LayerEnd], tensors: Sequence[_Tensor]) -> dict[int, _Tensor]:
+    """The tensor that is each end's activation, by the end's place, in the order of the ends."""
+    owners = {end.layer: end.kind for end in ends}
+    places = {end.node: place for place, end in enumerate(ends)}
+    sizes: dict[int, list[_Tensor]] = {}
+    named: dict[int, list[_Tensor]] = {}
+    for tensor in tensors:
+        sizes.setdefault(tensor.elements, []).append(tensor)
+        meant = [places[part] for part in tensor.name.split(_JOINT) if part in places]
+        if meant:
+            named.setdefault(max(meant), []).append(tensor)  # of nodes that became one, it is the last one's result
+    known = {place: end.sketch[:1] for place, end in enumerate(ends) if end.sketch is not None}
+    known = {place: wanted for place, wanted in known.items() if np.any(wanted)}
+    matched = {}
+    for place, wanted in known.items():
+        equal = _equal(ends[place], wanted, sizes.get(ends[place].elements, []), owners)
+        if equal is not None:
+            matched[place] = equal
+    taken = {tensor.name for tensor in matched.values()}
+    for place in [place for place in known if place not in matched and not ends[place].parameters]:
+        own = [each for each in named.get(place, []) if each.elements == ends[place].elements]
+        apart = [(distance(each.sketch, known[place]), each) for each in own if each.name not in taken]
+        if apart:
+            matched[place] = min(apart, key=lambda pair: pair[0])[1]
+    return dict(sorted(matched.items()))
+
+
+def _equal(end: LayerEnd, wanted: Array, tensors: Sequence[_Tensor], owners: Mapping[str, str]) -> _Tensor | None:
+    """The tensor that equals `wanted`: of several the one named like `end`, the one of its layer, or the first."""
+    alike = [tensor for tensor in tensors if distance(tensor.sketch, wanted) <= ALIKE]
+    own = [tensor for tensor in alike if end.node in tensor.name.split(_JOINT)]
+    near = [tensor for tensor in alike if end.layer in _layers_of(tensor.name, owners)]
+    return next(iter(own or near or alike), None)
+
+
+def _layers_of(name: str, owners: Mapping[str, str]) -> set[str]:
+    """The layers whose nodes a tensor is named after."""
+    return {layer_of(part, owners) for part in name.split(_JOINT)}
+
+
+def _joined(ends: Sequence[LayerEnd], matched: Mapping[int, _Tensor]) -> tuple[Layer, ...]:
+    """The matched ends as layers; each covers its own layer and the unmatched ones between it and its inputs."""
+    layers: list[Layer] = []
+    position: dict[int, int] = {}
+    for place, tensor in matched.items():
+        end = ends[place]
+        covered, inputs = {place}, set()
+        waiting = list(end.inputs)
+        while waiting:
+            source = waiting.pop()
+            if source in position:
+                inputs.add(position[source])
+            elif source not in covered:
+                covered.add(source)
+                waiting.extend(ends[source].inputs)
+        covers = {ends[each].layer: ends[each].kind for each in sorted(covered)}
+        owners = _layers_of(tensor.name, covers)
+        name = next((layer for layer in covers if layer in owners), end.layer)  # the first: a convolution, not its ReLU
+        position[place] = len(layers)
+        assert end.sketch is not None
+        layers.append(
+            Layer(
+                name, covers[name], tuple(covers.items()), tuple(sorted(inputs)), tensor.name, tensor.layout,
+                end.elements, end.noise, end.sketch,
+            )
+        )  # fmt: skip
+    return tuple(layers)

@@ -1,0 +1,119 @@
+"""One artifact in one runtime, in a process of its own: `python -m converter.proof.child` with a job on standard input.
+
+A runtime may crash on a damaged file, or hold memory for ever; here it takes only this process with it. Standard
+output is one JSON document (facts, latency, or the error), the outputs go to an .npz. `converter.proof.isolate` is the other
+end.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from converter.core.data import Array, Arrays, Artifact, TensorSpec
+from converter.core.errors import CnnExportError, InputError
+from converter.bundle.golden import read_golden
+from converter.bundle.manifest import artifact_from_json, spec_from_json
+from converter.runtimes import RUNTIMES
+from converter.runtimes.shared import require_own_weights
+
+MAX_BATCH = 2 << 30  # bytes of inputs
+INDEX = 8  # bytes that a sample takes in an array of indices
+_TIMED_RUNS = 5
+
+
+def main(work: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Read the job, let `work` do it, write the answer. Exit status 0 unless the process itself fails."""
+    job = json.load(sys.stdin)
+    answer = sys.stdout
+    sys.stdout = sys.stderr  # what a library prints must not end up in the answer
+    try:
+        result = work(job)
+    except CnnExportError as error:
+        result = {"error": type(error).__name__, "message": str(error)}
+    answer.write(json.dumps(result))
+    answer.flush()
+
+
+def run(job: dict[str, Any]) -> dict[str, Any]:
+    """Run `job` (see `converter.proof.isolate.run_artifact`) and leave the outputs in job["outputs"]."""
+    artifact = artifact_from_json(job["artifact"])
+    path = Path(job["directory"], artifact.path)
+    keras_inputs = [spec_from_json(spec) for spec in job["inputs"]]
+    keras_outputs = [spec_from_json(spec) for spec in job["output_specs"]]
+    golden = read_golden(Path(job["golden"]), keras_inputs, keras_outputs)
+    inputs = {spec.name: as_declared(golden.inputs[spec.name], spec) for spec in artifact.inputs}
+    fixed = artifact.inputs[0].shape[0]
+    if fixed and fixed * sum(max(INDEX, array[0].nbytes) for array in inputs.values()) > MAX_BATCH:
+        raise InputError(f"{path}: a batch of {fixed:,} samples takes more than {MAX_BATCH >> 30} GB")
+    if artifact.format == "onnx":
+        require_own_weights(path)
+    started = time.perf_counter()
+    prepared = RUNTIMES[job["runtime"]].prepare(path, artifact, job["device"])
+    loaded = time.perf_counter() - started
+    count = len(next(iter(inputs.values())))
+    batches = [fixed] if fixed else sorted({count, 1}, reverse=True)
+    results: dict[str, Array] = {}
+    for batch in batches:
+        outputs = in_batches(prepared.run, inputs, batch)
+        results |= {
+            f"{batch}/{quote(name, safe='')}": as_keras(array, name, artifact) for name, array in outputs.items()
+        }
+    one = {name: array[: fixed or 1] for name, array in inputs.items()}
+    if fixed and count < fixed:
+        one = {name: np.resize(array, (fixed, *array.shape[1:])) for name, array in one.items()}
+    latency = _latency(prepared.run, one)
+    np.savez(job["outputs"], allow_pickle=False, **results)
+    return {"batches": batches, "load_seconds": loaded, "latency_seconds": latency, "facts": dict(prepared.facts)}
+
+
+def as_declared(array: Array, spec: TensorSpec) -> Array:
+    """A channels-last array as the artifact wants it."""
+    if spec.layout == "nchw" and array.ndim == 4:
+        return np.ascontiguousarray(array.transpose(0, 3, 1, 2))
+    return array
+
+
+def as_keras(array: Array, name: str, artifact: Artifact) -> Array:
+    """An artifact's output as Keras would have returned it."""
+    layout = next((spec.layout for spec in artifact.outputs if spec.name == name), "")
+    return array.transpose(0, 2, 3, 1) if layout == "nchw" and array.ndim == 4 else array
+
+
+def in_batches(run_once: Callable[[Arrays], dict[str, Array]], inputs: Arrays, batch: int) -> dict[str, Array]:
+    """All samples in batches of `batch`; the last one is filled up by repeating and cut again.
+
+    Raises InputError where an output's first axis is not the batch.
+    """
+    count = len(next(iter(inputs.values())))
+    pieces: dict[str, list[Array]] = {}
+    for start in range(0, count, batch):
+        index = np.arange(start, start + batch) % count
+        outputs = run_once({name: np.ascontiguousarray(array[index]) for name, array in inputs.items()})
+        for name, array in outputs.items():
+            if array.ndim < 1 or len(array) != batch:
+                raise InputError(f"output {name} has shape {array.shape} for a batch of {batch}")
+            pieces.setdefault(name, []).append(np.array(array))
+    return {name: np.concatenate(arrays)[:count] for name, arrays in pieces.items()}
+
+
+def _latency(run_once: Callable[[Arrays], dict[str, Array]], inputs: Arrays) -> float:
+    """Median seconds of one call."""
+    taken = []
+    for _ in range(_TIMED_RUNS):
+        started = time.perf_counter()
+        run_once(inputs)
+        taken.append(time.perf_counter() - started)
+    return statistics.median(taken)
+
+
+if __name__ == "__main__":
+    main(run)

@@ -1,0 +1,172 @@
+"""Where two outputs are compared: on the numbers a classifier computes before it squashes them.
+
+A softmax hides a wrong logit: where every probability is near 1/n, all differences are tiny. With z the logits,
+log p = z - log(sum(exp z)), so log p minus its mean over the classes is z minus its mean: the logits, up to the
+constant that softmax ignores, without touching the artifact. For a sigmoid log p - log(1 - p) = z.
+
+Both lose their footing at the ends of the range, and the cells there, on either side, are compared as plain values:
+
+- below `TINY`, where float32 comes near its smallest numbers and libraries begin to flush to zero;
+- for a sigmoid also above 1 - `NEAR_ONE`. There p is known only to half a unit in its last place (3e-8 in float32),
+  which is an error of 3e-8 / (1 - p) in z: 3e-5 at 0.999, and beyond it soon more than a float32 tolerance.
+
+A difference of plain values near 0 or 1 is small whatever the logits are, so those cells get a gate of their own,
+`left_out_excess`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from converter.core.data import Activation, Array, float64
+from converter.core.results import Tolerance
+
+TINY = 1e-30
+NEAR_ONE = 1e-3
+ROUNDING = 4 * 2.0**-24  # four units in the last place of float32 just below 1
+SUM_SLACK = 1e-3  # how far probabilities may be from summing to 1
+LOW_PRECISION_CAP = 1e-3  # a tolerance that may grow beyond this belongs to TF32, float16 or int8
+DOMAINS: dict[Activation, str] = {"softmax": "log-probability", "sigmoid": "logit", "linear": "value"}
+
+Float64 = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Distance:
+    """How far one sample's output is from its reference, in the domain of its activation.
+
+    `largest` is max|reference| there, `index` the cell of the largest difference, `left_out` how many cells were
+    compared as plain values, `cosine` None where one side is all zeros.
+    """
+
+    relative_l2: float
+    relative_max: float
+    max_abs: float
+    largest: float
+    cosine: float | None
+    index: tuple[int, ...]
+    left_out: int
+
+    @property
+    def sqnr_db(self) -> float:
+        """Signal to noise in decibels: -20 log10 of relative L2, infinite where nothing differs."""
+        return -20.0 * math.log10(self.relative_l2) if self.relative_l2 > 0 else math.inf
+
+
+def low_precision(tolerance: Tolerance) -> bool:
+    """Whether this is a tolerance of TF32, float16 or int8, which a kernel scaled by 1.001 may well meet."""
+    return tolerance.cap > LOW_PRECISION_CAP
+
+
+def no_probabilities(array: Array, activation: Activation) -> str:
+    """Why `array`, finite, cannot have come out of a softmax or a sigmoid; "" where it can."""
+    if activation == "linear":
+        return ""
+    values = float64(array)
+    if values.min() < 0 or values.max() > 1 + SUM_SLACK:
+        return f"values from {values.min():.3g} to {values.max():.3g} are no {activation} probabilities"
+    if activation == "softmax":
+        sums = np.atleast_1d(values).sum(axis=-1)
+        worst = float(sums.flat[int(np.argmax(np.abs(sums - 1)))])
+        if abs(worst - 1) > SUM_SLACK:
+            return f"the classes sum to {worst:.6g} instead of 1, so they are no softmax probabilities"
+    return ""
+
+
+def pair(reference: Array, actual: Array, activation: Activation) -> tuple[Float64, Float64, Mask | None]:
+    """Both arrays (one sample, any shape) in the domain of `activation`, and which cells are logarithms.
+
+    Where the mask is False the plain value stands; None means that no cell was left out.
+    """
+    p, q = np.atleast_1d(float64(reference)), np.atleast_1d(float64(actual))
+    if activation == "linear":
+        return p, q, None
+    inside = (p >= TINY) & (q >= TINY)
+    if activation == "sigmoid":
+        inside &= (p <= 1 - NEAR_ONE) & (q <= 1 - NEAR_ONE)
+    sides = []
+    for values in (p, q):
+        safe = np.where(inside, values, 0.5)
+        domain = np.log(safe)
+        if activation == "softmax":
+            count = np.maximum(inside.sum(axis=-1, keepdims=True), 1)
+            domain -= np.where(inside, domain, 0.0).sum(axis=-1, keepdims=True) / count
+        else:
+            domain -= np.log1p(-safe)
+        sides.append(np.where(inside, domain, values))
+    return sides[0], sides[1], None if inside.all() else inside
+
+
+def measure(reference: Array, actual: Array, activation: Activation) -> Distance:
+    """The distance of one sample's output (any shape, not empty) from its reference.
+
+    A reference without any magnitude gives 0 where nothing differs and infinity otherwise. Where every cell was left
+    out, or all but the one of each sure answer, whose centred logarithm is 0, the plain values are measured against 1,
+    the full scale of a probability: relative to 1e-35 anything is far.
+    """
+    x, y, inside = pair(reference, actual, activation)
+    with np.errstate(over="ignore", invalid="ignore"):
+        difference = np.abs(y - x)
+        max_abs, largest = float(difference.max()), float(np.abs(x).max())
+        scale = max(max_abs, largest, float(np.abs(y).max())) or 1.0
+        norm, other = float(np.linalg.norm(x / scale)), float(np.linalg.norm(y / scale))
+        distance = float(np.linalg.norm(difference / scale))
+        cosine = float(np.vdot(x / scale, y / scale)) / (norm * other) if norm * other > 0 else None
+    if inside is not None and not x[inside].any():
+        norm, largest = max(norm, 1.0 / scale), max(largest, 1.0)
+    return Distance(
+        relative_l2=ratio(distance, norm),
+        relative_max=ratio(max_abs, largest),
+        max_abs=max_abs,
+        largest=largest,
+        cosine=cosine if cosine is None else min(1.0, max(-1.0, cosine)),
+        index=tuple(int(i) for i in np.unravel_index(int(np.argmax(difference)), np.shape(reference))),
+        left_out=0 if inside is None else int(inside.size - inside.sum()),
+    )
+
+
+def ratio(difference: float, magnitude: float) -> float:
+    """difference / magnitude, with 0 / 0 = 0 and anything else over 0 infinite."""
+    if magnitude > 0:
+        return difference / magnitude
+    return 0.0 if difference == 0 else math.inf
+
+
+def left_out_excess(reference: Array, actual: Array, activation: Activation, tolerance: Tolerance) -> float:
+    """Largest difference of a left-out cell of one sample over what it may be; at most 1 is within the gate.
+
+    Two outputs within tolerance differ by at most t = value_max * max|z| in the domain (2t after centring), so their
+    p / q, or (1 - p) / (1 - q), is at most exp(2t). A cell below TINY on one side must hence be below TINY * exp(2t) on
+    the other, and one near 1 may differ by (1 - p) * (exp(2t) - 1) plus rounding. Never more than value * max|p| is
+    allowed, and at low precision, whose smallest numbers are far above TINY, that is the only bound.
+    """
+    p, q = np.atleast_1d(float64(reference)), np.atleast_1d(float64(actual))
+    x, _, inside = pair(reference, actual, activation)
+    if inside is None:
+        return 0.0
+    outside = ~inside
+    allowed = np.full(p.shape, tolerance.value * float(p.max()) + TINY)
+    if not low_precision(tolerance):
+        largest = float(np.abs(x[inside]).max()) if inside.any() else 0.0
+        low = np.minimum(p, q) < TINY
+        spread_low = math.exp(min(50.0, 2 * tolerance.value_max * max(largest, -math.log(TINY))))
+        spread_high = math.expm1(min(50.0, 2 * tolerance.value_max * max(largest, -math.log(ROUNDING))))
+        strict = np.where(low, TINY * spread_low, (1 - p) * spread_high + ROUNDING)
+        allowed = np.minimum(allowed, strict)
+    over = np.abs(p - q)[outside] / np.maximum(allowed[outside], np.finfo(np.float64).tiny)
+    return float(over.max())
+
+
+def score(array: Array, activation: Activation) -> Float64:
+    """`array` on a scale where the margin between two classes is a difference of logits; order is kept."""
+    values = float64(array)
+    if activation == "linear":
+        return values
+    clipped = np.clip(values, TINY, 1.0 if activation == "softmax" else 1 - NEAR_ONE)
+    logs = np.log(clipped)
+    return logs if activation == "softmax" else logs - np.log1p(-clipped)

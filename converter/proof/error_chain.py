@@ -1,0 +1,63 @@
+"""The error by stage: what each step from Keras in float64 to an artifact in a runtime adds, against the step before.
+
+float64 -> Keras -> rewritten Keras -> each artifact in each runtime; onnxruntime with its optimizations is held against
+itself without them, where both ran. Stages are told and never judged: the verdict compares with Keras alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from converter.core.data import Array, Arrays, Golden, TensorSpec
+from converter.proof.domains import measure
+from converter.core.results import Stage
+
+_WITHOUT = {"onnxruntime": "onnxruntime-noopt"}
+"""Runtimes that have a stage of their own before them: the same without optimizations."""
+
+
+def stages(
+    golden: Golden,
+    rewritten: Arrays | None,
+    answers: Mapping[tuple[str, str, str], Arrays],
+    specs: Mapping[str, TensorSpec],
+) -> tuple[Stage, ...]:
+    """One stage for each step that ran; `answers` are outputs by (format, runtime, device).
+
+    All arrays are (samples, ...) by output name. Without `golden.exact` the first stage is missing, without `rewritten`
+    the artifacts follow Keras itself.
+    """
+    found = []
+    before, reference = "keras", golden.references
+    if golden.exact:
+        found.append(Stage("keras", "keras in float64", _errors(golden.exact, golden.references, specs)))
+    if rewritten is not None:
+        found.append(Stage("keras-rewritten", before, _errors(reference, rewritten, specs)))
+        before, reference = "keras-rewritten", rewritten
+    formats = list(dict.fromkeys(key[0] for key in answers))
+    order = sorted(answers, key=lambda key: (key[2] != "cpu", formats.index(key[0]), key[1] in _WITHOUT))
+    for key in order:
+        kind, runtime, device = key
+        plain = (kind, _WITHOUT.get(runtime, ""), device)
+        previous, base = (_name(*plain), answers[plain]) if plain in answers else (before, reference)
+        found.append(Stage(_name(*key), previous, _errors(base, answers[key], specs)))
+    return tuple(found)
+
+
+def _name(kind: str, runtime: str, device: str) -> str:
+    return f"{kind} in {runtime}{'' if device == 'cpu' else f' on {device}'}"
+
+
+def _errors(before: Arrays, after: Arrays, specs: Mapping[str, TensorSpec]) -> dict[str, float | None]:
+    """The worst sample's relative L2 by output; None where the two cannot be compared."""
+    return {name: _error(before.get(name), after.get(name), spec) for name, spec in specs.items()}
+
+
+def _error(one: Array | None, other: Array | None, spec: TensorSpec) -> float | None:
+    if one is None or other is None or one.shape != other.shape or not one.size:
+        return None
+    if not (np.isfinite(one).all() and np.isfinite(other).all()):
+        return None
+    return max(measure(a, b, spec.activation).relative_l2 for a, b in zip(one, other, strict=True))

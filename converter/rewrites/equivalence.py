@@ -1,0 +1,204 @@
+"""The proof of one replacement: the old part of the model and the new one on the same seeded numbers.
+
+The part runs from the replacement's sources to its target, at the model's real sizes where they are known. The
+difference is a relative L2 in float64; it must stay within min(cap, max(1e-6, 8 times the noise)), the noise being the
+distance of the old part in its own precision from the old part in float64.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from converter.core.data import Array, float64
+from converter.core.machine import inlined_functions
+from converter.rewrites.graph import Graph, evaluate, is_functional, is_layer, is_weightless
+from converter.rewrites.layers import array, channel_axis, needs_xla, renew
+from converter.rewrites.probe import sizes
+from converter.rewrites.rule import Replacement, as_array
+
+FACTOR = 8.0
+FLOOR = 1e-6
+CAP = 1e-4
+HALF_CAP = 1e-1  # where a layer computes in float16 or bfloat16
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The measured distance of new from old. `noise` is None where float64 could not be had; then `cap` is the gate.
+
+    Where the difference is below `FLOOR` the noise decides nothing and is left at 0. `problem` says why nothing could
+    be compared.
+    """
+
+    difference: float
+    noise: float | None
+    problem: str = ""
+    cap: float = CAP
+
+    @property
+    def tolerance(self) -> float:
+        return self.cap if self.noise is None else min(self.cap, max(FLOOR, FACTOR * self.noise))
+
+    @property
+    def passed(self) -> bool:
+        return not self.problem and self.difference <= self.tolerance
+
+    @property
+    def reason(self) -> str:
+        """Why the proof failed, in words."""
+        if self.problem:
+            return self.problem
+        noise = "unknown" if self.noise is None else f"{self.noise:.1e}"
+        return f"difference {self.difference:.1e} exceeds {self.tolerance:.1e} (noise {noise})"
+
+
+def distance(values: Sequence[Array], references: Sequence[Array]) -> float:
+    """The largest relative L2 distance of any pair, in float64; NaN where anything is not finite."""
+    worst = 0.0
+    for value, reference in zip(values, references, strict=True):
+        norm = float(np.linalg.norm(float64(reference)))
+        gap = float(np.linalg.norm(float64(value) - float64(reference)))
+        if not np.isfinite(norm + gap):
+            return float("nan")
+        worst = max(worst, gap / norm if norm > 0 else (0.0 if gap == 0 else np.inf))
+    return worst
+
+
+def run(function: Callable[..., Any], inputs: Sequence[Array], layers: Sequence[Any]) -> list[Array]:
+    """`function(*inputs)` as arrays; compiled as a whole where one of `layers` has no kernel of its own."""
+    import tensorflow as tf
+    from keras import ops, tree
+
+    tensors = [ops.convert_to_tensor(value) for value in inputs]
+    if any(needs_xla(layer) for layer in layers):
+        compiled = tf.function(function, jit_compile=True, autograph=False)
+        return [as_array(value) for value in tree.flatten(compiled(*tensors))]
+    with inlined_functions():  # else Keras compiles each grouped convolution with XLA, 0.3 s apiece
+        return [as_array(value) for value in tree.flatten(function(*tensors))]
+
+
+def prove(graph: Graph, replacement: Replacement, seed: int) -> Proof:
+    """Compare `replacement` with what it replaces, on one seeded normal input per source."""
+    old_layers = [node.operation for node in replacement.nodes if is_layer(node.operation)]
+    cap = cap_for(old_layers)
+    generator = np.random.default_rng(seed)
+    inputs = [_sample(generator, tensor, old_layers) for tensor in replacement.sources]
+
+    def old(call: Callable[[Any], Callable[..., Any]]) -> Callable[..., Any]:
+        def compute(*values: Any) -> Any:
+            feeds: dict[int, Any] = {id(t): value for t, value in zip(replacement.sources, values, strict=True)}
+            if replacement.meant is not None:
+                feeds.update(replacement.meant(values[0]))
+            return evaluate(graph, feeds, [replacement.target], call)
+
+        return compute
+
+    try:
+        before = run(old(lambda operation: operation), inputs, old_layers)
+        after = run(replacement.call, inputs, [*old_layers, *replacement.layers])
+    except known_errors() as error:
+        return Proof(np.inf, None, f"the proof could not be run: {str(error).strip().splitlines()[0]}")
+    if after[0].shape != before[0].shape:
+        return Proof(np.inf, None, f"the new part returns {after[0].shape}, the old one {before[0].shape}")
+    if not np.any(before[0]):
+        return Proof(np.inf, None, "the old part returns nothing but zeros, so nothing can be proven")
+    difference = distance(after, before)
+    if difference <= FLOOR:
+        return Proof(difference, 0.0, cap=cap)  # within every tolerance: the noise need not be measured
+    try:
+        exact = run(old(in_float64), [float64(value) for value in inputs], old_layers)
+    except known_errors():
+        return Proof(difference, None, cap=cap)
+    return Proof(difference, distance(before, exact), cap=cap)
+
+
+def cap_for(layers: Sequence[Any]) -> float:
+    """The largest tolerance at the precision that `layers` compute in."""
+    half = any(layer.compute_dtype in ("float16", "bfloat16") for layer in layers)
+    return HALF_CAP if half else CAP
+
+
+def known_errors() -> tuple[type[Exception], ...]:
+    """What a layer may raise when it is called on concrete values."""
+    import tensorflow as tf
+
+    return (ValueError, TypeError, ArithmeticError, LookupError, RuntimeError, AttributeError, tf.errors.OpError)
+
+
+def _sample(generator: np.random.Generator, tensor: Any, layers: Sequence[Any]) -> Array:
+    """A normal sample for `tensor`, large enough for the kernels of `layers`."""
+    reach = 1
+    axis = -1
+    for layer in layers:
+        kernel = getattr(layer, "kernel_size", ())
+        dilation = getattr(layer, "dilation_rate", 1)
+        dilation = dilation if isinstance(dilation, tuple) else (dilation,) * len(kernel)
+        reach = max([reach, *((k - 1) * d + 4 for k, d in zip(kernel, dilation, strict=True))])
+        axis = channel_axis(layer.data_format) if kernel else axis
+    shape = sizes(tensor.shape, axis, at_least=reach)
+    return generator.standard_normal(shape).astype(tensor.dtype)
+
+
+def in_float64(operation: Any) -> Callable[..., Any]:
+    """What computes `operation` in float64 with its present weights.
+
+    Plain convolutions are called with their arrays widened, nested models call by call, a user's own layers without
+    weights as they are; other layers are built anew in float64. Raises what building a layer may raise.
+    """
+    from keras import layers
+
+    if not is_layer(operation):
+        return operation  # type: ignore[no-any-return]
+    plain = (layers.Lambda, layers.Concatenate, layers.Activation)
+    if is_weightless(operation) and (type(operation) in plain or not type(operation).__module__.startswith("keras.")):
+        return operation.call  # type: ignore[no-any-return]
+    if type(operation) in (layers.Conv1D, layers.Conv2D, layers.Conv3D) and operation.padding != "causal":
+        return _convolution(operation)
+    if is_functional(operation):
+        return _nested(operation)
+    return _widened(operation)
+
+
+def _widened(layer: Any) -> Callable[..., Any]:
+    """A float64 twin of `layer`, made for the shape it is called on."""
+
+    def compute(*args: Any, **kwargs: Any) -> Any:
+        weights = [float64(array(variable)) for variable in layer.weights]
+        several = isinstance(args[0], list | tuple)
+        shape = [tuple(value.shape) for value in args[0]] if several else tuple(args[0].shape)
+        return renew(layer, shape, {"dtype": "float64"}, weights)(*args, **kwargs)
+
+    return compute
+
+
+def _nested(model: Any) -> Callable[..., Any]:
+    """The computation of a nested functional model in float64."""
+
+    def compute(inputs: Any, **_: Any) -> Any:
+        from keras import tree
+
+        graph = Graph(model)
+        feeds = {id(tensor): value for tensor, value in zip(graph.inputs, tree.flatten(inputs), strict=True)}
+        return tree.pack_sequence_as(graph.structure[1], evaluate(graph, feeds, graph.outputs, in_float64))
+
+    return compute
+
+
+def _convolution(layer: Any) -> Callable[[Any], Any]:
+    """The computation of `Conv.call` with a float64 kernel and bias."""
+
+    def compute(inputs: Any) -> Any:
+        from keras import ops
+
+        outputs = layer.convolution_op(inputs, ops.cast(layer.kernel, "float64"))
+        if layer.use_bias:
+            shape = [1] * (layer.rank + 2)
+            shape[channel_axis(layer.data_format)] = layer.filters
+            outputs = outputs + ops.reshape(ops.cast(layer.bias, "float64"), shape)
+        return outputs if layer.activation is None else layer.activation(outputs)
+
+    return compute

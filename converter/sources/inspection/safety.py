@@ -1,0 +1,109 @@
+"""What a model's configuration would make Keras do, judged before Keras sees it.
+
+Keras's `safe_mode` has let code through before; this check allows by name instead of forbidding by name, and looks at
+every object at any depth. Keras's own check runs as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+from converter.core.errors import InputError, UnsafeError
+from converter.sources.inspection.vocabulary import ACTIVATIONS, DATA, MODULES, OPERATIONS, RUNS_CODE
+from converter.core.text import clean
+
+TRUST = "--trust runs the file's code; use it only for a file from someone you trust"
+VOCABULARIES = frozenset({"vocabulary", "idf_weights", "vocabulary_path"})
+NAME_LENGTH = 100
+MAX_DEPTH = 200
+MAX_LAYERS = 20_000  # in one model; rebuilding takes about a millisecond for each
+
+
+def check_config(config: Any, custom: Collection[str] = (), trust: bool = False) -> None:
+    """Raise UnsafeError or InputError, naming the layer, where `config` is more than Keras's own layers.
+
+    `custom` are the names of classes and functions that the user provides. `trust` allows code from the file (Lambda
+    and its like), but neither Keras functions that are no part of a model nor paths.
+    """
+    _Check(frozenset(custom), trust).value(config, "the model", 0)
+
+
+class _Check:
+    def __init__(self, custom: frozenset[str], trust: bool) -> None:
+        self.custom = custom
+        self.trust = trust
+
+    def value(self, value: Any, layer: str, depth: int) -> None:
+        if depth > MAX_DEPTH:
+            raise InputError(
+                f"{layer}: its configuration is nested deeper than {MAX_DEPTH} levels\nthe file is damaged"
+            )
+        if isinstance(value, list):
+            for item in value:
+                self.value(item, layer, depth + 1)
+        elif isinstance(value, dict):
+            self.mapping(value, layer, depth)
+
+    def mapping(self, value: dict[str, Any], layer: str, depth: int) -> None:
+        inner = value.get("config")
+        if "class_name" in value:
+            if isinstance(inner, dict) and isinstance(inner.get("name"), str):
+                layer = f"layer {clean(inner['name'], NAME_LENGTH)}"
+            self.object(value, layer)
+        layers = value.get("layers")
+        if isinstance(layers, list) and len(layers) > MAX_LAYERS:
+            raise UnsafeError(f"{layer}: declares {len(layers):,} layers\nrefused; the cap is {MAX_LAYERS:,}")
+        for key, item in value.items():
+            if key in VOCABULARIES and isinstance(item, str):
+                raise UnsafeError(
+                    f"{layer}: its {key} is the path {item[:80]!r}, which Keras would read from this machine\n"
+                    "save the model with the vocabulary itself"
+                )
+            self.value(item, layer, depth + 1)
+
+    def object(self, value: dict[str, Any], layer: str) -> None:
+        name, module = value["class_name"], value.get("module")
+        registered = value.get("registered_name")
+        if not isinstance(name, str) or not isinstance(module, (str, type(None))):
+            raise InputError(f"{layer}: class {name!r} of module {module!r} is no name\nthe file is damaged")
+        shown = clean(name, NAME_LENGTH)
+        if name in DATA:
+            return
+        if name == "__lambda__" or name in RUNS_CODE:
+            if not self.trust:
+                how = RUNS_CODE.get(name, RUNS_CODE["Lambda"])
+                raise UnsafeError(f"{layer}: {name.strip('_')} {how}\nrefused; {TRUST}")
+        elif name == "function":
+            self.function(value, layer)
+        elif name in self.custom or (isinstance(registered, str) and registered in self.custom):
+            return
+        elif module is None or not (module == "keras" or module.startswith("keras.")):
+            where = f" of {clean(module, NAME_LENGTH)}" if module else ""
+            package = (module or "").split(".")[0]
+            hint = package if package.isidentifier() and package != "builtins" else "package.module"
+            raise InputError(
+                f"{layer}: the class {shown}{where} is none of Keras's\n"
+                f"name the module that defines it with --custom-objects {hint}"
+            )
+        elif module == "keras.layers" and name[:1].isupper() and name not in MODULES[module]:
+            raise InputError(
+                f"{layer}: this Keras has no layer {shown}\n"
+                "save the model again with the Keras that is installed here, or give its code with --custom-objects"
+            )
+        elif not (name in MODULES.get(module, ()) or module.startswith(OPERATIONS)):
+            raise UnsafeError(
+                f"{layer}: {clean(module, NAME_LENGTH)}.{shown} is no layer and no part of one\n"
+                "refused; no Keras writes that, so the file was made to do something else"
+            )
+
+    def function(self, value: dict[str, Any], layer: str) -> None:
+        name, module = value.get("config"), value.get("module")
+        if isinstance(name, str) and (name in self.custom or value.get("registered_name") in self.custom):
+            return
+        if isinstance(name, str) and name in ACTIVATIONS and module in ("builtins", "keras.activations"):
+            return
+        raise UnsafeError(
+            f"{layer}: calls the function {name!r} of {clean(str(module), NAME_LENGTH)}\n"
+            "refused; if it is your own, name its module with --custom-objects package.module"
+        )

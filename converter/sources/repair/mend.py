@@ -1,0 +1,233 @@
+"""A model's configuration as Keras 1, 2 or 3 wrote it, turned into what Keras 3 reads: pure JSON to JSON.
+
+Keras 3 reads hardly any file of its predecessors. What differs: the spelling of objects (no module, or one that is no
+more), Sequential models that are a plain list, input shapes that hang on the first layer, graph nodes that are lists
+instead of calls, indices of nested models that count from one, raw TensorFlow operations as layers, names with a slash.
+Arguments of single layers are mended later, beside Keras itself (`converter.sources.repair.arguments`).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from converter.core.errors import InputError
+from converter.sources.repair.graph import alone, call, nodes_of, shifted, without_slashes
+from converter.sources.repair.keras1 import mend_keras1
+from converter.sources.repair.operations import is_operation, mend_operation
+from converter.sources.inspection.vocabulary import DATA, MODELS, MODULES, OPERATIONS, module_of
+
+ALIASES = {
+    "Model": "Functional",
+    "BatchNormalizationV1": "BatchNormalization",
+    "BatchNormalizationV2": "BatchNormalization",
+    "SyncBatchNormalization": "BatchNormalization",
+    "Policy": "DTypePolicy",
+    "ThresholdedReLU": "ReLU",
+    "L1L2Regularizer": "L1L2",
+}
+Json = dict[str, Any]
+
+
+def mend(config: Json, old: bool) -> tuple[Json, list[str], dict[str, str]]:
+    """`config` for Keras 3, what was mended (one line for each kind of change), and top-level layers' old names by new.
+
+    `old` says that a Keras before 3 wrote it. Raises InputError where the configuration is no model, or holds something
+    that Keras 3 cannot compute, naming the layer.
+    """
+    mender = _Mender(old)
+    mended = mender.object(config)
+    if not isinstance(mended, dict) or "class_name" not in mended or not isinstance(mended.get("config"), dict):
+        raise InputError("its configuration describes no model\nthe file is damaged; save it again")
+    notes = [f"{what}" if count == 1 else f"{what} ({count} places)" for what, count in mender.notes.items()]
+    return mended, notes, mender.renamed
+
+
+class _Mender:
+    def __init__(self, old: bool) -> None:
+        self.old = old
+        self.notes: Counter[str] = Counter()
+        self.renamed: dict[str, str] = {}
+
+    def value(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self.value(item) for item in value]
+        if isinstance(value, dict):
+            return self.object(value) if "class_name" in value else {k: self.value(v) for k, v in value.items()}
+        return value
+
+    def object(self, given: Json) -> Json:
+        """A layer, model, initializer, … with everything inside it."""
+        name = given.get("class_name")
+        if not isinstance(name, str):
+            raise InputError(f"its configuration names a class {name!r}\nthe file is damaged; save it again")
+        if name == "__lambda__":
+            return self.code(given)
+        if name in DATA or name in ("function", "__typespec__"):
+            return {key: self.value(item) for key, item in given.items()}
+        result = self.spelled(given)
+        inner = result.get("config")
+        if result["class_name"] == "Sequential":
+            result["config"] = self.sequential(inner, given)
+        elif result["class_name"] == "Functional" and isinstance(inner, dict) and "layers" in inner:
+            result["config"] = self.functional(inner)
+        else:
+            if isinstance(inner, dict):
+                result["config"] = self.layer(result["class_name"], inner)
+                result = mend_keras1(result, self.notes)
+            if isinstance(result.get("config"), (dict, list)):
+                result["config"] = self.value(result["config"])
+        return result
+
+    def spelled(self, given: Json) -> Json:
+        """The object with module, class and registered name as Keras 3 writes them, without what compiles it."""
+        # How an old layer was built says nothing that its call does not say, in another spelling.
+        dropped = {"compile_config", "build_config", "shared_object_id"} if self.old else {"compile_config"}
+        result = {key: item for key, item in given.items() if key not in dropped}
+        name, module = given["class_name"], given.get("module")
+        package, _, short = name.rpartition(">")
+        if package and "module" not in given and module_of(short) is None:
+            result |= {"class_name": short, "module": None, "registered_name": name}
+            return result
+        if isinstance(module, str) and (name in MODULES.get(module, ()) or module.startswith(OPERATIONS)):
+            return result
+        name = ALIASES.get(short, short) if package in ("", "Custom", "Addons") else name
+        home = module_of(name)
+        foreign = isinstance(module, str) and not _is_keras(module)
+        if home is None or foreign:
+            if "module" not in given:
+                result |= {"module": None, "registered_name": given["class_name"]}
+            return result
+        if name != given["class_name"]:
+            self.notes[f"class {given['class_name']} is now {name}"] += 1
+        if module is not None:
+            self.notes[f"module {module} is now {home}"] += 1
+        result |= {
+            "class_name": name,
+            "module": home,
+            "registered_name": "Functional" if name == "Functional" else None,
+        }
+        return result
+
+    def sequential(self, given: Any, around: Json) -> Json:
+        if isinstance(given, list):
+            self.notes["the layers of a Sequential model were a plain list"] += 1
+            given = {"name": "sequential", "layers": given}
+        if not isinstance(given, dict) or not isinstance(given.get("layers"), list):
+            raise InputError("a Sequential model without a list of layers\nthe file is damaged; save it again")
+        inner: Json = dict(given)
+        layers = [layer for layer in inner["layers"] if isinstance(layer, dict)]
+        first = layers[0].get("config") if layers else None
+        shape = first.get("batch_input_shape") if isinstance(first, dict) else None
+        if (
+            shape is None
+            and isinstance(first, dict)
+            and layers[0].get("class_name") == "Dense"
+            and "input_dim" in first
+        ):
+            shape = [None, first["input_dim"]] if first["input_dim"] else None
+        build = (around.get("build_config") or {}).get("input_shape")
+        if shape is not None and layers[0].get("class_name") != "InputLayer":
+            self.notes["the input shape of a Sequential model was an argument of its first layer"] += 1
+            dtype = first.get("dtype") if isinstance(first, dict) else None
+            layers.insert(0, _input_layer(shape, dtype))
+        elif shape is None and build and "build_input_shape" not in inner:
+            inner["build_input_shape"] = build
+        inner["layers"] = [self.object(layer) for layer in layers]
+        self.rename(_sequential_names(inner["layers"]))
+        return inner
+
+    def functional(self, inner: Json) -> Json:
+        layers = inner["layers"]
+        if not isinstance(layers, list) or not all(isinstance(layer, dict) for layer in layers):
+            raise InputError("a model without a list of layers\nthe file is damaged; save it again")
+        legacy = any(isinstance(node, list) for layer in layers for node in nodes_of(layer))
+        result = dict(inner)
+        result["layers"] = mended = [self.object(layer) for layer in layers]
+        nested = {str(layer.get("name")): layer["class_name"] for layer in mended if layer["class_name"] in MODELS}
+        if legacy:
+            self.notes["the calls of the layers were lists, not arguments by name"] += 1
+            shifts = dict.fromkeys(nested, 1)
+            for layer in mended:
+                layer["inbound_nodes"] = [call(node, shifts) for node in nodes_of(layer)]
+            for key in ("input_layers", "output_layers"):
+                sequential = {name: 1 for name, kind in nested.items() if kind == "Sequential"}
+                result[key] = shifted(alone(result.get(key)), sequential)
+        for index, layer in enumerate(mended):
+            if is_operation(layer):
+                mended[index] = mend_operation(layer, self.notes)
+        self.rename(without_slashes(result))
+        return result
+
+    def layer(self, class_name: str, inner: Json) -> Json:
+        """What is common to the layers of an old Keras; what single layers want follows beside Keras."""
+        result = dict(inner)
+        shape = result.pop("batch_input_shape", None)
+        if class_name == "InputLayer":
+            if shape is not None:
+                self.notes["batch_input_shape is now batch_shape"] += 1
+                result["batch_shape"] = shape
+            for flag in ("sparse", "ragged"):
+                if flag in result and not result[flag] and shape is not None:
+                    del result[flag]
+        if class_name == "Lambda":
+            result = self.function_layer(result)
+        return result
+
+    def code(self, given: Json) -> Json:
+        """Code with default arguments: Keras 3.15 calls it with their JSON list, where Python wants a tuple.
+
+        Given as one list, it goes through Keras's own reader of older files, which makes the tuple.
+        """
+        inner = given.get("config")
+        if not isinstance(inner, dict) or not isinstance(inner.get("defaults"), list):
+            return given
+        self.notes["the default arguments of a Lambda's function were a list"] += 1
+        dump = [inner.get("code"), inner["defaults"], inner.get("closure")]
+        return given | {"config": {"code": dump, "defaults": None, "closure": None}}
+
+    def rename(self, renamed: dict[str, str]) -> None:
+        if renamed:
+            self.notes["slashes in layers' names are now underscores"] += len(renamed)
+            self.renamed |= renamed
+
+    def function_layer(self, inner: Json) -> Json:
+        """A Lambda of Keras 2: its function is a list (code, defaults, closure), its kind in arguments of their own."""
+        if "function_type" not in inner:
+            return inner
+        self.notes["the function of a Lambda was a list of code, defaults and closure"] += 1
+        result = {key: value for key, value in inner.items() if not key.endswith(("_type", "module"))}
+        for key in ("function", "output_shape"):
+            kind, value = inner.get(f"{key}_type"), inner.get(key)
+            if kind == "lambda" and isinstance(value, list) and len(value) == 3:
+                code, defaults, closure = value
+                spelled = {"code": code, "defaults": defaults, "closure": closure}
+                result[key] = {"class_name": "__lambda__", "config": spelled}
+            elif kind == "function":
+                module = inner.get("module" if key == "function" else "output_shape_module")
+                result[key] = {"class_name": "function", "config": value, "module": module, "registered_name": value}
+        return result
+
+
+def _sequential_names(layers: list[Json]) -> dict[str, str]:
+    """Rename, in place, the layers of a Sequential model whose name holds a slash; old names by new ones."""
+    renamed = {}
+    for layer in layers:
+        inner = layer.get("config")
+        if isinstance(inner, dict) and "/" in str(inner.get("name", "")):
+            old = inner["name"]
+            inner["name"] = old.replace("/", "_")
+            renamed[inner["name"]] = old
+    return renamed
+
+
+def _is_keras(module: str) -> bool:
+    """Whether a module is, or was, one of Keras's own: `keras.engine`, `tf_keras.src.…`, `tensorflow.python.keras`."""
+    parts = module.split(".")
+    return parts[0] in ("keras", "tf_keras") or (parts[0] == "tensorflow" and "keras" in parts) or module == "builtins"
+
+
+def _input_layer(shape: Any, dtype: Any) -> Json:
+    name = dtype if isinstance(dtype, str) else "float32"
+    inner = {"batch_shape": shape, "dtype": name, "name": "input"}
+    return {"class_name": "InputLayer", "module": "keras.layers", "config": inner, "registered_name": None}

@@ -1,0 +1,59 @@
+"""The place that a child works in: its temporary files go away with it, and it imports nothing from the artifacts."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from converter.proof import isolate
+from converter.core.errors import ChildError
+
+BODY = "import json, os, pathlib, tempfile\nplace = pathlib.Path(tempfile.mkdtemp(prefix='browser-'))\n"
+LEFT = "(place / 'deep').mkdir()\n(place / 'deep' / 'lock').symlink_to('nowhere')\n"  # as Chromium leaves it
+
+
+@pytest.fixture
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The directory of temporary files of this process, empty; modules of `tmp_path` can be imported."""
+    place = tmp_path / "scratch"
+    place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    monkeypatch.syspath_prepend(tmp_path)
+    return place
+
+
+@pytest.mark.parametrize(
+    ("end", "error"),
+    [
+        ("print(json.dumps({'place': str(place)}))", None),
+        ("print('no answer')", "without an answer"),
+        ("os.abort()", "SIGABRT"),
+        ("import time; time.sleep(60)", "no answer after"),
+    ],
+)
+def test_what_a_child_leaves_goes_away(tmp_path: Path, scratch: Path, end: str, error: str | None) -> None:
+    (tmp_path / "littering.py").write_text(BODY + LEFT + end)
+    if error is None:
+        place = Path(isolate.call("littering", "{}", "a runtime")["place"])
+        assert place.is_relative_to(scratch)
+        assert not place.exists()
+    else:
+        with pytest.raises(ChildError, match=error):
+            isolate.call("littering", "{}", "a runtime", timeout=3)
+    assert list(scratch.iterdir()) == []
+
+
+def test_nothing_beside_the_artifacts_is_imported(
+    cnnexport: Callable[..., Any], copied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A downloaded directory may hold a json.py; `cd` into it and `cnnexport verify .` must not run that."""
+    sentinel = tmp_path / "sentinel"
+    for name in ("json", "numpy", "typing", "sitecustomize"):
+        (copied / f"{name}.py").write_text(f"open({str(sentinel)!r}, 'w')")
+    monkeypatch.chdir(copied)
+    assert cnnexport("verify", ".", "--runtime", "onnxruntime", "--quiet").code == 0
+    assert not sentinel.exists()
