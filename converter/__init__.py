@@ -1,30 +1,88 @@
 """cnnexport: Keras CNNs to ONNX, TFLite and SavedModel, each artifact proven against Keras's predictions.
 
-`export(model, ...)` and `verify(directory, ...)` are the commands of the same names; both return a
-`converter.core.results.Report`. Importing this package loads nothing heavy.
+`export(model, ...)` and `verify(directory, ...)` are the commands of the same names; both return a `Report`. Errors are
+subclasses of `CnnExportError`, one for each exit code. `import cnnexport` and `import converter` give the same names.
+Importing this package loads nothing heavy: each name comes from its module when it is first used.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import importlib
+from typing import TYPE_CHECKING
 
 from converter.core.version import __version__
 
 if TYPE_CHECKING:
+    from converter.core.data import Source, SourceOptions, WriteOptions
+    from converter.core.errors import (
+        ChildError,
+        CnnExportError,
+        ConversionError,
+        InconclusiveError,
+        InputError,
+        OutputError,
+        ParityError,
+        UnavailableError,
+        UnsafeError,
+        UsageError,
+    )
     from converter.core.results import Report
+    from converter.pipeline.export import export
+    from converter.pipeline.load import load
+    from converter.pipeline.options import ExportOptions
+    from converter.pipeline.rewrite import RewriteResult, rewrite
+    from converter.pipeline.verify import verify
+    from converter.report.baseline import Baseline
 
-__all__ = ["__version__", "export", "verify"]
+__all__ = [
+    "Baseline",
+    "ChildError",
+    "CnnExportError",
+    "ConversionError",
+    "ExportOptions",
+    "InconclusiveError",
+    "InputError",
+    "OutputError",
+    "ParityError",
+    "Report",
+    "RewriteResult",
+    "Source",
+    "SourceOptions",
+    "UnavailableError",
+    "UnsafeError",
+    "UsageError",
+    "WriteOptions",
+    "__version__",
+    "export",
+    "load",
+    "rewrite",
+    "verify",
+]
+
+_HOMES = {
+    "converter.core.data": ("Source", "SourceOptions", "WriteOptions"),
+    "converter.core.errors": (
+        "ChildError", "CnnExportError", "ConversionError", "InconclusiveError", "InputError", "OutputError",
+        "ParityError", "UnavailableError", "UnsafeError", "UsageError",
+    ),
+    "converter.core.results": ("Report",),
+    "converter.pipeline.export": ("export",),
+    "converter.pipeline.load": ("load",),
+    "converter.pipeline.options": ("ExportOptions",),
+    "converter.pipeline.rewrite": ("RewriteResult", "rewrite"),
+    "converter.pipeline.verify": ("verify",),
+    "converter.report.baseline": ("Baseline",),
+}  # fmt: skip
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
 
-def export(model: Any, options: Any = None, **arguments: Any) -> Report:
-    """Export a source's text or a keras.Model; see `export` and `ExportOptions` of `converter.pipeline.export`."""
-    from converter.pipeline import export as pipeline
+def __getattr__(name: str) -> object:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
 
-    return pipeline.export(model, options, **arguments)
 
-
-def verify(directory: Any, **arguments: Any) -> Report:
-    """Prove an artifact directory again; see `converter.pipeline.export.verify`."""
-    from converter.pipeline import export as pipeline
-
-    return pipeline.verify(directory, **arguments)
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -529,11 +529,11 @@ class Exported:
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory, nets: Path) -> Exported:
     """tiny_nets:two_heads in all three formats. Read it; change only a copy."""
-    from converter.pipeline import export as pipeline
+    import converter
 
     directory = tmp_path_factory.mktemp("exported") / "two_heads"
-    options = pipeline.ExportOptions(output=directory)
-    return Exported(directory, pipeline.export("tiny_nets:two_heads", options))
+    options = converter.ExportOptions(output=directory)
+    return Exported(directory, converter.export("tiny_nets:two_heads", options))
 
 
 @pytest.fixture(scope="session")
@@ -541,7 +541,7 @@ def layered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The models of `layered_nets` by name, exported to ONNX and TFLite. Read them; change only copies."""
     from layered_nets import NETS
 
-    from converter.pipeline import export as pipeline
+    import converter
 
     root = tmp_path_factory.mktemp("layered")
     space: dict[str, Any] = {}
@@ -549,7 +549,7 @@ def layered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     found = {}
     for name in ("plain", "residual", "branches"):
         found[name] = root / name
-        report = pipeline.export(space[name](), pipeline.ExportOptions(("onnx", "tflite"), found[name]))
+        report = converter.export(space[name](), converter.ExportOptions(("onnx", "tflite"), found[name]))
         assert report.verdict == "pass", report.reasons
     return found
 

@@ -7,7 +7,17 @@ from typing import Any
 import numpy as np
 
 from converter.core.data import Artifact, TensorSpec
-from converter.core.results import Comparison, Control, Diagnosis, LayerError, OutputResult, Points, Report, Stage, Tolerance
+from converter.core.results import (
+    Comparison,
+    Control,
+    Diagnosis,
+    LayerError,
+    OutputResult,
+    Points,
+    Report,
+    Stage,
+    Tolerance,
+)
 
 BOUND = Tolerance(1.6e-5, 1.6e-5, 2e-6, 2e-6, 8.0, 1e-6, 1e-4)
 

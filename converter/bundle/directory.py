@@ -20,21 +20,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from converter.bundle.manifest import MANIFEST, listed, read_manifest
 from converter.core.errors import InputError, OutputError
-from converter.bundle.golden import read_golden, write_golden
-from converter.bundle.manifest import MANIFEST, Manifest, check_hashes, listed, read_manifest, write_manifest
-
-__all__ = [
-    "Manifest",
-    "Staging",
-    "check_hashes",
-    "locate",
-    "read_golden",
-    "read_manifest",
-    "stage",
-    "write_golden",
-    "write_manifest",
-]
 
 RENAME_EXCHANGE = 2  # linux/fs.h
 AT_FDCWD = -100  # linux/fcntl.h
@@ -94,6 +81,23 @@ def stage(directory: Path) -> Iterator[Staging]:
             yield Staging(path, target)
         finally:
             shutil.rmtree(path, ignore_errors=True)  # the staging, or what it was exchanged for
+
+
+def refuse_other_source(directory: Path, identity: str) -> None:
+    """Raise OutputError where `directory` holds the export of another source than that of `identity`.
+
+    What is no export, or was written before identities were recorded, is left to `stage`.
+    """
+    try:
+        source = read_manifest(directory).source if (directory / MANIFEST).is_file() else {}
+    except (InputError, OSError, ValueError):
+        return
+    known = source.get("identity")
+    if isinstance(known, str) and known != identity:
+        raise OutputError(
+            f"{directory}: holds the export of another source ({known[:100]})\n"
+            "give another directory with --output, or --force to replace that export"
+        )
 
 
 def locate(path: Path) -> tuple[Path, str | None]:

@@ -14,14 +14,16 @@ import stat
 import struct
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 from urllib.parse import quote, unquote
 
 import numpy as np
 
-from converter.core.data import Array, Golden, TensorSpec
+from converter.core.data import Array, Golden, Interface, TensorSpec
 from converter.core.errors import InputError, OutputError
+from converter.core.text import first_line
 
 MAX_BYTES = 4 << 30
 MAX_ENTRIES = 4096
@@ -47,7 +49,7 @@ def write_golden(path: Path, golden: Golden) -> None:
         raise OutputError(f"{path}: {error.strerror or error}") from error
 
 
-def read_golden(path: Path, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Golden:
+def read_golden(path: Path, interface: Interface) -> Golden:
     """The arrays of `path`, checked against the model's inputs and outputs.
 
     Every array has its spec's dtype and shape behind the sample axis, which is equally long, and at least 1, in all of
@@ -72,13 +74,14 @@ def read_golden(path: Path, inputs: Sequence[TensorSpec], outputs: Sequence[Tens
     if len(samples) != 1 or 0 in samples:
         lengths = ", ".join(map(str, sorted(samples))) or "no arrays"
         raise _bad(path, f"every array needs the same number of samples, at least 1, and they have {lengths}")
-    _check(path, "input", sides["input"], inputs)
-    _check(path, "reference", sides["reference"], outputs)
     references = sides["reference"]
+    _check(path, "input", sides["input"], interface.inputs)
+    _check(path, "reference", references, interface.outputs)
+    answers = [replace(spec, shape=(None, *references[spec.name].shape[1:])) for spec in interface.outputs]
     if sides["exact"]:
-        _check(path, "exact", sides["exact"], outputs, "float64", references)
+        _check(path, "exact", sides["exact"], [replace(spec, dtype="float64") for spec in answers])
     for control, arrays in controls.items():
-        _check(path, f"control {control}", arrays, outputs, None, references)
+        _check(path, f"control {control}", arrays, answers)
     return Golden(sides["input"], references, sides["exact"], controls)
 
 
@@ -90,15 +93,8 @@ def _bad(path: Path, what: str) -> InputError:
     return InputError(f"{path}: {what}; {HINT}")
 
 
-def _check(
-    path: Path,
-    kind: str,
-    arrays: Mapping[str, Array],
-    specs: Sequence[TensorSpec],
-    dtype: str | None = None,
-    like: Mapping[str, Array] | None = None,
-) -> None:
-    """Names, dtypes and shapes of `arrays` against `specs` (and the shapes of `like`), and that all is finite."""
+def _check(path: Path, kind: str, arrays: Mapping[str, Array], specs: Sequence[TensorSpec]) -> None:
+    """Names, dtypes and shapes of `arrays` against `specs`, and that all is finite."""
     wanted = {spec.name for spec in specs}
     for name in sorted(wanted ^ set(arrays)):
         what = "is missing" if name in wanted else "is not of this model"
@@ -106,14 +102,13 @@ def _check(
     for spec in specs:
         array = arrays[spec.name]
         where = f"{kind} {spec.name!r}"
-        if str(array.dtype) != (dtype or spec.dtype):
-            raise _bad(path, f"{where} has dtype {array.dtype} instead of {dtype or spec.dtype}")
-        declared: tuple[int | None, ...] = spec.shape if like is None else (None, *like[spec.name].shape[1:])
-        fits = len(array.shape) == len(declared) and all(
-            axis in (None, size) for axis, size in zip(declared[1:], array.shape[1:], strict=True)
+        if str(array.dtype) != spec.dtype:
+            raise _bad(path, f"{where} has dtype {array.dtype} instead of {spec.dtype}")
+        fits = len(array.shape) == len(spec.shape) and all(
+            axis in (None, size) for axis, size in zip(spec.shape[1:], array.shape[1:], strict=True)
         )
         if not fits or not array.size:
-            shape = " x ".join(["samples", *("any" if axis is None else str(axis) for axis in declared[1:])])
+            shape = " x ".join(["samples", *("any" if axis is None else str(axis) for axis in spec.shape[1:])])
             raise _bad(path, f"{where} has shape {array.shape} instead of {shape}")
         if not np.isfinite(array).all():
             raise _bad(path, f"{where} holds NaN or Inf")
@@ -133,7 +128,7 @@ def _entries(path: Path) -> dict[str, Array]:
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}; {HINT}") from error
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, struct.error, ValueError) as error:
-        raise _bad(path, f"damaged, or not written by cnnexport ({str(error).splitlines()[0][:120]})") from error
+        raise _bad(path, f"damaged, or not written by cnnexport ({first_line(error, 120)})") from error
 
 
 def _check_sizes(path: Path, infos: Sequence[zipfile.ZipInfo], size: int) -> None:

@@ -7,7 +7,6 @@ compared with those of this one.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from converter.core.data import Array
-from converter.core.errors import InputError, OutputError
-from converter.core.jsonable import Fields, dumps
+from converter.core.errors import OutputError
+from converter.core.jsonable import Fields, dumps, read_json
 from converter.core.sketch import AS_IT_IS, CHANNELS_FIRST, from_text, to_text
 
 LAYERS = "layers.json"
@@ -81,14 +80,7 @@ def write_layers(directory: Path, layers: Layers) -> None:
 def read_layers(directory: Path) -> Layers:
     """The content of `directory`/layers.json. Raises InputError where it is missing, damaged or of another schema."""
     path = directory / LAYERS
-    try:
-        if path.stat().st_size > MAX_BYTES:
-            raise InputError(f"{path}: larger than {MAX_BYTES >> 20} MB, so it is not cnnexport's")
-        top = Fields(json.loads(path.read_text(encoding="utf-8")), str(path))
-    except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not readable as JSON ({str(error)[:120]}); export the model again") from error
+    top = Fields(read_json(path, MAX_BYTES, "the record of cnnexport; export the model again"), str(path))
     schema = top.get("schema", int)
     if schema != SCHEMA:
         raise top.wrong("schema", f"{SCHEMA}, which this cnnexport writes")

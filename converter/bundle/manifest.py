@@ -15,16 +15,17 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, cast
+from typing import cast
 
-from converter.core.data import SCHEMA_VERSION, Activation, Artifact, RuleResult, TensorSpec
+from converter.core.data import SCHEMA_VERSION, Activation, Artifact, Interface, RuleResult, TensorSpec
 from converter.core.errors import InputError, OutputError
 from converter.core.files import FileRecord, files_under, recorded
-from converter.core.jsonable import LARGEST, Fields, dumps
+from converter.core.foreign import Json
+from converter.core.jsonable import LARGEST, Fields, dumps, read_json
 
 MANIFEST, GOLDEN, REPORT, PAGE = "manifest.json", "golden.npz", "report.json", "report.html"
 MAX_BYTES = 16 << 20
-MAX_DEPTH = 64  # of JSON within JSON
+EXPORT_AGAIN = "export the model again"
 MOST = {"artifacts": 64, "inputs": 4096, "outputs": 4096, "files": 10_000, "warnings": 10_000, "rewrites": 1_000_000}
 LARGEST_AXIS = 2**31 - 1
 PRECISIONS = ("float32", "float16", "int8")
@@ -36,24 +37,29 @@ class Manifest:
     """manifest.json. `inputs` and `outputs` are the Keras model's; every artifact has its own; `raw` is all of it."""
 
     model: str
-    source: Mapping[str, Any]
+    source: Mapping[str, Json]
     artifacts: tuple[Artifact, ...]
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     files: Mapping[str, FileRecord]  # by POSIX path relative to the directory
-    tolerance: Mapping[str, Any] = field(default_factory=dict)
+    tolerance: Mapping[str, Json] = field(default_factory=dict)
     rewrites: tuple[RuleResult, ...] = ()
     warnings: tuple[str, ...] = ()
-    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    preprocessing: Mapping[str, Json] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
-    environment: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, Json] = field(default_factory=dict)
     seed: int = 0
     created: str = ""
     schema: int = SCHEMA_VERSION
-    raw: Mapping[str, Any] = field(default_factory=dict)
+    raw: Mapping[str, Json] = field(default_factory=dict)
+
+    @property
+    def interface(self) -> Interface:
+        """The Keras model's inputs and outputs."""
+        return Interface(self.inputs, self.outputs)
 
 
-def write_manifest(directory: Path, manifest: Mapping[str, Any]) -> Manifest:
+def write_manifest(directory: Path, manifest: Mapping[str, Json]) -> Manifest:
     """Write `directory`/manifest.json, durably, and return it as it reads back.
 
     `manifest` holds the fields of `Manifest` except files, created, schema and raw, which are filled in here: "files"
@@ -92,16 +98,9 @@ def read_manifest(directory: Path) -> Manifest:
             raise InputError(f"{directory}: {what}; give the directory that an export wrote")
         if not path.is_file():
             raise InputError(f"{directory}: not an export, it has no {MANIFEST}; run cnnexport MODEL first")
-        if path.stat().st_size > MAX_BYTES:
-            raise InputError(f"{path}: larger than {MAX_BYTES >> 20} MB, so it is not a manifest of cnnexport")
-        raw = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: not readable as JSON ({str(error)[:120]}); export the model again") from error
-    if _deeper(raw, MAX_DEPTH):
-        raise InputError(f"{path}: nested deeper than {MAX_DEPTH} levels, so it is not a manifest of cnnexport")
-    return _parse(raw, directory)
+    return _parse(read_json(path, MAX_BYTES, f"a manifest of cnnexport; {EXPORT_AGAIN}"), directory)
 
 
 def check_hashes(directory: Path, manifest: Manifest) -> bool:
@@ -135,34 +134,19 @@ def listed(manifest: Manifest) -> frozenset[str]:
     return frozenset({*manifest.files, MANIFEST, GOLDEN, REPORT, PAGE})
 
 
-def artifact_from_json(raw: Any, where: str = "artifact") -> Artifact:
+def artifact_from_json(raw: Json, where: str = "artifact") -> Artifact:
     """The Artifact whose `converter.core.jsonable.plain` form is `raw`. Raises InputError for a wrong type."""
     return _artifact(Fields(raw, where))
 
 
-def spec_from_json(raw: Any, where: str = "tensor") -> TensorSpec:
-    """The TensorSpec whose `converter.core.jsonable.plain` form is `raw`. Raises InputError for a wrong type."""
-    return _spec(Fields(raw, where))
+def interface_from_json(raw: Json, where: str = "interface") -> Interface:
+    """The Interface whose `converter.core.jsonable.plain` form is `raw`. Raises InputError for a wrong type."""
+    fields = Fields(raw, where)
+    inputs, outputs = (tuple(_spec(each) for each in fields.items(key)) for key in ("inputs", "outputs"))
+    return Interface(inputs, outputs)
 
 
-def _deeper(raw: Any, levels: int) -> bool:
-    """Whether lists and objects stand in each other deeper than `levels`: writing a report recurses into each."""
-    inside = [raw]
-    for _ in range(levels):
-        inside = [
-            each
-            for value in inside
-            if isinstance(value, (list, dict))
-            for each in (value.values() if isinstance(value, dict) else value)
-        ]
-    return bool(inside)
-
-
-def _no_constant(text: str) -> float:
-    raise ValueError(f"{text} is not JSON")
-
-
-def _parse(raw: Any, directory: Path) -> Manifest:
+def _parse(raw: Json, directory: Path) -> Manifest:
     """The manifest from its JSON value, every type and path checked."""
     top = Fields(raw, str(directory / MANIFEST))
     schema = top.get("schema", int)

@@ -10,14 +10,17 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from converter.core.errors import OutputError, UsageError
 from converter.core.text import told
 
 if TYPE_CHECKING:
-    from converter.report.baseline import Baseline
     from converter.core.results import Report
+
+
+OWN = {"as_json", "junit", "html", "debug"}
+"""The options of `export` and `verify` that are about the report alone; the others are keywords of the functions."""
 
 
 @dataclass(frozen=True)
@@ -27,34 +30,24 @@ class Wishes:
     as_json: bool = False
     junit: Path | None = None
     html: Path | None = None
-    baseline: Baseline | None = None
 
 
 def wishes(given: Mapping[str, Any]) -> Wishes:
-    """The wishes in the options `given`, with the baseline read, before an export can replace it.
-
-    Raises UsageError and OutputError for what could not be fulfilled later, and InputError for a damaged baseline.
-    """
-    from converter.report.baseline import GROWTH, read_baseline
-
-    if given["growth"] is not None and given["baseline"] is None:
-        raise UsageError("--growth: bounds the growth beyond a baseline\nadd --baseline report.json")
-    for option in ("junit", "html"):
-        _check(f"--{option}", given[option])
-    growth = GROWTH if given["growth"] is None else given["growth"]
-    baseline = None if given["baseline"] is None else read_baseline(given["baseline"], growth)
-    return Wishes(given["as_json"], given["junit"], given["html"], baseline)
+    """The wishes in the options `given`. Raises UsageError and OutputError for what could not be fulfilled later."""
+    for name in ("junit", "html"):
+        _check(f"--{name}", given[name])
+    return Wishes(given["as_json"], given["junit"], given["html"])
 
 
-def deliver(report: Report, wishes: Wishes) -> int:
-    """Print `report`, write the files, annotate, and return the exit code. Raises OutputError."""
-    from converter.report import github as report_github
+def deliver(report: Report, wishes: Wishes, result: IO[str]) -> int:
+    """Print `report` to `result`, write the files, annotate, and return the exit code. Raises OutputError."""
+    from converter.report import github
     from converter.report.table import print_json, print_report
 
-    (print_json if wishes.as_json else print_report)(report, sys.stdout)
+    (print_json if wishes.as_json else print_report)(report, result)
     lines = [line for failure in report.failures for line in told(f"cnnexport: {failure}").splitlines()]
-    if report_github.wanted(os.environ):
-        lines += report_github.to_annotations(report)
+    if github.wanted(os.environ):
+        lines += github.to_annotations(report)
     encoding = sys.stderr.encoding or "utf-8"
     sys.stderr.write("".join(f"{line}\n" for line in lines).encode(encoding, "replace").decode(encoding))
     sys.stderr.flush()

@@ -1,21 +1,88 @@
-"""The options that several commands share, as decorators, and what collects their values."""
+"""The options that several commands share, as decorators, and the types that complete in a shell.
+
+`option` is click's own with what each of ours has: an environment variable.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from converter.core.errors import UsageError
+from converter.core.foreign import JsonObject
 
-if TYPE_CHECKING:
-    from converter.core.data import SourceOptions
-
+Function = Callable[..., Any]
+PREFIX = "CNNEXPORT"
 _SHAPE = re.compile(r"[0-9]+([x,][0-9]+)*")
+
+
+def variable_of(names: Sequence[str]) -> str:
+    """The environment variable of the option that is spelled `names`: CNNEXPORT_INPUT_SHAPE for --input-shape."""
+    return f"{PREFIX}_{max(names, key=len).lstrip('-').replace('-', '_').upper()}"
+
+
+def option(*names: str, **settings: Any) -> Callable[[Function], Function]:
+    """click.option with an environment variable of its own."""
+    return click.option(*names, envvar=variable_of([name for name in names if name.startswith("-")]), **settings)
+
+
+class Names(click.ParamType[str]):
+    """Words that complete in a shell, asked for only then; which of them are right, the pipeline says.
+
+    `several` lets one word hold several names with commas between them.
+    """
+
+    name = "name"
+
+    def __init__(self, known: Callable[[], Iterable[str]], several: bool = False) -> None:
+        self.known = known
+        self.several = several
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """The known names that begin as the last of `incomplete` does, in any case."""
+        before, comma, last = incomplete.rpartition(",") if self.several else ("", "", incomplete)
+        return [CompletionItem(before + comma + name) for name in self.known() if name.lower().startswith(last.lower())]
+
+
+class Source(Names):
+    """A model: a name of the zoo, or a file."""
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        found = super().shell_complete(ctx, param, incomplete)
+        return found or [CompletionItem(incomplete, type="file")]
+
+
+def _formats() -> Iterable[str]:
+    from converter.formats import FORMATS
+
+    return FORMATS
+
+
+def _runtimes() -> Iterable[str]:
+    from converter.proof.plan import ALL
+    from converter.runtimes import RUNTIMES
+
+    return (*RUNTIMES, ALL)
+
+
+def _zoo() -> Iterable[str]:
+    from converter.sources import known_names
+
+    return known_names()
+
+
+SOURCES, FORMAT_LIST, RUNTIME_LIST = Source(_zoo), Names(_formats, several=True), Names(_runtimes, several=True)
+
+
+def choice(*values: str) -> click.Choice[str]:
+    """One of `values`, in any case."""
+    return click.Choice(values, case_sensitive=False)
 
 
 def _shape(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, ...] | None:
@@ -30,7 +97,7 @@ def _shape(ctx: click.Context, parameter: click.Parameter, text: str | None) -> 
     return sizes
 
 
-def _kwargs(ctx: click.Context, parameter: click.Parameter, text: str | None) -> dict[str, Any]:
+def _kwargs(ctx: click.Context, parameter: click.Parameter, text: str | None) -> JsonObject:
     try:
         value = json.loads(text) if text else {}
     except ValueError as error:
@@ -40,47 +107,40 @@ def _kwargs(ctx: click.Context, parameter: click.Parameter, text: str | None) ->
     return value
 
 
-def output_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """How to judge, and where the report goes; `converter.cli.delivery.wishes` collects the latter."""
-    for option in (
-        click.option("--debug", is_flag=True, help="Show the traceback of an error."),
-        click.option("--quiet", "-q", is_flag=True, help="No progress on standard error."),
-        click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON document."),
-        click.option("--tolerance", type=float, help="Replace the tolerance that the measured noise gives."),
-        click.option("--growth", type=float, metavar="FACTOR",
-                     help="By which an error may exceed the baseline's. [default: 2]"),
-        click.option("--baseline", type=click.Path(path_type=Path), metavar="REPORT.JSON",
-                     help="Fail where an error grew, an operator count changed or a row is gone."),
-        click.option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write the report as a page."),
-        click.option("--junit", type=click.Path(path_type=Path), metavar="FILE", help="Write it as JUnit XML."),
-        click.option("--device", default="cpu", show_default=True, help="cpu, or cuda for onnxruntime on a GPU too."),
+def output_options(function: Function) -> Function:
+    """How to judge, and where the report goes; `converter.cli.delivery` sees to the latter."""
+    for decorator in (
+        option("--debug", is_flag=True, help="Show the traceback of an error."),
+        option("--quiet", "-q", is_flag=True, help="No progress on standard error."),
+        option("--json", "as_json", is_flag=True, help="Print the report as one JSON document."),
+        option("--tolerance", type=float, help="Replace the tolerance that the measured noise gives."),
+        option("--growth", type=float, metavar="FACTOR", help="Allowed growth over the baseline. [default: 2]"),
+        option("--baseline", type=click.Path(path_type=Path), metavar="REPORT.JSON",
+               help="Fail where an error grew, an operator count changed or a row is gone."),
+        option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write the report as a page."),
+        option("--junit", type=click.Path(path_type=Path), metavar="FILE", help="Write it as JUnit XML."),
+        option("--device", type=choice("cpu", "cuda"), default="cpu", show_default=True,
+               help="cuda runs onnxruntime on a GPU too."),
     ):  # fmt: skip
-        function = option(function)
+        function = decorator(function)
     return function
 
 
-def source_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Everything that can be said about a model; `source` collects it."""
-    for option in (
-        click.option("--kwargs", callback=_kwargs, metavar="JSON", help="Arguments of the builder."),
-        click.option("--builder", metavar="MODULE:FUNCTION", help="Builds the model of a weights-only file."),
-        click.option("--custom-objects", multiple=True, metavar="MODULE", help="Module with your layers; repeatable."),
-        click.option("--trust", is_flag=True, help="Let the model file run the code that it holds."),
-        click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of samples, weights."),
-        click.option("--groups", type=click.Choice(["preserve", "as-written"]), default="preserve", show_default=True,
-                     help="For Lambda slices that all read the same channels."),
-        click.option("--logits", is_flag=True, help="Leave the final softmax out."),
-        click.option("--input-shape", callback=_shape, help="Height, width and channels: 224x224x3."),
-        click.option("--classes", type=click.IntRange(min=1), help="Number of classes of a zoo model."),
-        click.option("--weights", help="A .keras, .weights.h5 or .h5 file, or imagenet. [default: seeded]"),
+def source_options(function: Function) -> Function:
+    """Everything that can be said about a model: the keywords of `converter.pipeline.options.SourceKeywords`."""
+    for decorator in (
+        option("--kwargs", callback=_kwargs, metavar="JSON", help="Arguments of the builder."),
+        option("--builder", metavar="MODULE:FUNCTION", help="Builds the model of a weights-only file."),
+        option("--custom-objects", multiple=True, metavar="MODULE", help="Module with your layers; repeatable."),
+        option("--trust", is_flag=True, help="Let the model file run the code that it holds."),
+        option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of samples, weights."),
+        option("--groups", type=choice("preserve", "as-written"), default="preserve", show_default=True,
+               help="For Lambda slices that all read the same channels."),
+        option("--logits", is_flag=True, help="Leave the final softmax out."),
+        option("--input-shape", callback=_shape, metavar="HxWxC", help="Height, width and channels: 224x224x3."),
+        option("--classes", type=click.IntRange(min=1), help="Number of classes of a zoo model."),
+        option("--weights", type=click.Path(), metavar="FILE|imagenet",
+               help="A .keras, .weights.h5 or .h5 file, or imagenet. [default: seeded]"),
     ):  # fmt: skip
-        function = option(function)
+        function = decorator(function)
     return function
-
-
-def source(given: dict[str, Any]) -> SourceOptions:
-    """The SourceOptions in the options `given`."""
-    from converter.core.data import SourceOptions
-
-    names = ("weights", "classes", "input_shape", "logits", "seed", "trust", "custom_objects", "builder", "kwargs")
-    return SourceOptions(**{name: given[name] for name in names})

@@ -1,8 +1,7 @@
 """The data of the line up to what runtimes return: source -> Rewritten -> Traced -> Artifact -> outputs.
 
-What is found of the outputs is in `converter.core.results`. Frozen dataclasses only, built from the standard library and
-numpy; every other module of `converter` depends on this one and this one on none of them. No behaviour beyond what a
-field can answer about itself.
+What is found of the outputs is in `converter.core.results`. Frozen dataclasses only, built from the standard library
+and numpy; no behaviour beyond what a field can answer about itself.
 """
 
 from __future__ import annotations
@@ -14,6 +13,8 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+
+from converter.core.foreign import GraphDef, Json, KerasModel
 
 Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]
@@ -39,6 +40,19 @@ class TensorSpec:
 
 
 @dataclass(frozen=True)
+class Interface:
+    """What goes into a Keras model and what comes out of it, in the model's order; names are unique on each side."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    @property
+    def by_output(self) -> dict[str, TensorSpec]:
+        """The outputs by name."""
+        return {spec.name: spec for spec in self.outputs}
+
+
+@dataclass(frozen=True)
 class RuleResult:
     """What one rewrite rule did at one place: `applied`, or declined with a `reason`."""
 
@@ -55,7 +69,7 @@ class Rewritten:
     `on_purpose` is True where a rule changed the function because the user asked for it.
     """
 
-    model: Any
+    model: KerasModel
     results: tuple[RuleResult, ...] = ()
     warnings: tuple[str, ...] = ()
     on_purpose: bool = False
@@ -74,7 +88,7 @@ class Traced:
     Keras name). Every array of `weights` has the dtype and shape of its placeholder.
     """
 
-    graph_def: Any
+    graph_def: GraphDef
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
     weights: Mapping[str, Array]
@@ -106,7 +120,7 @@ class Artifact:
     operators: Mapping[str, int]
     size: int
     seconds: float
-    options: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Json] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -123,7 +137,7 @@ class Prepared:
     """A loaded artifact. `run` maps inputs by name to outputs by name; `facts` go into the report as they are."""
 
     run: Callable[[Arrays], dict[str, Array]]
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Json] = field(default_factory=dict)
 
 
 Watched = Callable[[Arrays], Iterable[tuple[str, Array]]]
@@ -181,11 +195,11 @@ class Source:
     calibrated weights. `preprocessing` tells the value range of valid inputs under "range".
     """
 
-    model: Any
+    model: KerasModel
     name: str
     kind: str
-    detail: Mapping[str, Any] = field(default_factory=dict)
-    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+    detail: Mapping[str, Json] = field(default_factory=dict)
+    preprocessing: Mapping[str, Json] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
     mended: tuple[str, ...] = ()
     untrained: bool = False
@@ -203,4 +217,4 @@ class SourceOptions:
     trust: bool = False
     custom_objects: tuple[str, ...] = ()
     builder: str | None = None
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    kwargs: Mapping[str, Json] = field(default_factory=dict)

@@ -6,15 +6,17 @@ import dataclasses
 import json
 import math
 from collections.abc import Mapping
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 
 from converter.core.errors import InputError
-from converter.core.text import COMMAND
+from converter.core.foreign import Json, JsonObject
+from converter.core.text import COMMAND, one_line
 
 MISSING: Any = object()
+MAX_DEPTH = 64  # of JSON within JSON
 LARGEST = 2**63 - 1  # of a whole number: of anything beyond, a float cannot be made, nor a size in memory
 KINDS = {
     str: "text",
@@ -26,7 +28,7 @@ KINDS = {
 }
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> Json:
     """`value` as dicts with string keys, lists, strings, numbers, booleans and None.
 
     Dataclasses become dicts (without the fields whose metadata hold "json": False), arrays and tuples lists, sets
@@ -55,7 +57,7 @@ def plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 
 
-def dumps(value: Any) -> str:
+def dumps(value: object) -> str:
     """`plain(value)` as ASCII text with sorted keys, indented by two, ending in a newline.
 
     What a CI would take for a command in its log ("##[error]") is spelled with an escape; it reads back the same.
@@ -64,13 +66,48 @@ def dumps(value: Any) -> str:
     return COMMAND.sub(r"#\\u0023", text)
 
 
+def read_json(path: Path, most_bytes: int, what: str) -> Json:
+    """The JSON value in the file `path`, which is foreign: bounded in size and depth, and without NaN or infinities.
+
+    Raises InputError, which begins with the path; `what` says what the file should have been.
+    """
+    try:
+        if path.stat().st_size > most_bytes:
+            raise InputError(f"{path}: larger than {most_bytes >> 20} MB, so it is not {what}")
+        value = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_constant)
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not readable as JSON ({one_line(error, 120)}), so it is not {what}") from error
+    if _deeper(value, MAX_DEPTH):
+        raise InputError(f"{path}: nested deeper than {MAX_DEPTH} levels, so it is not {what}")
+    return value
+
+
+def _no_constant(text: str) -> float:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _deeper(value: Json, levels: int) -> bool:
+    """Whether lists and objects stand in each other deeper than `levels`: writing a report recurses into each."""
+    inside = [value]
+    for _ in range(levels):
+        inside = [
+            each
+            for outer in inside
+            if isinstance(outer, (list, dict))
+            for each in (outer.values() if isinstance(outer, dict) else outer)
+        ]
+    return bool(inside)
+
+
 class Fields:
     """A JSON object whose fields are read with their types; `where` is how messages name it."""
 
-    def __init__(self, value: Any, where: str) -> None:
+    def __init__(self, value: Json, where: str) -> None:
         if not isinstance(value, dict):
             raise InputError(f"{where}: expected an object; export the model again")
-        self.value: dict[str, Any] = value
+        self.value: JsonObject = value
         self.where = where
 
     def wrong(self, key: str, expected: str) -> InputError:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from converter.core.data import Array, Artifact, Verdict
+from converter.core.errors import ConversionError, InconclusiveError, ParityError
+from converter.core.foreign import Json
+from converter.core.notebook import summary_html
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,7 @@ class Comparison:
     samples: int = 0
     seconds: float | None = None
     size: int | None = None
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Json] = field(default_factory=dict)
     points: Mapping[str, Points] = field(default_factory=dict, repr=False, compare=False, metadata={"json": False})
     diagnosis: Diagnosis | None = None
 
@@ -149,7 +151,7 @@ class Report:
     """The verdict with everything it rests on. `exit_code`: 0 passed, 1 failed, 9 inconclusive, 6 a format missing."""
 
     model: str
-    source: Mapping[str, Any]
+    source: Mapping[str, Json]
     rows: tuple[Comparison, ...]
     controls: tuple[Control, ...]
     tolerances: Mapping[str, Tolerance]  # by output name
@@ -159,7 +161,7 @@ class Report:
     artifacts: tuple[Artifact, ...] = ()
     warnings: tuple[str, ...] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
-    environment: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, Json] = field(default_factory=dict)
     seed: int = 0
     directory: str = ""
     failures: tuple[str, ...] = ()  # formats asked for that could not be written, with the reason
@@ -169,3 +171,18 @@ class Report:
     def exit_code(self) -> int:
         status = {"pass": 0, "fail": 1, "inconclusive": 9}[self.verdict]
         return 6 if status == 0 and self.failures else status
+
+    def raise_for_verdict(self) -> None:
+        """Return where the verdict is "pass" and no format is missing; otherwise raise what the exit code stands for.
+
+        Raises ParityError, InconclusiveError, or ConversionError where a format that was asked for was not written.
+        """
+        kinds = {1: ParityError, 6: ConversionError, 9: InconclusiveError}
+        if self.exit_code:
+            causes = self.reasons if self.exit_code in (1, 9) else self.failures
+            first = "; ".join(causes[:1]) or self.verdict
+            raise kinds[self.exit_code](f"{self.model}: {self.verdict}: {first}\n{self.directory}")
+
+    def _repr_html_(self) -> str:
+        """The verdict and its rows as an HTML table, for notebooks."""
+        return summary_html(self)

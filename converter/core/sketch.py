@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converter.core.data import Array
+from converter.core.distance import relative_l2
 
 BUCKETS = 64
 SAMPLES = 2
@@ -64,10 +65,7 @@ def distance(one: Array, reference: Array) -> float:
     """
     if one.shape != reference.shape or not np.isfinite(one).all():
         return math.inf
-    apart = np.linalg.norm(np.asarray(one, np.float64) - np.asarray(reference, np.float64), axis=1)
-    sizes = np.linalg.norm(np.asarray(reference, np.float64), axis=1)
-    pairs = zip(apart.tolist(), sizes.tolist(), strict=True)
-    return max((0.0 if not gap else gap / size if size else math.inf for gap, size in pairs), default=0.0)
+    return max((relative_l2(*pair) for pair in zip(one, reference, strict=True)), default=0.0)
 
 
 def to_text(values: Array) -> str:

@@ -8,6 +8,7 @@ import unicodedata
 ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|[\]PX^_][^\x07\x1b]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
 COMMAND = re.compile(r"##(?=\w*\[)")
 LINE_LENGTH = 500  # of an error: a long path and its reason
+NO_REASON = "no reason given"
 
 
 def clean(text: str, limit: int) -> str:
@@ -39,9 +40,35 @@ def inert(line: str) -> str:
 
 def reason_of(error: BaseException) -> str:
     """The class and the text of an error on one line, without the stack that TensorFlow writes in the middle of it."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines = _lines(_text_of(error))
     frames = [number for number, line in enumerate(lines) if line.startswith('File "')]
     return f"{type(error).__name__}: {' '.join(lines[frames[-1] + 1 :] if frames else lines)[:300]}"
+
+
+def first_line(error: BaseException | str, limit: int = 300) -> str:
+    """The first line of an error that says something, cut to `limit` characters."""
+    return next(iter(_lines(_text_of(error))), NO_REASON)[:limit]
+
+
+def last_line(text: str, limit: int = 300) -> str:
+    """The last line of `text` that says something, cut to `limit` characters; "" where none does."""
+    return (_lines(text) or [""])[-1][:limit]
+
+
+def one_line(error: object, limit: int = 200) -> str:
+    """The whole text of an error on one line of at most `limit` characters."""
+    return shorten(" ".join(_text_of(error).split()), limit)
+
+
+def _lines(text: str) -> list[str]:
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _text_of(error: object) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  an exception of the user's own may have no text
+        return NO_REASON
 
 
 def told(message: str) -> str:

@@ -1,10 +1,10 @@
-"""The formats that cnnexport writes. To add one: a module with a `FORMAT`, and a line in this table."""
+"""The formats that cnnexport writes. To add one: a module or a package with a `FORMAT`, and a line in this table."""
 
 from converter.core.data import Format
-from converter.formats import to_onnx, to_saved_model, to_tflite
+from converter.formats import onnx, saved_model, tflite
 
 FORMATS: dict[str, Format] = {
-    "onnx": to_onnx.FORMAT,
-    "tflite": to_tflite.FORMAT,
-    "saved-model": to_saved_model.FORMAT,
+    "onnx": onnx.FORMAT,
+    "tflite": tflite.FORMAT,
+    "saved-model": saved_model.FORMAT,
 }

@@ -11,17 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from converter.core.data import Array, Artifact, Golden, TensorSpec
-from converter.proof.diagnosis import READ_IN, sketches
 from converter.bundle.layers import Layer, Layers, write_layers
+from converter.core.data import Array
 from converter.core.errors import ChildError, InputError, UnavailableError
+from converter.core.sketch import SAMPLES, distance, sketch
+from converter.proof.diagnosis import READ_IN, sketches
+from converter.proof.protocol import Subject
+from converter.proof.prove import Exported
 from converter.tracing.layer_ends import LayerEnd
 from converter.tracing.naming import layer_of
-from converter.core.sketch import SAMPLES, distance, sketch
 
 ALIKE = 1e-4
 """Relative L2 up to which two activations are taken for the same: above float noise, far below a wrong kernel."""
@@ -38,27 +39,22 @@ class _Tensor:
     sketch: Array
 
 
-def write(
-    directory: Path,
-    artifacts: Sequence[Artifact],
-    specs: tuple[Sequence[TensorSpec], Sequence[TensorSpec]],
-    golden: Golden,
-    ends: Sequence[LayerEnd],
-) -> tuple[str, ...]:
-    """Run those files of `directory` that can be diagnosed on one golden input and write layers.json beside them.
+def record_layers(exported: Exported, ends: Sequence[LayerEnd]) -> tuple[str, ...]:
+    """Run those files of an export that can be diagnosed on one golden input and write layers.json beside them.
 
-    `specs` are the Keras model's inputs and outputs. Nothing is written where no end was measured or none is found in
-    any file. Returns a warning for each file that could not be run with its tensors shown. Raises OutputError.
+    Nothing is written where no end was measured or none is found in any file. Returns a warning for each file that
+    could not be run with its tensors shown. Raises OutputError.
     """
     sizes = [end.elements for end in ends if end.sketch is not None]
     if not sizes:
         return ()
     warnings: list[str] = []
     layers: dict[str, tuple[Layer, ...]] = {}
-    for artifact in (each for each in artifacts if each.format in READ_IN):
+    for artifact in (each for each in exported.artifacts if each.format in READ_IN):
         runtime, size = READ_IN[artifact.format], 4 * int(np.mean(sizes))
+        subject = Subject(exported.directory, artifact, exported.interface, runtime, "cpu")
         try:
-            found = sketches(directory, artifact, specs, runtime, "cpu", None, size, 1)
+            found = sketches(subject, None, size, 1)
         except (ChildError, InputError, UnavailableError) as error:
             warnings.append(f"no layer can be named should {artifact.path} fail: {' '.join(str(error).split())}")
             continue
@@ -71,8 +67,8 @@ def write(
         if joined:
             layers[artifact.path] = joined
     if layers:
-        inputs = {name: sketch(array[:SAMPLES]) for name, array in golden.inputs.items()}
-        write_layers(directory, Layers(inputs, layers))
+        inputs = {name: sketch(array[:SAMPLES]) for name, array in exported.golden.inputs.items()}
+        write_layers(exported.directory, Layers(inputs, layers))
     return tuple(warnings)
 
 

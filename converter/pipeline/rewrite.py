@@ -1,4 +1,4 @@
-"""`cnnexport rewrite`: a Keras model after its rewrites, saved as a Keras model again, and what that changed.
+"""`rewrite`: a Keras model after its rewrites, saved as a Keras model again, and what that changed.
 
 The export applies the same rules; here their result stays in Keras, trainable, without a Lambda, loadable in safe mode.
 """
@@ -8,17 +8,30 @@ from __future__ import annotations
 import os
 import secrets
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Unpack, get_args
 
-from converter.proof import comparison as compare
-from converter.core.data import RuleResult, SourceOptions
+from converter.core.data import RuleResult
 from converter.core.errors import ConversionError, OutputError, ParityError
+from converter.core.foreign import KerasModel
+from converter.pipeline.arguments import (
+    path_of,
+    refuse_unknown,
+    require_choice,
+    require_flag,
+    require_samples,
+    source_options,
+)
+from converter.pipeline.options import Groups, ModelOrPath, PathText, RewriteKeywords, SourceKeywords
+from converter.pipeline.stages import input_ranges
+from converter.proof.comparison import compare_outputs
+from converter.proof.tolerance import tolerances
 
 
 @dataclass(frozen=True)
-class Resaved:
-    """What `resave` did: counts before and after, the rules' results, and the measured difference by output name."""
+class RewriteResult:
+    """What `rewrite` did: counts before and after, the rules' results, and the measured difference by output name."""
 
     model: str
     path: str
@@ -31,38 +44,36 @@ class Resaved:
     changed_on_purpose: bool = False
 
 
-def resave(
-    text: str,
-    output: Path,
-    options: SourceOptions | None = None,
-    *,
-    groups: Literal["preserve", "as-written"] = "preserve",
-    simplify: bool = False,
-    samples: int = 4,
-) -> Resaved:
-    """Load the source that `text` names, rewrite it, prove that it still predicts the same, and save it to `output`.
+def rewrite(model: ModelOrPath, output: PathText, **keywords: Unpack[RewriteKeywords]) -> RewriteResult:
+    """Load the source `model`, rewrite it, prove that it still predicts the same, and save it to `output`.
 
-    `simplify` also folds batch normalizations and removes what inference does not need. Raises UsageError or
-    OutputError for an `output` that cannot be written, ConversionError where the result would still hold a Lambda, and
-    ParityError where it predicts something else and the function was not changed on purpose (`groups` "as-written").
+    Keywords (`RewriteKeywords`): those about the model, `groups`, `simplify` (also fold batch normalizations and remove
+    what inference does not need), `force` (replace a file), and `samples`, the number of inputs it is proven on.
+
+    Raises UsageError or OutputError for an `output` that cannot be written, is there already (without `force`), or is
+    the source itself; ConversionError where the result would still hold a Lambda; and ParityError where it predicts
+    something else and the function was not changed on purpose (`groups` "as-written").
     """
     from converter import rewrites, sources
-    from converter.tracing import reference
     from converter.core.samples import generate
+    from converter.tracing import reference
     from converter.tracing.signature import describe
 
-    options = options or SourceOptions()
-    if output.suffix != ".keras":
-        raise OutputError(f"{output}: a Keras model is saved as .keras\ngive -o NAME.keras")
-    if output.is_dir() or not output.parent.is_dir():
-        raise OutputError(f"{output}: {'is a directory' if output.is_dir() else 'its folder does not exist'}")
-    source = sources.load(text, options)
+    refuse_unknown(keywords, RewriteKeywords, "rewrite")
+    about = {name: value for name, value in keywords.items() if name in SourceKeywords.__annotations__}
+    asked, groups, samples = source_options(about), keywords.get("groups", "preserve"), keywords.get("samples", 4)
+    simplify, force = keywords.get("simplify", False), keywords.get("force", False)
+    require_choice("groups", groups, get_args(Groups))
+    require_samples(samples)
+    require_flag("simplify", simplify)
+    require_flag("force", force)
+    path = path_of(output, "output")
+    _check_output(path, model, force)
+    source = sources.opened(model, asked).load()
     signature = describe(source.model)
-    span = source.preprocessing.get("range")
-    ranges = {spec.name: (float(span[0]), float(span[1])) for spec in signature.inputs} if span else None
-    inputs = generate(signature.inputs, samples, options.seed, ranges)
+    inputs = generate(signature.inputs, samples, asked.seed, input_ranges(source, signature.inputs))
     rules = (*rewrites.REWRITES, *(rewrites.SIMPLIFICATIONS if simplify else ()))
-    rewritten = rewrites.rewrite(source.model, groups=groups, rules=rules, seed=options.seed)
+    rewritten = rewrites.rewrite(source.model, groups=groups, rules=rules, seed=asked.seed)
     left = [layer.name for layer in rewritten.model._flatten_layers() if type(layer).__name__ == "Lambda"]
     if left:
         reasons = [result.reason for result in rewritten.results if not result.applied][:1]
@@ -70,16 +81,16 @@ def resave(
     before = reference.predict(source.model, signature, inputs)
     after = reference.predict(rewritten.model, signature, inputs)
     specs = {spec.name: spec for spec in signature.outputs}
-    bounds = compare.tolerances(before, reference.exact(source.model, signature, inputs), specs)
-    outcome = compare.compare_outputs(before, after, specs, bounds)
+    bounds = tolerances(before, reference.exact(source.model, signature, inputs), specs)
+    outcome = compare_outputs(before, after, specs, bounds)
     on_purpose = groups == "as-written" and bool(rewritten.warnings)
     wrong = [result for result in outcome if not result.passed]
     if wrong and not on_purpose:
         raise ParityError(f"{source.name}: output {wrong[0].output}: {wrong[0].reason}; nothing was saved")
-    _save(rewritten.model, output)
-    return Resaved(
+    _save(rewritten.model, path)
+    return RewriteResult(
         model=source.name,
-        path=str(output),
+        path=str(path),
         layers=(_layers(source.model), _layers(rewritten.model)),
         parameters=(source.model.count_params(), rewritten.model.count_params()),
         difference={each.output: float(each.relative_l2 or 0.0) for each in outcome},
@@ -90,11 +101,24 @@ def resave(
     )
 
 
-def _layers(model: Any) -> int:
+def _check_output(path: Path, model: ModelOrPath, force: bool) -> None:
+    """Refuse, before anything is loaded, an output that is no place for the result."""
+    if path.suffix != ".keras":
+        raise OutputError(f"{path}: a Keras model is saved as .keras\ngive -o NAME.keras")
+    if path.is_dir() or not path.parent.is_dir():
+        raise OutputError(f"{path}: {'is a directory' if path.is_dir() else 'its folder does not exist'}")
+    if path.exists():
+        if isinstance(model, str | PathLike) and Path(model).exists() and path.samefile(model):
+            raise OutputError(f"{path}: is the model that is to be rewritten\ngive another file with -o")
+        if not force:
+            raise OutputError(f"{path}: exists already\ngive another file with -o, or --force to replace it")
+
+
+def _layers(model: KerasModel) -> int:
     return len(model.layers)
 
 
-def _save(model: Any, output: Path) -> None:
+def _save(model: KerasModel, output: Path) -> None:
     """Write beside `output` and move it there, so that an interrupted save leaves what was there before."""
     import warnings
 

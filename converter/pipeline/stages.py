@@ -1,24 +1,41 @@
-"""Everything of an export that needs TensorFlow: load, predict, rewrite, trace, write.
+"""The stages of an export that need TensorFlow: load, rewrite, predict, trace, write, record the layers.
 
-Between a source and the proof: what `write_all` leaves is files, golden arrays and what the report says of them.
+Each takes what the one before returned. When `written` returns, the model is gone: what is left is files, golden arrays
+and the facts that the manifest and the report hold.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
 
-from converter.bundle import directory as bundle
-from converter.report.baseline import Baseline
-from converter.core.clock import Clock
-from converter.core.data import Array, Arrays, Artifact, Golden, RuleResult, Source, SourceOptions, TensorSpec, WriteOptions
-from converter.proof.diagnosis import READ_IN
-from converter.core.errors import ConversionError
+from converter.bundle.golden import write_golden
 from converter.bundle.manifest import GOLDEN
+from converter.core.clock import Clock
+from converter.core.data import (
+    Array,
+    Arrays,
+    Artifact,
+    Golden,
+    Interface,
+    Rewritten,
+    Source,
+    TensorSpec,
+    Traced,
+)
+from converter.core.errors import ConversionError
+from converter.pipeline.facts import ModelFacts
+from converter.pipeline.layer_record import record_layers
+from converter.pipeline.options import ExportOptions
+from converter.proof.comparison import compare_outputs
+from converter.proof.diagnosis import READ_IN
+from converter.proof.prove import Exported
 from converter.proof.tolerance import tolerances
+from converter.sources import Opened
+from converter.tracing.layer_ends import LayerEnd
+from converter.tracing.signature import Signature
 
 HALF = (
     "Keras computes this model, or a part of it, in {0}; the artifacts compute in float32, and their tolerance is made "
@@ -27,83 +44,112 @@ HALF = (
 
 
 @dataclass(frozen=True)
-class ExportOptions:
-    """Everything an export can be told. `output` is the artifact directory, by default artifacts/<name>."""
+class Loaded:
+    """A source's model and what goes into it and comes out of it."""
 
-    formats: tuple[str, ...] = ("onnx", "tflite", "saved-model")
-    output: Path | None = None
-    write: WriteOptions = field(default_factory=WriteOptions)
-    source: SourceOptions = field(default_factory=SourceOptions)
-    device: str = "cpu"
-    tolerance: float | None = None
-    samples: int = 8
-    groups: Literal["preserve", "as-written"] = "preserve"
-    baseline: Baseline | None = None
+    source: Source
+    signature: Signature
+    identity: str
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """The golden arrays, where each Keras layer ends, and the rewritten model's own outputs (None where it is none)."""
+
+    golden: Golden
+    ends: tuple[LayerEnd, ...]
+    rewritten: dict[str, Array] | None
+    warnings: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Written:
-    """What is left of a model once it is written: everything but the model."""
+    """An export as files: what is to be proven, the facts of the model, and the formats that could not be written."""
 
-    name: str
-    source: Mapping[str, Any]
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-    golden: Golden
-    artifacts: tuple[Artifact, ...]
+    exported: Exported
+    facts: ModelFacts
     failures: tuple[str, ...] = ()
-    precision: str = "float32"  # that Keras computes in; artifacts are float32 in any case
-    rewritten: Mapping[str, Array] | None = None
-    rewrites: tuple[RuleResult, ...] = ()
-    warnings: tuple[str, ...] = ()
-    preprocessing: Mapping[str, Any] = field(default_factory=dict)
-    labels: tuple[str, ...] = ()
 
 
-def loader(model: Any, options: ExportOptions, commands: Sequence[str]) -> tuple[str, Callable[[], Source]]:
-    """The model's title, and how to load it; nothing is loaded yet for a text."""
-    from converter import sources
+def written(opened: Opened, options: ExportOptions, directory: Path, clock: Clock) -> Written:
+    """All stages up to the files in `directory`.
 
-    if isinstance(model, str):
-        if sources.kind_of(model) == "unknown":
-            sources.load(model, options.source, commands=commands)  # raises, with a suggestion
-        return sources.title_of(model), lambda: sources.load(model, options.source, commands=commands)
-    source = sources.load_object(model, input_shape=options.source.input_shape)
-    return source.name, lambda: source
+    Raises the errors of `converter.core.errors`; ConversionError only where no format at all could be written.
+    """
+    with clock("load"):
+        loaded = _loaded(opened)
+    with clock("rewrite"):
+        rewritten = _rewritten(loaded, options)
+    with clock("reference"):
+        predicted = _predicted(loaded, rewritten, options)
+        write_golden(directory / GOLDEN, predicted.golden)
+    with clock("trace"):
+        traced = _traced(loaded, rewritten, options)
+    artifacts, failures = _artifacts(traced, options, directory, clock)
+    facts = _facts(loaded, rewritten, traced, predicted)
+    exported = Exported(
+        directory,
+        artifacts,
+        facts.interface,
+        predicted.golden,
+        precision=facts.precision,
+        rewritten=predicted.rewritten,
+    )
+    with clock("layers"):
+        warnings = record_layers(exported, predicted.ends)
+    return Written(exported, replace(facts, warnings=(*facts.warnings, *warnings)), failures)
 
 
-def write_all(load: Callable[[], Source], options: ExportOptions, directory: Path, clock: Clock) -> Written:
-    """Everything that needs TensorFlow: load, predict, rewrite, trace, write. When it returns, the model is gone."""
+def _loaded(opened: Opened) -> Loaded:
+    from converter.tracing.signature import describe
+
+    source = opened.load()
+    return Loaded(source, describe(source.model), opened.identity)
+
+
+def _rewritten(loaded: Loaded, options: ExportOptions) -> Rewritten:
     from converter import rewrites
-    from converter.pipeline import layer_record as layer_map
-    from converter.tracing import reference
-    from converter.formats import FORMATS
+
+    return rewrites.rewrite(loaded.source.model, groups=options.groups, seed=options.source.seed)
+
+
+def _predicted(loaded: Loaded, rewritten: Rewritten, options: ExportOptions) -> Predicted:
+    """The reference is the model as its author wrote it; changed on purpose, it is the changed one."""
     from converter.core.samples import generate
-    from converter.tracing.signature import describe, layer_classes
+    from converter.tracing import reference
+
+    source, signature = loaded.source, loaded.signature
+    ranges = input_ranges(source, signature.inputs)
+    inputs = generate(signature.inputs, options.samples, options.source.seed, ranges)
+    author = rewritten.model if rewritten.on_purpose else source.model
+    golden, ends = reference.golden(author, signature, inputs, layers=bool(READ_IN.keys() & options.formats))
+    warnings, changed = rewritten.warnings, None
+    if rewritten.on_purpose:
+        own = reference.predict(source.model, signature, inputs)
+        warnings = (*warnings, _changed_on_purpose(own, golden, signature.outputs))
+    elif rewritten.changed:
+        changed = reference.predict(rewritten.model, signature, inputs)
+    return Predicted(golden, ends, changed, warnings)
+
+
+def input_ranges(source: Source, inputs: Sequence[TensorSpec]) -> dict[str, tuple[float, float]] | None:
+    """The range of valid values by input name, None where the source does not say."""
+    span = source.preprocessing.get("range")
+    return {spec.name: (float(span[0]), float(span[1])) for spec in inputs} if span else None
+
+
+def _traced(loaded: Loaded, rewritten: Rewritten, options: ExportOptions) -> Traced:
     from converter.tracing.trace import trace
 
-    with clock("load"):
-        source = load()
-        signature = describe(source.model)
-    with clock("rewrite"):
-        rewritten = rewrites.rewrite(source.model, groups=options.groups, seed=options.source.seed)
-    with clock("reference"):
-        span = source.preprocessing.get("range")
-        ranges = {spec.name: (float(span[0]), float(span[1])) for spec in signature.inputs} if span else None
-        inputs = generate(signature.inputs, options.samples, options.source.seed, ranges)
-        author = rewritten.model if rewritten.on_purpose else source.model
-        golden, ends = reference.golden(author, signature, inputs, layers=bool(READ_IN.keys() & options.formats))
-        bundle.write_golden(directory / GOLDEN, golden)
-        warnings, changed = rewritten.warnings, None
-        if rewritten.on_purpose:
-            own = reference.predict(source.model, signature, inputs)
-            warnings = (*warnings, _changed_on_purpose(own, golden, signature.outputs))
-        elif rewritten.changed:
-            changed = reference.predict(rewritten.model, signature, inputs)
-    with clock("trace"):
-        traced = trace(rewritten.model, signature.with_batch(options.write.batch))
-    if traced.half:
-        warnings = (*warnings, HALF.format(traced.half))
+    return trace(rewritten.model, loaded.signature.with_batch(options.write.batch))
+
+
+def _artifacts(
+    traced: Traced, options: ExportOptions, directory: Path, clock: Clock
+) -> tuple[tuple[Artifact, ...], tuple[str, ...]]:
+    """The files written, and a sentence for each format that could not be."""
+    from converter.formats import FORMATS
+
     artifacts, failures = [], []
     for name in dict.fromkeys(options.formats):
         with clock(f"write {name}"):
@@ -113,50 +159,49 @@ def write_all(load: Callable[[], Source], options: ExportOptions, directory: Pat
                 failures.append(f"{name}: {error}")
     if not artifacts:
         raise ConversionError("\n".join(failures))
+    return tuple(artifacts), tuple(failures)
+
+
+def _facts(loaded: Loaded, rewritten: Rewritten, traced: Traced, predicted: Predicted) -> ModelFacts:
+    from converter.tracing.signature import layer_classes
+
+    source, signature, references = loaded.source, loaded.signature, predicted.golden.references
     outputs = tuple(
-        replace(spec, shape=free.shape, dtype=str(golden.references[spec.name].dtype))
+        replace(spec, shape=free.shape, dtype=str(references[spec.name].dtype))
         for spec, free in zip(traced.outputs.values(), signature.outputs, strict=True)
     )
-    with clock("layers"):
-        warnings = (*warnings, *layer_map.write(directory, artifacts, (signature.inputs, outputs), golden, ends))
-    return Written(
+    classes = {"loaded": Counter(signature.layers.values())}
+    if rewritten.changed:
+        classes["rewritten"] = Counter(layer_classes(rewritten.model).values())
+    return ModelFacts(
         name=source.name,
         source={
             **source.detail,
             "kind": source.kind,
+            "identity": loaded.identity,
             "untrained": source.untrained,
             "mended": list(source.mended),
             "changed_on_purpose": rewritten.on_purpose,
             "layers": len(source.model.layers),
-            "layer_classes": {
-                "loaded": Counter(signature.layers.values()),
-                **({"rewritten": Counter(layer_classes(rewritten.model).values())} if rewritten.changed else {}),
-            },
+            "layer_classes": classes,
             "parameters": source.model.count_params(),
         },
-        inputs=signature.inputs,
-        outputs=outputs,
-        golden=golden,
-        artifacts=tuple(artifacts),
-        failures=tuple(failures),
+        interface=Interface(signature.inputs, outputs),
         precision="float16" if traced.half else "float32",
-        rewritten=changed,
         rewrites=rewritten.results,
-        warnings=warnings,
+        warnings=(*predicted.warnings, *([HALF.format(traced.half)] if traced.half else [])),
         preprocessing=source.preprocessing,
         labels=source.labels,
     )
 
 
 def _changed_on_purpose(own: Arrays, golden: Golden, outputs: Sequence[TensorSpec]) -> str:
-    """In words: that the artifacts are held against the changed function, and how far it is from the model's own."""
-    from converter.proof import comparison as compare
-
+    """In words: that the artifacts are compared with the changed function, and how far it is from the model's own."""
     specs = {spec.name: spec for spec in outputs}
     bounds = tolerances(golden.references, golden.exact, specs)
     found = [
         f"{each.output} {each.reason if each.relative_l2 is None else f'{each.relative_l2:.1e}'}"
-        for each in compare.compare_outputs(own, golden.references, specs, bounds)
+        for each in compare_outputs(own, golden.references, specs, bounds)
     ]
     return (
         "--groups as-written: the artifacts are compared with the changed function, not with the model's own "

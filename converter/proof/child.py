@@ -1,8 +1,8 @@
 """One artifact in one runtime, in a process of its own: `python -m converter.proof.child` with a job on standard input.
 
 A runtime may crash on a damaged file, or hold memory for ever; here it takes only this process with it. Standard
-output is one JSON document (facts, latency, or the error), the outputs go to an .npz. `converter.proof.isolate` is the other
-end.
+output is one JSON document (facts, latency, or the error), the outputs go to an .npz.
+`converter.proof.isolate` is the other end.
 """
 
 from __future__ import annotations
@@ -12,25 +12,26 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 
+from converter.bundle.golden import read_golden
+from converter.bundle.manifest import GOLDEN
 from converter.core.data import Array, Arrays, Artifact, TensorSpec
 from converter.core.errors import CnnExportError, InputError
-from converter.bundle.golden import read_golden
-from converter.bundle.manifest import artifact_from_json, spec_from_json
+from converter.core.foreign import Json
+from converter.core.jsonable import dumps
+from converter.proof.protocol import RunAnswer, run_job
 from converter.runtimes import RUNTIMES
-from converter.runtimes.shared import require_own_weights
+from converter.runtimes.shared.onnx_records import require_own_weights
 
 MAX_BATCH = 2 << 30  # bytes of inputs
 INDEX = 8  # bytes that a sample takes in an array of indices
 _TIMED_RUNS = 5
 
 
-def main(work: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+def main(work: Callable[[Json], object]) -> None:
     """Read the job, let `work` do it, write the answer. Exit status 0 unless the process itself fails."""
     job = json.load(sys.stdin)
     answer = sys.stdout
@@ -39,17 +40,15 @@ def main(work: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
         result = work(job)
     except CnnExportError as error:
         result = {"error": type(error).__name__, "message": str(error)}
-    answer.write(json.dumps(result))
+    answer.write(dumps(result))
     answer.flush()
 
 
-def run(job: dict[str, Any]) -> dict[str, Any]:
-    """Run `job` (see `converter.proof.isolate.run_artifact`) and leave the outputs in job["outputs"]."""
-    artifact = artifact_from_json(job["artifact"])
-    path = Path(job["directory"], artifact.path)
-    keras_inputs = [spec_from_json(spec) for spec in job["inputs"]]
-    keras_outputs = [spec_from_json(spec) for spec in job["output_specs"]]
-    golden = read_golden(Path(job["golden"]), keras_inputs, keras_outputs)
+def run(raw: Json) -> RunAnswer:
+    """Do the `RunJob` in `raw`: run its subject at every batch size that it can take, and leave the outputs."""
+    job = run_job(raw)
+    artifact, path = job.subject.artifact, job.subject.path
+    golden = read_golden(job.subject.directory / GOLDEN, job.subject.interface)
     inputs = {spec.name: as_declared(golden.inputs[spec.name], spec) for spec in artifact.inputs}
     fixed = artifact.inputs[0].shape[0]
     if fixed and fixed * sum(max(INDEX, array[0].nbytes) for array in inputs.values()) > MAX_BATCH:
@@ -57,7 +56,7 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     if artifact.format == "onnx":
         require_own_weights(path)
     started = time.perf_counter()
-    prepared = RUNTIMES[job["runtime"]].prepare(path, artifact, job["device"])
+    prepared = RUNTIMES[job.subject.runtime].prepare(path, artifact, job.subject.device)
     loaded = time.perf_counter() - started
     count = len(next(iter(inputs.values())))
     batches = [fixed] if fixed else sorted({count, 1}, reverse=True)
@@ -71,8 +70,8 @@ def run(job: dict[str, Any]) -> dict[str, Any]:
     if fixed and count < fixed:
         one = {name: np.resize(array, (fixed, *array.shape[1:])) for name, array in one.items()}
     latency = _latency(prepared.run, one)
-    np.savez(job["outputs"], allow_pickle=False, **results)
-    return {"batches": batches, "load_seconds": loaded, "latency_seconds": latency, "facts": dict(prepared.facts)}
+    np.savez(job.outputs, allow_pickle=False, **results)
+    return RunAnswer(tuple(batches), loaded, latency, dict(prepared.facts))
 
 
 def as_declared(array: Array, spec: TensorSpec) -> Array:

@@ -1,34 +1,20 @@
-"""Arrays against arrays: the gate, its tolerances, the guard that shows that it can fail, and the verdict.
+"""Arrays against arrays: the gate that every output of every artifact passes through, and how far samples are apart.
 
-Every distance is taken in the domain of `converter.proof.domains`, in float64, per output and per sample; the worst sample
-speaks for its output. Knows no runtime.
+Every distance is taken in the domain of `converter.proof.domains`, in float64, per output and per sample; the worst
+sample speaks for its output. Knows no runtime.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
-from converter.core.data import Array, Arrays, Golden, TensorSpec, Verdict
-from converter.proof.domains import (
-    DOMAINS,
-    Distance,
-    left_out_excess,
-    low_precision,
-    measure,
-    no_probabilities,
-    score,
-)
-from converter.core.results import Comparison, Control, OutputResult, Tolerance
-from converter.proof.tolerance import tolerances
-
-__all__ = ["check_controls", "compare_outputs", "judge", "separation", "tolerances"]
-
-RESOLUTION = 8 * 2.0**-23  # of a logit that is taken from float32 probabilities
-SEPARATION, SEPARATION_LOW = 100.0, 3.0  # times the tolerance, between any two samples
+from converter.core.data import Array, Arrays, TensorSpec
+from converter.core.results import OutputResult, Tolerance
+from converter.proof.domains import DOMAINS, Distance, left_out_excess, measure, no_probabilities, score
 
 
 def compare_outputs(
@@ -152,98 +138,3 @@ def separation(reference: Arrays, specs: Mapping[str, TensorSpec]) -> dict[str, 
         pairs = itertools.permutations(array, 2)
         result[name] = min(measure(one, other, spec.activation).relative_l2 for one, other in pairs)
     return result
-
-
-def check_controls(
-    golden: Golden, actual: Arrays | None, specs: Mapping[str, TensorSpec], tolerances: Mapping[str, Tolerance]
-) -> tuple[Control, ...]:
-    """Feed the comparison what is known to be wrong; every control says whether it was told apart.
-
-    The controls: "another-sample", the references rolled by one; every stored one of `golden.controls`; and with an
-    artifact's outputs in `actual`, "artifact-another-sample", those rolled by one. A control counts as detected where
-    its numbers fail on every output, or on at least one for a "kernel-…" (a kernel in one output's branch does not move
-    the others). Failing for another reason than numbers, such as a missing name or a NaN, proves nothing and is no
-    detection. Kernel controls belong to float32 and are left out where a tolerance is of low precision, which they may
-    well meet.
-    """
-    found = []
-    for name, outputs in _wrong_answers(golden, actual, any(low_precision(each) for each in tolerances.values())):
-        results = compare_outputs(golden.references, outputs, specs, tolerances)
-        figures = {each.output: each.relative_l2 for each in results if each.relative_l2 is not None}
-        caught = [each.output for each in results if each.output in figures and not each.passed]
-        missed = [each.output for each in results if each.output not in caught]
-        one_is_enough = name.startswith("kernel-")
-        detected = bool(caught) and (one_is_enough or not missed)
-        weakest = (max if one_is_enough else min)(figures.values(), default=None)
-        detail = "" if detected else f"not told apart on {', '.join(missed) or 'any output'}"
-        found.append(Control(name, detected, weakest, detail))
-    return tuple(found)
-
-
-def _wrong_answers(golden: Golden, actual: Arrays | None, low: bool) -> Iterator[tuple[str, Arrays]]:
-    yield "another-sample", {name: np.roll(array, 1, axis=0) for name, array in golden.references.items()}
-    for name, outputs in sorted(golden.controls.items()):
-        if not (low and name.startswith("kernel-")):
-            yield name, outputs
-    if actual is not None:
-        rolled = {name: np.roll(array, 1, axis=0) if array.ndim else array for name, array in actual.items()}
-        yield "artifact-another-sample", rolled
-
-
-def judge(
-    rows: Sequence[Comparison],
-    controls: Sequence[Control],
-    separation: Mapping[str, float],
-    tolerances: Mapping[str, Tolerance],
-) -> tuple[Verdict, tuple[str, ...]]:
-    """The verdict and its reasons; a failure outranks doubt, since a check that failed evidently could.
-
-    A difference beyond the gate that Keras's own rounding explains is doubt and no failure: Keras itself would miss
-    that gate (a stock random classifier, whose logits are all rounding).
-    """
-    failures: list[str] = []
-    doubts: list[str] = []
-    if not rows:
-        doubts.append("nothing was compared")
-    for row in rows:
-        where = f"{row.subject} in {row.runtime} on {row.device}"
-        if not row.outputs:
-            doubts.append(f"{where}: no output was compared")
-        if row.samples < 2:
-            doubts.append(f"{where}: {row.samples} sample(s) compared; two or more can be told apart")
-        for output in row.outputs:
-            if output.passed:
-                continue
-            text = f"{where}, output {output.output}: {output.reason or 'failed'}"
-            if _within_noise(output, tolerances.get(output.output)):
-                doubts.append(f"{text}; Keras's own rounding does nearly as much")
-            else:
-                failures.append(text)
-    if not controls:
-        doubts.append("no negative control was run")
-    doubts += [f"control {control.name}: {control.detail}" for control in controls if not control.detected]
-    for name, tolerance in tolerances.items():
-        needed = (SEPARATION_LOW if low_precision(tolerance) else SEPARATION) * tolerance.value
-        apart = separation.get(name, 0.0)
-        if not apart >= needed:
-            doubts.append(f"output {name}: two samples differ by {apart:.3g} only, {needed:.3g} is needed")
-    if failures:
-        return "fail", tuple(failures + doubts)
-    return ("inconclusive", tuple(doubts)) if doubts else ("pass", ())
-
-
-def _within_noise(output: OutputResult, tolerance: Tolerance | None) -> bool:
-    """Whether the numbers of a failed output exceed the gate by no more than rounding explains.
-
-    That is K times the noise, where this is above the cap, or eight units in the last place of a float32 probability.
-    """
-    if tolerance is None or tolerance.chosen or output.relative_l2 is None or output.relative_max is None:
-        return False
-    if not (output.relative_l2 > tolerance.value or output.relative_max > tolerance.value_max):
-        return False
-    if output.domain != "value" and output.max_abs is not None and output.max_abs <= RESOLUTION:
-        return True
-    if tolerance.noise is None or tolerance.noise_max is None:
-        return False
-    noisy = output.relative_l2 <= tolerance.factor * tolerance.noise
-    return noisy and output.relative_max <= tolerance.factor * tolerance.noise_max

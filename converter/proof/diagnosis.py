@@ -9,19 +9,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from dataclasses import replace
 
-from converter.proof import isolate
-from converter.core.data import Array, Artifact, TensorSpec
-from converter.bundle.layers import LAYERS, Layer, read_layers
-from converter.core.errors import CnnExportError
 from converter.bundle.golden import read_golden
-from converter.core.jsonable import dumps
+from converter.bundle.layers import LAYERS, Layer, read_layers
 from converter.bundle.manifest import GOLDEN
+from converter.core.data import Array
+from converter.core.errors import CnnExportError
 from converter.core.results import Diagnosis, LayerError
-from converter.runtimes import RUNTIMES
 from converter.core.sketch import AS_IT_IS, CHANNELS_FIRST, SAMPLES, distance, from_text, sketch
-from converter.proof.tolerance import TABLE, UNMEASURED
+from converter.core.text import one_line
+from converter.proof import isolate
+from converter.proof.protocol import LayersJob, Subject, layers_answer
+from converter.proof.tolerance import bound
+from converter.runtimes import RUNTIMES
 
 SAME_INPUT = 1e-5
 """Relative L2 up to which golden inputs are the ones that layers.json was made with; it holds them in float32."""
@@ -33,40 +34,36 @@ _LAYOUTS = {"onnx": (AS_IT_IS, CHANNELS_FIRST), "tflite": (AS_IT_IS,)}
 _WORDS = {"litert": "litert without XNNPACK"}  # what its tensors are read in, see `run_litert.tensors`
 
 
-def explain(
-    directory: Path,
-    artifact: Artifact,
-    specs: tuple[Sequence[TensorSpec], Sequence[TensorSpec]],
-    runtime: str,
-    device: str,
-) -> Diagnosis:
-    """Why the file `artifact`, of a format in `READ_IN`, failed in `runtime`.
+def explain(subject: Subject) -> Diagnosis:
+    """Why the file of `subject`, of a format in `READ_IN`, failed.
 
     Errors are the larger of both samples'. A file that failed in a runtime that does not show its tensors is looked at
     in the one of `READ_IN`, on the CPU. Where nothing can be found out, the text says why; no error is raised for that.
     """
-    where = (runtime, device) if RUNTIMES[runtime].tensors else (READ_IN[artifact.format], "cpu")
+    directory, artifact, runtime = subject.directory, subject.artifact, subject.runtime
+    shown = subject
+    if not RUNTIMES[runtime].tensors:
+        shown = replace(subject, runtime=READ_IN[artifact.format], device="cpu")
     try:
         known = read_layers(directory) if (directory / LAYERS).exists() else None
         layers = known.artifacts.get(artifact.path) if known else None
         if known is None or layers is None:
             return _none(f"the export recorded no activations to compare {artifact.path} with")
-        golden = read_golden(directory / GOLDEN, *specs)
+        golden = read_golden(directory / GOLDEN, subject.interface)
         for name, array in golden.inputs.items():
             if name not in known.inputs or distance(sketch(array[:SAMPLES]), known.inputs[name]) > SAME_INPUT:
                 return _none("the golden inputs are not the ones whose activations the export recorded")
         size = 4 * sum(layer.elements for layer in layers) // max(1, len(layers))
-        tensors = [layer.tensor for layer in layers]
-        found = sketches(directory, artifact, specs, *where, tensors, size, SAMPLES)
+        found = sketches(shown, [layer.tensor for layer in layers], size, SAMPLES)
     except CnnExportError as error:
-        return _none(" ".join(str(error).split())[:300])
-    used = _WORDS.get(where[0], where[0])
-    rows = tuple(_compared(layer, found, device) for layer in layers)
+        return _none(one_line(error, 300))
+    used = _WORDS.get(shown.runtime, shown.runtime)
+    rows = tuple(_compared(layer, found, subject.device) for layer in layers)
     if all(row.error is None for row in rows):
         return _none("the file has no tensor any more that the export recorded")
     first = next((place for place, row in enumerate(rows) if row.error is not None and row.error > row.tolerance), None)
     if first is None:
-        return Diagnosis(_nothing(runtime, where[0]), rows, where=used)
+        return Diagnosis(_nothing(runtime, shown.runtime), rows, where=used)
     layer, after = layers[first], rows[first].error
     before, absent = _before(first, layers, rows)
     text = f"first divergence: {_described(layer)}: {before:.1e} before, {after:.1e} after"
@@ -76,37 +73,19 @@ def explain(
 
 
 def sketches(
-    directory: Path,
-    artifact: Artifact,
-    specs: tuple[Sequence[TensorSpec], Sequence[TensorSpec]],
-    runtime: str,
-    device: str,
-    tensors: Sequence[str] | None,
-    mean_bytes: int,
-    samples: int,
+    subject: Subject, tensors: Sequence[str] | None, mean_bytes: int, samples: int
 ) -> dict[str, tuple[int, dict[str, Array]]]:
     """The size of one sample and the sketches by layout of `tensors` (None: all) of a file, by tensor name.
 
     The first `samples` golden inputs are run, in a child process (`converter.proof.layers_child`, which says more);
     tensors that the file lacks are missing. Raises ChildError and InputError.
     """
-    job = {
-        "directory": directory,
-        "artifact": artifact,
-        "runtime": runtime,
-        "device": device,
-        "inputs": list(specs[0]),
-        "output_specs": list(specs[1]),
-        "golden": directory / GOLDEN,
-        "tensors": None if tensors is None else list(tensors),
-        "layouts": _LAYOUTS[artifact.format],
-        "mean_bytes": mean_bytes,
-        "samples": samples,
-    }
-    answer = isolate.call("converter.proof.layers_child", dumps(job), f"the layers of {artifact.path}")
+    wanted = None if tensors is None else tuple(tensors)
+    job = LayersJob(subject, wanted, _LAYOUTS[subject.artifact.format], mean_bytes, samples)
+    answer = layers_answer(isolate.call("converter.proof.layers_child", job, f"the layers of {subject.artifact.path}"))
     return {
-        name: (each["elements"], {layout: from_text(text) for layout, text in each["sketches"].items()})
-        for name, each in answer["tensors"].items()
+        name: (each.elements, {layout: from_text(text) for layout, text in each.sketches.items()})
+        for name, each in answer.tensors.items()
     }
 
 
@@ -126,8 +105,9 @@ def _before(first: int, layers: Sequence[Layer], rows: Sequence[LayerError]) -> 
 
 def _compared(layer: Layer, found: Mapping[str, tuple[int, Mapping[str, Array]]], device: str) -> LayerError:
     covers = tuple(name for name, _ in layer.covers)
-    error, bound = _error(layer, found), _bound(layer.noise, device)
-    return LayerError(layer.name, layer.kind, covers, layer.tensor, error, bound, layer.noise)
+    row = "tf32" if device.endswith("tf32") else "float32"  # of the outputs' gates
+    tolerance = bound(layer.noise, row)
+    return LayerError(layer.name, layer.kind, covers, layer.tensor, _error(layer, found), tolerance, layer.noise)
 
 
 def _error(layer: Layer, found: Mapping[str, tuple[int, Mapping[str, Array]]]) -> float | None:
@@ -138,13 +118,6 @@ def _error(layer: Layer, found: Mapping[str, tuple[int, Mapping[str, Array]]]) -
     if elements != layer.elements or layer.layout not in layouts:
         return math.inf
     return distance(layouts[layer.layout], layer.sketch)
-
-
-def _bound(noise: float | None, device: str) -> float:
-    """A layer's tolerance: the formula and the constants of the outputs'."""
-    row = "tf32" if device.endswith("tf32") else "float32"
-    factor, floor, cap = TABLE[row]
-    return UNMEASURED[row] if noise is None else min(cap, max(floor, factor * noise))
 
 
 def _described(layer: Layer) -> str:

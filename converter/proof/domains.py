@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from converter.core.data import Activation, Array, float64
+from converter.core.distance import Float64, norms, ratio
 from converter.core.results import Tolerance
 
 TINY = 1e-30
@@ -32,7 +33,6 @@ SUM_SLACK = 1e-3  # how far probabilities may be from summing to 1
 LOW_PRECISION_CAP = 1e-3  # a tolerance that may grow beyond this belongs to TF32, float16 or int8
 DOMAINS: dict[Activation, str] = {"softmax": "log-probability", "sigmoid": "logit", "linear": "value"}
 
-Float64 = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 
@@ -113,28 +113,26 @@ def measure(reference: Array, actual: Array, activation: Activation) -> Distance
     with np.errstate(over="ignore", invalid="ignore"):
         difference = np.abs(y - x)
         max_abs, largest = float(difference.max()), float(np.abs(x).max())
-        scale = max(max_abs, largest, float(np.abs(y).max())) or 1.0
-        norm, other = float(np.linalg.norm(x / scale)), float(np.linalg.norm(y / scale))
-        distance = float(np.linalg.norm(difference / scale))
-        cosine = float(np.vdot(x / scale, y / scale)) / (norm * other) if norm * other > 0 else None
+        gap, norm = norms(y, x)
+        cosine = _cosine(x, y)
     if inside is not None and not x[inside].any():
-        norm, largest = max(norm, 1.0 / scale), max(largest, 1.0)
+        norm, largest = max(norm, 1.0), max(largest, 1.0)
     return Distance(
-        relative_l2=ratio(distance, norm),
+        relative_l2=ratio(gap, norm),
         relative_max=ratio(max_abs, largest),
         max_abs=max_abs,
         largest=largest,
-        cosine=cosine if cosine is None else min(1.0, max(-1.0, cosine)),
+        cosine=cosine,
         index=tuple(int(i) for i in np.unravel_index(int(np.argmax(difference)), np.shape(reference))),
         left_out=0 if inside is None else int(inside.size - inside.sum()),
     )
 
 
-def ratio(difference: float, magnitude: float) -> float:
-    """difference / magnitude, with 0 / 0 = 0 and anything else over 0 infinite."""
-    if magnitude > 0:
-        return difference / magnitude
-    return 0.0 if difference == 0 else math.inf
+def _cosine(x: Float64, y: Float64) -> float | None:
+    """The cosine of the angle between two arrays of one shape; None where one of them is all zeros."""
+    scale = max(float(np.abs(x).max()), float(np.abs(y).max())) or 1.0
+    lengths = float(np.linalg.norm(x / scale)) * float(np.linalg.norm(y / scale))
+    return min(1.0, max(-1.0, float(np.vdot(x / scale, y / scale)) / lengths)) if lengths > 0 else None
 
 
 def left_out_excess(reference: Array, actual: Array, activation: Activation, tolerance: Tolerance) -> float:

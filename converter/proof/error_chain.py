@@ -11,8 +11,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from converter.core.data import Array, Arrays, Golden, TensorSpec
-from converter.proof.domains import measure
 from converter.core.results import Stage
+from converter.proof.domains import measure
 
 _WITHOUT = {"onnxruntime": "onnxruntime-noopt"}
 """Runtimes that have a stage of their own before them: the same without optimizations."""

@@ -11,48 +11,32 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
 
 from converter.core import errors
-from converter.core.data import Array, Artifact, TensorSpec
+from converter.core.data import Array
+from converter.core.foreign import Json
 from converter.core.jsonable import dumps
+from converter.core.text import last_line
+from converter.proof.protocol import RunAnswer, RunJob, Subject, run_answer
 
 TIMEOUT = 900.0
 """Seconds that a child may take."""
 
 
-def run_artifact(
-    directory: Path,
-    artifact: Artifact,
-    runtime: str,
-    device: str,
-    inputs: Sequence[TensorSpec],
-    outputs: Sequence[TensorSpec],
-    timeout: float = TIMEOUT,
-) -> tuple[dict[int, dict[str, Array]], dict[str, Any]]:
-    """Run `artifact` of `directory` on the golden inputs beside it.
+def run_artifact(subject: Subject, timeout: float = TIMEOUT) -> tuple[dict[int, dict[str, Array]], RunAnswer]:
+    """Run `subject` on the golden inputs beside it.
 
-    Returns outputs by batch size and name, shape (samples, ...), and the child's facts. Raises ChildError where the
+    Returns outputs by batch size and name, shape (samples, ...), and the child's answer. Raises ChildError where the
     child crashed or ran out of time, and whatever error of cnnexport the child met.
     """
     with tempfile.TemporaryDirectory(prefix="cnnexport-") as scratch:
         results = Path(scratch, "outputs.npz")
-        job = {
-            "directory": directory,
-            "artifact": artifact,
-            "runtime": runtime,
-            "device": device,
-            "inputs": list(inputs),
-            "output_specs": list(outputs),
-            "golden": directory / "golden.npz",
-            "outputs": results,
-        }
-        answer = call("converter.proof.child", dumps(job), f"{runtime} on {artifact.path}", timeout)
+        what = f"{subject.runtime} on {subject.artifact.path}"
+        answer = run_answer(call("converter.proof.child", RunJob(subject, results), what, timeout))
         with np.load(results, allow_pickle=False) as arrays:
             by_batch: dict[int, dict[str, Array]] = {}
             for key in arrays.files:
@@ -61,8 +45,8 @@ def run_artifact(
     return by_batch, answer
 
 
-def call(module: str, job: str, what: str, timeout: float = TIMEOUT) -> dict[str, Any]:
-    """What `python -m module` answers to `job`, both JSON; errors, those of `run_artifact`, begin with `what`.
+def call(module: str, job: object, what: str, timeout: float = TIMEOUT) -> Json:
+    """What `python -m module` answers to `job`, both as JSON; errors, those of `run_artifact`, begin with `what`.
 
     The child imports nothing from the current directory, which may be the artifacts', and what it leaves among the
     temporary files goes away with it.
@@ -73,7 +57,7 @@ def call(module: str, job: str, what: str, timeout: float = TIMEOUT) -> dict[str
         try:
             done = subprocess.run(
                 [sys.executable, "-P", "-m", module],
-                input=job.encode(),
+                input=dumps(job).encode(),
                 capture_output=True,
                 timeout=timeout,
                 env={**os.environ, **temporary, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": path},
@@ -82,11 +66,11 @@ def call(module: str, job: str, what: str, timeout: float = TIMEOUT) -> dict[str
         except subprocess.TimeoutExpired as error:
             raise errors.ChildError(f"{what}: no answer after {timeout:.0f} s; its process was ended") from error
     if done.returncode != 0:
-        raise errors.ChildError(f"{what}: its process {_fate(done.returncode)}{_last_line(done.stderr)}")
+        raise errors.ChildError(f"{what}: its process {_fate(done.returncode)}{_said(done.stderr)}")
     try:
-        answer: dict[str, Any] = json.loads(done.stdout)
+        answer = json.loads(done.stdout)
     except ValueError as error:
-        raise errors.ChildError(f"{what}: its process ended without an answer{_last_line(done.stderr)}") from error
+        raise errors.ChildError(f"{what}: its process ended without an answer{_said(done.stderr)}") from error
     if "error" in answer:
         raise getattr(errors, answer["error"])(answer["message"])
     return answer
@@ -99,6 +83,6 @@ def _fate(code: int) -> str:
     return f"failed with status {code}"
 
 
-def _last_line(stderr: bytes) -> str:
-    lines = [line.strip() for line in stderr.decode(errors="replace").splitlines() if line.strip()]
-    return f": {lines[-1][:300]}" if lines else ""
+def _said(stderr: bytes) -> str:
+    last = last_line(stderr.decode(errors="replace"))
+    return f": {last}" if last else ""

@@ -1,56 +1,49 @@
 """What an artifact computes on the way, as sketches: `python -m converter.proof.layers_child`, a job on standard input.
 
 How a runtime shows the tensors of a file is the runtime's own (`Runtime.tensors`); here each is sketched at once, so
-that no more of them than the runtime holds is in memory. A process of its own for the reason that `converter.proof.child`
-gives, and with the same protocol. `converter.proof.diagnosis` and `converter.pipeline.layer_record` are the other end.
+that no more of them than the runtime holds is in memory. A process of its own for the reason that
+`converter.proof.child` gives, and with the same protocol. The other end is `converter.proof.diagnosis`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from converter.proof.child import as_declared, in_batches, main
+from converter.bundle.golden import read_golden
+from converter.bundle.manifest import GOLDEN
 from converter.core.data import Array, Arrays, Watched
 from converter.core.errors import UnavailableError
-from converter.bundle.golden import read_golden
-from converter.bundle.manifest import artifact_from_json, spec_from_json
-from converter.runtimes import RUNTIMES
+from converter.core.foreign import Json
 from converter.core.sketch import BUCKETS, sketch, to_text
+from converter.proof.child import as_declared, in_batches, main
+from converter.proof.protocol import LayersAnswer, TensorSketches, layers_job
+from converter.runtimes import RUNTIMES
 
 PART = 256 << 20
 """Bytes of tensors that a runtime may keep at a time, by the mean size that the job gives."""
 
 
-def run(job: dict[str, Any]) -> dict[str, Any]:
-    """Sketch the tensors named in job["tensors"] (None: every one) on the first job["samples"] golden inputs.
-
-    job["layouts"] are those to sketch, job["mean_bytes"] is what one tensor takes for one sample, about; directory,
-    artifact, runtime, device, inputs, output_specs and golden are as in `converter.proof.isolate.run_artifact`. The answer
-    has, by name of those tensors that the file has, that are floating point and whose first axis is the batch, the
-    number of "elements" of a sample and the sketch in each layout.
-    """
-    artifact = artifact_from_json(job["artifact"])
-    path = Path(job["directory"], artifact.path)
-    specs = [[spec_from_json(spec) for spec in job[key]] for key in ("inputs", "output_specs")]
-    golden = read_golden(Path(job["golden"]), *specs)
-    count, layouts = job["samples"], job["layouts"]
+def run(raw: Json) -> LayersAnswer:
+    """Do the `LayersJob` in `raw`."""
+    job = layers_job(raw)
+    artifact, path, count = job.subject.artifact, job.subject.path, job.samples
+    golden = read_golden(job.subject.directory / GOLDEN, job.subject.interface)
     inputs = {spec.name: as_declared(golden.inputs[spec.name][:count], spec) for spec in artifact.inputs}
     batch = artifact.inputs[0].shape[0] or count
-    wanted = None if job["tensors"] is None else set(job["tensors"])
-    tensors = RUNTIMES[job["runtime"]].tensors
+    wanted = None if job.tensors is None else set(job.tensors)
+    tensors = RUNTIMES[job.subject.runtime].tensors
     if tensors is None:
-        raise UnavailableError(f"{job['runtime']} does not show what it computes on the way")
-    found: dict[str, dict[str, Any]] = {}
-    for watched in tensors(path, artifact, job["device"], wanted, max(1, PART // (max(1, job["mean_bytes"]) * batch))):
+        raise UnavailableError(f"{job.subject.runtime} does not show what it computes on the way")
+    at_once = max(1, PART // (max(1, job.mean_bytes) * batch))
+    found: dict[str, TensorSketches] = {}
+    for watched in tensors(path, artifact, job.subject.device, wanted, at_once):
         elements: dict[str, int] = {}
-        for name, values in in_batches(_sketching(watched, batch, layouts, elements), inputs, batch).items():
+        for name, values in in_batches(_sketching(watched, batch, job.layouts, elements), inputs, batch).items():
             texts = [to_text(part) for part in np.split(values, values.shape[1] // BUCKETS, axis=1)]
-            found[name] = {"elements": elements[name], "sketches": dict(zip(layouts, texts, strict=False))}
-    return {"tensors": found}
+            found[name] = TensorSketches(elements[name], dict(zip(job.layouts, texts, strict=False)))
+    return LayersAnswer(found)
 
 
 def _sketching(

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from converter.core.data import Arrays, Golden, TensorSpec
-from converter.proof.domains import pair
 from converter.core.results import OutputResult, Points
+from converter.proof.domains import pair
 
 LIMIT = 2000  # cells of one output of one row, give or take one for every sample
 

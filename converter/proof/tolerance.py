@@ -8,15 +8,24 @@ from collections.abc import Mapping
 import numpy as np
 
 from converter.core.data import Array, Arrays, TensorSpec
-from converter.proof.domains import measure
+from converter.core.distance import Gate
 from converter.core.errors import InputError, UsageError
 from converter.core.results import Tolerance
+from converter.proof.domains import measure
 
-# precision -> (factor K, floor, cap); "tf32" is float32 on a device that may round its products to 10 bits
-TABLE = {"float32": (8.0, 1e-6, 1e-4), "tf32": (3.0, 1e-6, 1e-1), "float16": (3.0, 1e-4, 1e-1)}
+GATES = {
+    "float32": Gate(factor=8.0, floor=1e-6, cap=1e-4),
+    "tf32": Gate(factor=3.0, floor=1e-6, cap=1e-1),  # float32 on a device that may round its products to 10 bits
+    "float16": Gate(factor=3.0, floor=1e-4, cap=1e-1),
+}
+INT8 = Gate(factor=0.0, floor=0.1, cap=0.1)  # relative L2 of 20 dB, whatever the noise
+INT8_MAX = Gate(factor=0.0, floor=1.0, cap=1.0)  # no cell may be off by as much as the largest value of all
 UNMEASURED = {"float32": 1e-5, "tf32": 1e-5, "float16": 1e-3}  # where no float64 reference says what the noise is
-INT8_RELATIVE_L2 = 0.1  # 20 dB
-INT8_RELATIVE_MAX = 1.0  # no cell may be off by as much as the largest value of all
+
+
+def bound(noise: float | None, row: str) -> float:
+    """The tolerance of row `row` of `GATES` for a measured `noise`; the strict default where it is None."""
+    return UNMEASURED[row] if noise is None else GATES[row].bound(noise)
 
 
 def tolerances(
@@ -27,7 +36,7 @@ def tolerances(
     tf32: bool = False,
     chosen: float | None = None,
 ) -> dict[str, Tolerance]:
-    """The gate of every output: min(cap, max(floor, K * noise)), with the constants of `TABLE`.
+    """The gate of every output: min(cap, max(floor, K * noise)), with the constants of `GATES`.
 
     The noise is the worst sample's distance between `reference` and `exact`, the same model in float64 (arrays of
     shape (samples, ...) by output name). For an output that `exact` lacks it is None and the tolerance 10 times the
@@ -41,20 +50,20 @@ def tolerances(
         raise UsageError(f"precision {precision!r} has no tolerance; use float32, float16 or int8")
     if chosen is not None and not (math.isfinite(chosen) and chosen > 0):
         raise UsageError(f"tolerance {chosen:g}: give a positive number, for example 1e-5")
+    row = "tf32" if tf32 and precision == "float32" else precision
+    gate = INT8 if precision == "int8" else GATES[row]
     result = {}
     for name, spec in specs.items():
         noise, noise_max = (None, None) if name not in exact else _noise(name, reference[name], exact[name], spec)
-        if precision == "int8":
-            factor, floor, cap = 0.0, INT8_RELATIVE_L2, INT8_RELATIVE_L2
-            value, value_max = INT8_RELATIVE_L2, INT8_RELATIVE_MAX
-        else:
-            row = "tf32" if tf32 and precision == "float32" else precision
-            factor, floor, cap = TABLE[row]
-            bounds = [UNMEASURED[row] if e0 is None else max(floor, factor * e0) for e0 in (noise, noise_max)]
-            value, value_max = (min(cap, bound) for bound in bounds)
         if chosen is not None:
             value = value_max = chosen
-        result[name] = Tolerance(value, value_max, noise, noise_max, factor, floor, cap, chosen is not None)
+        elif precision == "int8":
+            value, value_max = INT8.cap, INT8_MAX.cap
+        else:
+            value, value_max = bound(noise, row), bound(noise_max, row)
+        result[name] = Tolerance(
+            value, value_max, noise, noise_max, gate.factor, gate.floor, gate.cap, chosen is not None
+        )
     return result
 
 

@@ -6,16 +6,15 @@ held against the report of the last good build, both are failures.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from converter.core.data import Artifact
 from converter.core.errors import InputError, UsageError
-from converter.core.jsonable import Fields
+from converter.core.foreign import Json
+from converter.core.jsonable import Fields, read_json
 from converter.core.results import Comparison, Report
 
 MAX_BYTES = 64 << 20
@@ -51,15 +50,7 @@ def read_baseline(path: Path, growth: float = GROWTH) -> Baseline:
     if not 1 <= growth < math.inf:
         raise UsageError(f"--growth {growth:g}: must be a number of at least 1; 2 lets an error double")
     try:
-        if path.stat().st_size > MAX_BYTES:
-            raise InputError(f"{path}: larger than {MAX_BYTES >> 20} MB, so it is no report of cnnexport")
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"--baseline {path}: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"--baseline {path}: not readable as JSON ({str(error)[:120]})") from error
-    try:
-        baseline = _parse(raw, path, growth)
+        baseline = _parse(read_json(path, MAX_BYTES, "a report of cnnexport"), path, growth)
     except InputError as error:
         where = str(error).removesuffix("; export the model again")
         raise InputError(
@@ -70,7 +61,7 @@ def read_baseline(path: Path, growth: float = GROWTH) -> Baseline:
     return baseline
 
 
-def held_against(report: Report, baseline: Baseline | None) -> Report:
+def compared_with(report: Report, baseline: Baseline | None) -> Report:
     """`report`, failed with its reasons added where it is worse than `baseline`; unchanged otherwise.
 
     Raises InputError for the baseline of another model.
@@ -133,7 +124,7 @@ def _key(row: Comparison) -> Row:
     return row.subject, row.runtime, row.device, row.precision
 
 
-def _parse(raw: Any, path: Path, growth: float) -> Baseline:
+def _parse(raw: Json, path: Path, growth: float) -> Baseline:
     top = Fields(raw, str(path))
     errors: dict[Row, dict[str, float | None]] = {}
     for row in top.items("rows"):

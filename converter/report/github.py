@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from converter.report.table import clean
 from converter.core.results import Report
 from converter.core.text import COMMAND
+from converter.report.table import clean
 
 TITLE_LENGTH, MESSAGE_LENGTH = 120, 1000
 MOST = 10  # of one kind: GitHub shows no more of a step

@@ -16,9 +16,9 @@ from typing import Any
 
 from converter.core.data import Artifact
 from converter.core.jsonable import plain
-from converter.report.table import clean, number_text, size_text
-from converter.report.figures import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDE, WIDTH, histogram, layer_chart, scatter
 from converter.core.results import Comparison, LayerError, OutputResult, Report, Tolerance
+from converter.report.figures import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDE, WIDTH, histogram, layer_chart, scatter
+from converter.report.table import clean, number_text, size_text
 
 TEMPLATES = Path(__file__).with_name("templates")
 NAME_LENGTH, SENTENCE_LENGTH = 80, 600

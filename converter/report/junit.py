@@ -10,10 +10,10 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from converter.proof.comparison import SEPARATION, SEPARATION_LOW
-from converter.proof.domains import low_precision
-from converter.report.table import clean
 from converter.core.results import Comparison, OutputResult, Report
+from converter.proof.domains import low_precision
+from converter.proof.verdict import SEPARATION, SEPARATION_LOW
+from converter.report.table import clean
 
 NAME_LENGTH, TEXT_LENGTH = 200, 2000
 

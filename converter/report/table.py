@@ -19,8 +19,6 @@ from converter.core.text import inert, shorten
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from converter.pipeline.resave import Resaved
-
 WIDTH = 100
 NAME_LENGTH = 60
 SENTENCE_LENGTH = 300
@@ -62,32 +60,6 @@ def print_report(report: Report, file: IO[str]) -> None:
     lines = capture.get().encode(encoding, "replace").decode(encoding).splitlines()
     file.write("\n".join(inert(line.rstrip()) for line in lines) + "\n")
     file.flush()
-
-
-def print_resaved(result: Resaved, file: IO[str], as_json: bool = False) -> None:
-    """Write what `cnnexport rewrite` did to `file`: layers, parameters and difference, or one JSON document."""
-    if as_json:
-        file.write(dumps(result))
-        return
-    lines = [*(f"warning: {clean(text, 20 * NAME_LENGTH)}" for text in result.warnings)]
-    lines += [f"{clean(result.model)}:"]
-    lines += [f"  layers      {result.layers[0]:,} -> {result.layers[1]:,}"]
-    lines += [f"  parameters  {result.parameters[0]:,} -> {result.parameters[1]:,}"]
-    for name, value in result.difference.items():
-        lines.append(f"  difference  {clean(name)} {value:.1e} (noise {number_text(result.noise[name])})")
-    counts: dict[tuple[str, bool, str], int] = {}
-    for each in result.results:
-        key = (each.rule, each.applied, "" if each.applied else each.reason)
-        counts[key] = counts.get(key, 0) + 1
-    for (rule, applied, reason), count in counts.items():
-        text = (
-            f"{clean(rule)}, {count} applied" if applied else f"{clean(rule)}, {count} declined: {clean(reason, 200)}"
-        )
-        lines.append(f"  rule        {text}")
-    if result.changed_on_purpose:
-        lines.append("  the function was changed on purpose (--groups as-written)")
-    lines.append(f"saved: {clean(result.path, SENTENCE_LENGTH)}")
-    file.write("\n".join(map(inert, lines)) + "\n")
 
 
 def table(report: Report, width: int = WIDTH) -> RenderableType:

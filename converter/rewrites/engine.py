@@ -10,8 +10,8 @@ import numpy as np
 
 from converter.core.data import Array, Rewritten, RuleResult
 from converter.core.errors import UsageError
+from converter.rewrites.equivalence import Proof, distance, gate_for, in_float64, known_errors, prove, run
 from converter.rewrites.graph import Graph, evaluate, is_functional, rebuild, why_opaque
-from converter.rewrites.proof import Proof, cap_for, distance, in_float64, known_errors, prove, run
 from converter.rewrites.rule import Context, Groups, Replacement, Rule
 
 PASSES = 16  # a rule that still finds work after so many passes is a bug in the rule
@@ -150,8 +150,8 @@ def prove_whole(model: Any, new: Any, inputs: Any) -> Proof:
             layers,
         )
     except known_errors():
-        return Proof(distance(after, before), None, cap=cap_for(layers))
-    return Proof(distance(after, before), distance(before, exact), cap=cap_for(layers))
+        return Proof(distance(after, before), None, gate=gate_for(layers))
+    return Proof(distance(after, before), distance(before, exact), gate=gate_for(layers))
 
 
 def _all_layers(model: Any) -> list[Any]:

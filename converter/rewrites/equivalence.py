@@ -7,6 +7,7 @@ distance of the old part in its own precision from the old part in float64.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,34 +15,35 @@ from typing import Any
 import numpy as np
 
 from converter.core.data import Array, float64
-from converter.core.machine import inlined_functions
+from converter.core.distance import Gate, relative_l2
+from converter.core.text import first_line
 from converter.rewrites.graph import Graph, evaluate, is_functional, is_layer, is_weightless
 from converter.rewrites.layers import array, channel_axis, needs_xla, renew
 from converter.rewrites.probe import sizes
 from converter.rewrites.rule import Replacement, as_array
+from converter.tracing.context import inlined_functions
 
-FACTOR = 8.0
-FLOOR = 1e-6
-CAP = 1e-4
-HALF_CAP = 1e-1  # where a layer computes in float16 or bfloat16
+SINGLE = Gate(factor=8.0, floor=1e-6, cap=1e-4)
+HALF = Gate(factor=8.0, floor=1e-6, cap=1e-1)
+"""Where a layer computes in float16 or bfloat16."""
 
 
 @dataclass(frozen=True)
 class Proof:
-    """The measured distance of new from old. `noise` is None where float64 could not be had; then `cap` is the gate.
+    """The measured distance of new from old. `noise` is None where float64 is unavailable; the cap is then the bound.
 
-    Where the difference is below `FLOOR` the noise decides nothing and is left at 0. `problem` says why nothing could
-    be compared.
+    Where the difference is below the gate's floor the noise decides nothing and is left at 0. `problem` says why
+    nothing could be compared.
     """
 
     difference: float
     noise: float | None
     problem: str = ""
-    cap: float = CAP
+    gate: Gate = SINGLE
 
     @property
     def tolerance(self) -> float:
-        return self.cap if self.noise is None else min(self.cap, max(FLOOR, FACTOR * self.noise))
+        return self.gate.cap if self.noise is None else self.gate.bound(self.noise)
 
     @property
     def passed(self) -> bool:
@@ -58,14 +60,8 @@ class Proof:
 
 def distance(values: Sequence[Array], references: Sequence[Array]) -> float:
     """The largest relative L2 distance of any pair, in float64; NaN where anything is not finite."""
-    worst = 0.0
-    for value, reference in zip(values, references, strict=True):
-        norm = float(np.linalg.norm(float64(reference)))
-        gap = float(np.linalg.norm(float64(value) - float64(reference)))
-        if not np.isfinite(norm + gap):
-            return float("nan")
-        worst = max(worst, gap / norm if norm > 0 else (0.0 if gap == 0 else np.inf))
-    return worst
+    found = [relative_l2(*pair) for pair in zip(values, references, strict=True)]
+    return math.nan if any(map(math.isnan, found)) else max(found, default=0.0)
 
 
 def run(function: Callable[..., Any], inputs: Sequence[Array], layers: Sequence[Any]) -> list[Array]:
@@ -84,7 +80,7 @@ def run(function: Callable[..., Any], inputs: Sequence[Array], layers: Sequence[
 def prove(graph: Graph, replacement: Replacement, seed: int) -> Proof:
     """Compare `replacement` with what it replaces, on one seeded normal input per source."""
     old_layers = [node.operation for node in replacement.nodes if is_layer(node.operation)]
-    cap = cap_for(old_layers)
+    gate = gate_for(old_layers)
     generator = np.random.default_rng(seed)
     inputs = [_sample(generator, tensor, old_layers) for tensor in replacement.sources]
 
@@ -101,25 +97,25 @@ def prove(graph: Graph, replacement: Replacement, seed: int) -> Proof:
         before = run(old(lambda operation: operation), inputs, old_layers)
         after = run(replacement.call, inputs, [*old_layers, *replacement.layers])
     except known_errors() as error:
-        return Proof(np.inf, None, f"the proof could not be run: {str(error).strip().splitlines()[0]}")
+        return Proof(np.inf, None, f"the proof could not be run: {first_line(error)}")
     if after[0].shape != before[0].shape:
         return Proof(np.inf, None, f"the new part returns {after[0].shape}, the old one {before[0].shape}")
     if not np.any(before[0]):
         return Proof(np.inf, None, "the old part returns nothing but zeros, so nothing can be proven")
     difference = distance(after, before)
-    if difference <= FLOOR:
-        return Proof(difference, 0.0, cap=cap)  # within every tolerance: the noise need not be measured
+    if difference <= gate.floor:
+        return Proof(difference, 0.0, gate=gate)  # within every tolerance: the noise need not be measured
     try:
         exact = run(old(in_float64), [float64(value) for value in inputs], old_layers)
     except known_errors():
-        return Proof(difference, None, cap=cap)
-    return Proof(difference, distance(before, exact), cap=cap)
+        return Proof(difference, None, gate=gate)
+    return Proof(difference, distance(before, exact), gate=gate)
 
 
-def cap_for(layers: Sequence[Any]) -> float:
-    """The largest tolerance at the precision that `layers` compute in."""
+def gate_for(layers: Sequence[Any]) -> Gate:
+    """The bound's constants at the precision that `layers` compute in."""
     half = any(layer.compute_dtype in ("float16", "bfloat16") for layer in layers)
-    return HALF_CAP if half else CAP
+    return HALF if half else SINGLE
 
 
 def known_errors() -> tuple[type[Exception], ...]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from converter.core.data import Array
+from converter.core.text import first_line
 from converter.rewrites.graph import Graph, arguments
 from converter.rewrites.rule import as_array
 
@@ -64,7 +65,7 @@ def _run(node: Any, values: dict[int, Any], what: str) -> list[Any]:
     try:
         return list(tree.flatten(node.operation.call(*args, **kwargs)))
     except known as error:
-        raise NotASliceError(f"{what} fails on a probe: {str(error).strip().splitlines()[0]}") from error
+        raise NotASliceError(f"{what} fails on a probe: {first_line(error)}") from error
 
 
 def sliced_channels(graph: Graph, tensor: Any, axis: int) -> tuple[int, ...]:

@@ -7,16 +7,15 @@ from typing import Any
 
 from converter.core.data import Runtime
 from converter.runtimes import (
-    run_chromium,
     run_litert,
     run_ncnn,
-    run_node,
     run_opencv,
     run_openvino,
     run_ort,
     run_tf,
     run_tract,
 )
+from converter.runtimes.javascript import run_chromium, run_node
 
 RUNTIMES: dict[str, Runtime] = {
     "onnxruntime": run_ort.RUNTIME,

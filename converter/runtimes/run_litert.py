@@ -10,6 +10,7 @@ from typing import Any
 
 from converter.core.data import Array, Arrays, Artifact, Prepared, Runtime, Watched
 from converter.core.errors import InputError
+from converter.core.text import first_line
 
 
 def version() -> str | None:
@@ -90,7 +91,7 @@ def _loaded(path: Path, **options: Any) -> Any:
     try:
         return Interpreter(model_path=str(path), num_threads=os.cpu_count() or 1, **options)
     except (ValueError, RuntimeError) as error:
-        raise InputError(f"{path}: LiteRT cannot load it: {str(error).splitlines()[0][:300]}") from error
+        raise InputError(f"{path}: LiteRT cannot load it: {first_line(error)}") from error
 
 
 def _invoker(interpreter: Any, path: Path, artifact: Artifact) -> Callable[[Arrays], None]:
@@ -110,7 +111,7 @@ def _invoker(interpreter: Any, path: Path, artifact: Artifact) -> Callable[[Arra
                 interpreter.set_tensor(given[name], array)
             interpreter.invoke()
         except (ValueError, RuntimeError) as error:
-            raise InputError(f"{path}: LiteRT cannot run it: {str(error).splitlines()[0][:300]}") from error
+            raise InputError(f"{path}: LiteRT cannot run it: {first_line(error)}") from error
 
     return invoke
 

@@ -18,7 +18,9 @@ import numpy as np
 
 from converter.core.data import Array, Arrays, Artifact, Prepared, Runtime
 from converter.core.errors import ChildError, ConversionError, InputError
-from converter.runtimes.shared import cpu_name, first_line, installed, missing, onnx_names, require_names, threads
+from converter.core.text import NO_REASON, last_line
+from converter.runtimes.shared.installed import cpu_name, installed, missing, require_names, threads
+from converter.runtimes.shared.onnx_records import onnx_names
 
 _CONVERSION_SECONDS = 600
 _TYPES = {"float32": "f32", "float64": "f64", "int32": "i32", "int64": "i64"}
@@ -124,7 +126,7 @@ def _convert(path: Path, shapes: str, directory: Path) -> Path:
     converted = directory / "model.ncnn"
     parameters = converted.with_name("model.ncnn.param")
     if done.returncode or not parameters.is_file():
-        raise InputError(f"{path}: pnnx cannot convert it: {first_line(said.splitlines()[-1] if said.strip() else '')}")
+        raise InputError(f"{path}: pnnx cannot convert it: {last_line(said) or NO_REASON}")
     parameters.write_text(_complete(parameters.read_text(), said, path))
     return converted
 

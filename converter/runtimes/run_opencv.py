@@ -6,7 +6,9 @@ from pathlib import Path
 
 from converter.core.data import Array, Arrays, Artifact, Prepared, Runtime
 from converter.core.errors import InputError, UnavailableError
-from converter.runtimes.shared import cpu_name, first_line, installed, missing, onnx_names, require_names
+from converter.core.text import first_line
+from converter.runtimes.shared.installed import cpu_name, installed, missing, require_names
+from converter.runtimes.shared.onnx_records import onnx_names
 
 _DISTRIBUTIONS = (
     "opencv-python-headless",

@@ -7,7 +7,8 @@ from typing import Any
 
 from converter.core.data import Array, Arrays, Artifact, Prepared, Runtime
 from converter.core.errors import InputError, UnavailableError
-from converter.runtimes.shared import first_line, installed, missing, require_names, threads
+from converter.core.text import first_line
+from converter.runtimes.shared.installed import installed, missing, require_names, threads
 
 
 def version() -> str | None:

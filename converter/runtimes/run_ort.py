@@ -19,8 +19,10 @@ from typing import Any
 
 from converter.core.data import Array, Arrays, Artifact, Prepared, Runtime, TensorSpec, Watched
 from converter.core.errors import InputError, UnavailableError
-from converter.runtimes.cuda import cuda_facts
-from converter.runtimes.shared import cpu_name, first_line, more_outputs, onnx_tensors, require_names
+from converter.core.text import first_line
+from converter.runtimes.shared.cuda import cuda_facts
+from converter.runtimes.shared.installed import cpu_name, require_names
+from converter.runtimes.shared.onnx_records import more_outputs, onnx_tensors
 
 _PROVIDERS = {
     "cpu": "CPUExecutionProvider",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from converter.core.data import Array, Arrays, Artifact, Prepared, Runtime
 from converter.core.errors import InputError, UnsafeError
-from converter.runtimes.shared import first_line
+from converter.core.text import first_line
 
 SIGNATURE = "serving_default"
 _VARIABLES = "AssignVariableOp DisableCopyOnRead ReadVariableOp VarHandleOp VarIsInitializedOp"

@@ -9,7 +9,9 @@ import numpy as np
 
 from converter.core.data import Array, Arrays, Artifact, Prepared, Runtime
 from converter.core.errors import InputError
-from converter.runtimes.shared import cpu_name, first_line, installed, missing, onnx_names, require_names
+from converter.core.text import first_line
+from converter.runtimes.shared.installed import cpu_name, installed, missing, require_names
+from converter.runtimes.shared.onnx_records import onnx_names
 
 _TYPES = {"float32": "f32", "float64": "f64", "float16": "f16", "int32": "i32", "int64": "i64", "uint8": "u8"}
 

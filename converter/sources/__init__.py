@@ -8,5 +8,6 @@ from __future__ import annotations
 
 from converter.sources.choose import load, load_object
 from converter.sources.names import kind_of, known_names, title_of, zoo_table
+from converter.sources.opening import Opened, opened
 
-__all__ = ["kind_of", "known_names", "load", "load_object", "title_of", "zoo_table"]
+__all__ = ["Opened", "kind_of", "known_names", "load", "load_object", "opened", "title_of", "zoo_table"]

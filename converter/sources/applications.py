@@ -9,18 +9,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from converter.core.data import Arrays, Source, SourceOptions, TensorSpec
+from converter.core.data import Source, SourceOptions
 from converter.core.errors import InputError, UsageError
+from converter.core.text import one_line
 from converter.sources.finish import finish
-from converter.sources.names import KERAS_PREFIX, is_file, nearest, one_line
+from converter.sources.names import KERAS_PREFIX, is_file, nearest
 from converter.sources.untrained import calibrated
 
 
-def load_application(
-    text: str,
-    options: SourceOptions,
-    sample_inputs: Callable[[tuple[TensorSpec, ...], int], Arrays] | None,
-) -> Source:
+def load_application(text: str, options: SourceOptions) -> Source:
     """The model of `keras.applications` that `text` ("keras:EfficientNetB0") names.
 
     `options.kwargs` are passed to its builder, over `--classes`, `--input-shape` and `--logits`. Without weights they
@@ -46,7 +43,7 @@ def load_application(
     untrained = arguments["weights"] is None and weights is None
     detail: dict[str, Any] = {"builder": f"keras.applications.{name}", "arguments": _plain(arguments)}
     if untrained:
-        calibrated(model, name, options.seed, preprocessing, sample_inputs)
+        calibrated(model, name, options.seed, preprocessing)
         detail |= {"weights": "seeded and calibrated", "seed": options.seed}
     elif weights is not None and weights != "imagenet":
         from converter.sources.weights import assign_file

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from converter.core.machine import quiet_tensorflow
 from converter.core.errors import UsageError
+from converter.core.foreign import Json, KerasModel
 from converter.sources.names import kind_of, known_names, nearest
+from converter.tracing.context import quiet_tensorflow
 
 if TYPE_CHECKING:  # converter.core.data imports numpy, which `cnnexport list` does not need
-    from converter.core.data import Arrays, Source, SourceOptions, TensorSpec
+    from converter.core.data import Source, SourceOptions
 
-# Options beyond seed, trust and custom objects that a kind of source understands; the others would be ignored silently.
+# Options beyond the seed that a kind of source understands; the others would be ignored silently.
 _UNDERSTOOD = {
     "zoo": {"weights", "classes", "input_shape", "logits"},
     "keras": {"weights", "classes", "input_shape", "logits", "kwargs"},
     "function": {"weights", "input_shape", "kwargs"},
-    "file": {"input_shape", "builder", "kwargs"},
+    "file": {"input_shape", "builder", "kwargs", "trust", "custom_objects"},
 }
 _SPELLING = {
     "weights": "--weights",
@@ -27,7 +28,10 @@ _SPELLING = {
     "logits": "--logits",
     "builder": "--builder",
     "kwargs": "--kwargs",
+    "trust": "--trust",
+    "custom_objects": "--custom-objects",
 }
+_ABOUT_FILES = {"trust", "custom_objects"}
 _ADVICE = {
     "zoo": "the zoo's architectures take no arguments; use package.module:function for a builder of your own",
     "keras": "keras: builds by itself; leave the option out",
@@ -36,17 +40,10 @@ _ADVICE = {
 }
 
 
-def load(
-    text: str,
-    options: SourceOptions,
-    sample_inputs: Callable[[tuple[TensorSpec, ...], int], Arrays] | None = None,
-    commands: Iterable[str] = (),
-) -> Source:
+def load(text: str, options: SourceOptions, commands: Iterable[str] = ()) -> Source:
     """The model that `text` names, built, with finite weights, not compiled.
 
-    `sample_inputs(specs, count)` makes the inputs that untrained weights are calibrated with; the default is
-    `converter.core.samples.generate` in the range of the model's preprocessing. `commands` are further words that an unknown
-    name is compared with.
+    `commands` are further words that an unknown name is compared with.
 
     Raises UsageError for an unknown name or an option that does not fit, InputError for what cannot be read or is no
     model, UnsafeError for a file that would run code, ChildError where inspecting a file took too much memory or time,
@@ -61,11 +58,11 @@ def load(
     if kind == "zoo":
         from converter.sources.zoo_models import load_zoo
 
-        return load_zoo(text, options, sample_inputs)
+        return load_zoo(text, options)
     if kind == "keras":
         from converter.sources.applications import load_application
 
-        return load_application(text, options, sample_inputs)
+        return load_application(text, options)
     if kind == "function":
         from converter.sources.functions import load_function
 
@@ -76,11 +73,11 @@ def load(
 
 
 def load_object(
-    model: Any,
+    model: KerasModel,
     *,
     name: str | None = None,
-    input_shape: Any = None,
-    preprocessing: Mapping[str, Any] | None = None,
+    input_shape: tuple[int | None, ...] | None = None,
+    preprocessing: Mapping[str, Json] | None = None,
     labels: tuple[str, ...] = (),
     untrained: bool = False,
 ) -> Source:
@@ -100,9 +97,17 @@ def load_object(
 def _refuse_ignored_options(kind: str, options: SourceOptions) -> None:
     for field, spelling in _SPELLING.items():
         value = getattr(options, field)
-        given = bool(value) if field in ("logits", "kwargs") else value is not None
+        given = value is not None if field in ("weights", "classes", "input_shape", "builder") else bool(value)
         if given and field not in _UNDERSTOOD[kind]:
-            raise UsageError(f"{spelling}: does not apply here\n{_ADVICE[kind]}")
+            advice = (
+                "it is for model files, and none is loaded; leave it out" if field in _ABOUT_FILES else _ADVICE[kind]
+            )
+            raise UsageError(f"{spelling}: does not apply here\n{advice}")
+        if given and field in _ABOUT_FILES and options.builder:
+            raise UsageError(
+                f"{spelling}: does nothing beside --builder, which makes the model; the file gives weights alone\n"
+                "leave it out"
+            )
     if kind == "file" and options.kwargs and not options.builder:
         raise UsageError("--kwargs: a model file takes no arguments\ngive --builder module:function as well")
 

@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from converter.core.data import Source, SourceOptions
-from converter.core.machine import quiet_tensorflow
 from converter.core.errors import InputError, UnsafeError
 from converter.core.files import sha256_of
-from converter.sources.repair.arguments import mend_arguments
+from converter.core.text import one_line
 from converter.sources.finish import finish, require_built
 from converter.sources.functions import call_builder, custom_objects
 from converter.sources.inspection.inspect import inspect_file
-from converter.sources.names import major, one_line, title_of
+from converter.sources.names import major, title_of
+from converter.sources.repair.arguments import mend_arguments
 from converter.sources.weights import assign_stored
+from converter.tracing.context import quiet_tensorflow
 
 MAX_ELEMENTS = 1 << 29  # of one layer's output for one sample: 2 GiB in float32
 SLACK = 64 << 20  # bytes that a model may hold beyond what its file stores: random seeds, constants

@@ -7,7 +7,8 @@ from typing import Any
 
 from converter.core.data import Source
 from converter.core.errors import InputError, UsageError
-from converter.sources.names import directory_name, one_line
+from converter.core.text import one_line
+from converter.sources.names import directory_name
 from converter.sources.ranges import preprocessing_in
 
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import importlib.util
 import inspect
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from converter.core.data import Source, SourceOptions
 from converter.core.errors import InputError
+from converter.core.foreign import Module
+from converter.core.text import one_line
 from converter.sources.finish import finish
-from converter.sources.names import nearest, one_line
+from converter.sources.names import OWN_PACKAGES, function_parts, nearest
 
 
 def load_function(text: str, options: SourceOptions) -> Source:
@@ -57,15 +60,17 @@ def call_builder(text: str, kwargs: Mapping[str, Any]) -> Any:
 
 def find_function(text: str) -> Callable[..., Any]:
     """The callable that `text` ("package.module:name.name") names. Raises InputError."""
-    module_name, _, path = text.partition(":")
-    if not module_name or not path:
+    module_name, path = function_parts(text)
+    if not module_name:
         raise InputError(f"{text}: not package.module:function\nname a module and a function in it, as in nets:build")
-    found: Any = import_module(module_name, text)
+    found: Any = import_file(module_name, text) if module_name.endswith(".py") else import_module(module_name, text)
     for part in path.split("."):
         if not hasattr(found, part):
             names = [name for name in vars(found) if not name.startswith("_")] if hasattr(found, "__dict__") else []
             guess = nearest(part, names)
             hint = f"did you mean {module_name}:{guess}?" if guess else "check the name of the function"
+            if module_name in OWN_PACKAGES:
+                hint = _advice(module_name)
             raise InputError(f"{text}: {module_name} has no {part}\n{hint}")
         found = getattr(found, part)
     if not callable(found):
@@ -74,25 +79,64 @@ def find_function(text: str) -> Callable[..., Any]:
     return result
 
 
-def import_module(name: str, title: str) -> Any:
+def import_module(name: str, title: str) -> Module:
     """Import `name`, also from the current directory. Raises InputError with the module's own error."""
     here = str(Path.cwd())
     if here not in sys.path and "" not in sys.path:
         sys.path.insert(0, here)
     importlib.invalidate_caches()
-    try:
+    with _reported(name, title):
         return importlib.import_module(name)
+
+
+def import_file(path: str, title: str) -> Module:
+    """Import the Python file `path` under its own name; it may import what lies beside it. Raises InputError."""
+    file = Path(path).resolve()
+    if not file.is_file():
+        raise InputError(f"{title}: no such file: {path}\ncheck the path")
+    if str(file.parent) not in sys.path:
+        sys.path.insert(0, str(file.parent))
+    importlib.invalidate_caches()
+    taken = sys.modules.get(file.stem)
+    name = file.stem if taken is None or getattr(taken, "__file__", None) == str(file) else f"{file.stem}_of_the_user"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        raise InputError(f"{title}: {path} cannot be imported\ngive a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        with _reported(file.name, title):
+            spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+@contextlib.contextmanager
+def _reported(name: str, title: str) -> Iterator[None]:
+    """Import the module `name`: what it prints is not the result's, what it raises is an InputError of `title`."""
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
-            raise InputError(
-                f"{title}: no module named {error.name}\nrun from the directory that holds it, or install it"
-            ) from error
+            raise InputError(f"{title}: no module named {error.name}\n{_advice(error.name)}") from error
         raise InputError(f"{title}: importing {name} needs {error.name}, which is not installed") from error
     except (Exception, SystemExit) as error:  # a user's module may raise anything while it is imported
         raise InputError(
             f"{title}: importing {name} raised {type(error).__name__}: {one_line(error)}\n"
-            "mend the module; --debug shows where it happened"
+            "correct the module; --debug shows where it happened"
         ) from error
+
+
+def _advice(name: str) -> str:
+    top = name.partition(".")[0]
+    if top in OWN_PACKAGES:
+        return f"cnnexport has a package {top} too, which hides yours: give {top}/FILE.py:FUNCTION, or rename it"
+    return "run from the directory that holds it, or install it"
 
 
 def custom_objects(modules: tuple[str, ...]) -> dict[str, Any]:

@@ -9,13 +9,25 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from zoo import MODELS
+from converter.core.errors import UsageError
+
+try:
+    from zoo import MODELS
+except ImportError as error:
+    raise UsageError(
+        f"the package zoo of cnnexport is hidden by another one of that name: {error}\n"
+        "run from another directory, take that one off PYTHONPATH, or rename it"
+    ) from error
 
 Kind = Literal["zoo", "file", "keras", "function", "unknown"]
 
 FILE_SUFFIXES = (".keras", ".h5", ".hdf5", ".hdf", ".he5", ".weights")
 KERAS_PREFIX = "keras:"
-FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+OWN_PACKAGES = ("converter", "zoo")
+_DOTTED = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*"
+FUNCTION = re.compile(rf"({_DOTTED}):({_DOTTED})")
+FILE_FUNCTION = re.compile(rf"(.+\.py):({_DOTTED})", re.DOTALL)
+"""A function in a Python file, by the file's path."""
 
 
 def known_names() -> list[str]:
@@ -45,11 +57,17 @@ def kind_of(text: str) -> Kind:
         return "keras"
     if Path(text).suffix.lower() in FILE_SUFFIXES:
         return "file"
-    if FUNCTION.fullmatch(text):
+    if function_parts(text) != ("", ""):
         return "function"
     if "/" in text or "\\" in text or (text and os.path.exists(text)):  # noqa: PTH110
         return "file"
     return "unknown"
+
+
+def function_parts(text: str) -> tuple[str, str]:
+    """The module, or the path of its file, and the function that `text` names; empty where it names none."""
+    found = FILE_FUNCTION.fullmatch(text) or FUNCTION.fullmatch(text)
+    return (found[1], found[2]) if found else ("", "")
 
 
 def is_file(path: str | Path) -> bool:
@@ -68,15 +86,6 @@ def directory_name(text: str) -> str:
     """`text` as a directory name: letters, digits, dot, dash and underscore, never empty, never hidden."""
     clean = re.sub(r"[^A-Za-z0-9._-]+", "_", text).strip("._-")
     return clean[:80] or "model"
-
-
-def one_line(error: object, limit: int = 200) -> str:
-    """The text of an error on one line of at most `limit` characters."""
-    try:
-        text = " ".join(str(error).split())
-    except Exception:  # noqa: BLE001  an exception of the user's own may have no text
-        text = "it does not say why"
-    return text if len(text) <= limit else text[: limit - 1].rstrip() + "…"
 
 
 def title_of(text: str) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
-from converter.core.data import Arrays, TensorSpec
+from converter.core.data import TensorSpec
 from converter.core.errors import InputError
-from converter.sources.names import one_line
+from converter.core.foreign import Json, KerasModel
+from converter.core.text import one_line
 
 CALIBRATION_SAMPLES, MOST_SAMPLES = 8, 64
 CALIBRATION_PIXELS = CALIBRATION_SAMPLES * 64 * 64
@@ -16,32 +16,21 @@ CALIBRATION_PIXELS = CALIBRATION_SAMPLES * 64 * 64
 so small that dividing by it blows rounding up: 9e-5 in EfficientNetV2M at 32 x 32 with 8 samples, 2e-5 with 32."""
 
 
-def calibrated(
-    model: Any,
-    name: str,
-    seed: int,
-    preprocessing: Mapping[str, Any],
-    sample_inputs: Callable[[tuple[TensorSpec, ...], int], Arrays] | None,
-) -> None:
+def calibrated(model: KerasModel, name: str, seed: int, preprocessing: Mapping[str, Json]) -> None:
     """Overwrite the weights of `model` from `seed`, calibrated over inputs in the range of `preprocessing`.
 
     Eight of them, more where images are smaller than 64 x 64.
 
     Raises InputError where a layer yields NaN for valid inputs.
     """
+    from converter.core.samples import generate
     from converter.tracing.signature import describe
     from zoo.calibrate import calibrate
 
     signature = describe(model)
-    count = _samples(signature.inputs)
-    if sample_inputs is not None:
-        arrays = sample_inputs(signature.inputs, count)
-    else:
-        from converter.core.samples import generate
-
-        bounds = preprocessing.get("range")
-        ranges = {spec.name: (float(bounds[0]), float(bounds[1])) for spec in signature.inputs} if bounds else None
-        arrays = generate(signature.inputs, count, seed, ranges)
+    bounds = preprocessing.get("range")
+    ranges = {spec.name: (float(bounds[0]), float(bounds[1])) for spec in signature.inputs} if bounds else None
+    arrays = generate(signature.inputs, _samples(signature.inputs), seed, ranges)
     try:
         calibrate(model, signature.pack([arrays[spec.name] for spec in signature.inputs]), seed)
     except ValueError as error:

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from converter.core.data import Arrays, Source, SourceOptions, TensorSpec
+from converter.core.data import Source, SourceOptions
 from converter.core.errors import InputError, UsageError
+from converter.core.text import one_line
 from converter.sources.finish import finish
-from converter.sources.names import is_file, one_line
+from converter.sources.names import is_file
 from converter.sources.untrained import calibrated
 from converter.sources.weights import assign_file
 from zoo import MODELS, ModelSpec
 
 
-def load_zoo(
-    name: str,
-    options: SourceOptions,
-    sample_inputs: Callable[[tuple[TensorSpec, ...], int], Arrays] | None,
-) -> Source:
+def load_zoo(name: str, options: SourceOptions) -> Source:
     """`MODELS[name]` with the classes, input shape and weights of `options`.
 
     Raises UsageError for classes or a shape that the architecture cannot have, InputError for weights that are missing,
@@ -37,7 +33,7 @@ def load_zoo(
         raise UsageError(f"{one_line(error)}\ngive another --input-shape HxWxC or --classes") from error
     detail: dict[str, Any] = {"architecture": name, "weights": "seeded and calibrated", "seed": options.seed}
     if weights is None:
-        calibrated(model, name, options.seed, spec.preprocessing, sample_inputs)
+        calibrated(model, name, options.seed, spec.preprocessing)
     else:
         path = _published_file(spec) if weights == "imagenet" else Path(weights)
         detail = {"architecture": name} | assign_file(model, path, name)

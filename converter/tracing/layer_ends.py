@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from converter.core.data import Array, Traced
-from converter.tracing.naming import layer_of, node_of
 from converter.core.sketch import BUCKETS, SAMPLES, distance, sketch
+from converter.tracing.naming import layer_of, node_of
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from converter.tracing import layer_ends
 from converter.core.data import Array, Arrays, Golden, Traced
 from converter.core.errors import ConversionError, InputError
-from converter.tracing.layer_ends import LayerEnd
 from converter.core.samples import reverse_channels
-from converter.tracing.signature import Signature
 from converter.core.sketch import SAMPLES
 from converter.core.text import reason_of
+from converter.tracing import layer_ends
+from converter.tracing.layer_ends import LayerEnd
+from converter.tracing.signature import Signature
 from converter.tracing.trace import trace
 from converter.tracing.widening import as_single, widened
 

@@ -1,9 +1,9 @@
 """model -> Traced: one TensorFlow graph of the forward pass, without its large weights.
 
 Every variable that the graph reads and every eager tensor that it captured becomes a Placeholder if it is a kernel or
-otherwise large, and a constant if it is small; TensorFlow folds what is constant, and `converter.tracing.folding` moves the
+otherwise large, and a constant if it is small; TensorFlow folds what is constant, and `.folding` moves the
 per-channel arithmetic of batch normalizations into the kernels. The result needs no Keras model any more.
-What a format does with it lives in `converter/formats/`; how nodes are named in `converter/naming.py`.
+What a format does with it lives in `converter/formats/`; how nodes are named in `.naming`.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 
 from converter.core.data import Activation, Array, Traced
-from converter.core.machine import inlined_functions
 from converter.core.errors import ConversionError
+from converter.core.text import reason_of
+from converter.tracing.calls import affine, any_size, replaced_calls
+from converter.tracing.context import inlined_functions
 from converter.tracing.folding import fold_affine, settle_reshapes
 from converter.tracing.naming import described_layer, keras_names, node_of, rename_nodes
 from converter.tracing.signature import Signature
-from converter.core.text import reason_of
-from converter.tracing.calls import affine, any_size, replaced_calls
 from converter.tracing.widening import HALVES, as_single, half_in, widened
 
 LARGE_VECTOR, LARGE_KERNEL = 64 * 1024, 1024

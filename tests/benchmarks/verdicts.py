@@ -246,20 +246,20 @@ def export_all(work: Path) -> None:
     """Export every base that `work` does not hold; tells the seconds of each on standard output."""
     import keras
 
-    from converter.pipeline import export as pipeline
+    import converter
     from converter.core.data import SourceOptions, WriteOptions
 
     for name, base in BASES.items():
         if exported(work, name).exists():
             continue
         started = time.perf_counter()
-        options = pipeline.ExportOptions(
+        options = converter.ExportOptions(
             base.formats,
             work / name,
             WriteOptions(**base.write_options),
             SourceOptions(input_shape=base.input_shape, **base.source_options),
         )
-        report = pipeline.export(globals()[base.build]() if base.build else base.source, options)
+        report = converter.export(globals()[base.build]() if base.build else base.source, options)
         print(f"{name}: exported in {time.perf_counter() - started:.0f} s, {report.verdict}", flush=True)
         keras.backend.clear_session()
 
@@ -323,17 +323,18 @@ class Row:
 def judged(case: Case, work: Path) -> Row:
     """Plant the fault in a copy, if there is one, run the artifact, and ask every check."""
     from converter import verify
-    from converter.bundle.directory import read_golden, read_manifest
-    from converter.proof.isolate import run_artifact
+    from converter.bundle import read_golden, read_manifest
     from converter.bundle.manifest import GOLDEN
+    from converter.proof.isolate import run_artifact
+    from converter.proof.protocol import Subject
     from converter.runtimes import RUNTIMES
 
     with tempfile.TemporaryDirectory(prefix="verdicts-") as scratch:
         directory = planted(case, work, Path(scratch)) if case.faulty else exported(work, case.base)
         manifest = read_manifest(directory)
-        golden = read_golden(directory / GOLDEN, manifest.inputs, manifest.outputs)
+        golden = read_golden(directory / GOLDEN, manifest.interface)
         (artifact,) = [each for each in manifest.artifacts if each.format == RUNTIMES[case.runtime].reads[0]]
-        by_batch, _ = run_artifact(directory, artifact, case.runtime, "cpu", manifest.inputs, manifest.outputs)
+        by_batch, _ = run_artifact(Subject(directory, artifact, manifest.interface, case.runtime, "cpu"))
         actual, reference = by_batch[max(by_batch)], golden.references
         report = verify(directory, runtimes=(case.runtime,))
     results = [each for row in report.rows for each in row.outputs]

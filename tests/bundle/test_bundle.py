@@ -18,16 +18,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from converter.bundle import directory as bundle
-from converter.bundle.directory import (
-    check_hashes,
-    read_golden,
-    read_manifest,
-    stage,
-    write_golden,
-    write_manifest,
-)
-from converter.core.data import Artifact, Golden, RuleResult, TensorSpec
+from converter.bundle import check_hashes, read_golden, read_manifest, stage, write_golden, write_manifest
+from converter.bundle import directory as directory_module
+from converter.core.data import Artifact, Golden, Interface, RuleResult, TensorSpec
 from converter.core.errors import InputError, OutputError
 
 INPUTS = (TensorSpec("image", (None, 4, 4, 3), layout="nhwc"),)
@@ -130,7 +123,7 @@ def test_a_failed_first_export_leaves_no_trace(tmp_path: Path):
 @pytest.mark.parametrize("atomic", [True, False])
 def test_a_commit_replaces_the_previous_export(export: Path, monkeypatch, atomic: bool):
     if not atomic:
-        monkeypatch.setattr(bundle, "_exchange", lambda one, other: False)
+        monkeypatch.setattr(directory_module, "_exchange", lambda one, other: False)
     with stage(export) as staging:
         fill(staging.path, "two")
         assert staging.commit() == export
@@ -147,7 +140,7 @@ def test_the_exchange_is_used_on_linux(export: Path, monkeypatch):
         raise AssertionError("two renames on a filesystem that exchanges")
 
     if sys.platform.startswith("linux"):
-        monkeypatch.setattr(bundle, "_swap_in_two", never)
+        monkeypatch.setattr(directory_module, "_swap_in_two", never)
     with stage(export) as staging:
         fill(staging.path, "two")
         staging.commit()
@@ -245,11 +238,12 @@ def test_a_file_that_arrives_during_the_export_is_kept(export: Path):
 SCRIPT = """
     import sys, time
     from pathlib import Path
-    from converter.bundle import directory as bundle
+    from converter import bundle
     sys.path.insert(0, {tests!r})
     from test_bundle import fill
     if {two!r}:
-        bundle._exchange = lambda one, other: False
+        from converter.bundle import directory
+        directory._exchange = lambda one, other: False
     target = Path(sys.argv[1])
     {body}
 """
@@ -257,7 +251,7 @@ SCRIPT = """
 
 def start(target: Path, body: str, two: bool = False) -> subprocess.Popen[str]:
     source = textwrap.dedent(SCRIPT).format(tests=str(Path(__file__).parent), two=two, body=body)
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     process = subprocess.Popen(
         [sys.executable, "-c", source, str(target)],
         stdout=subprocess.PIPE,
@@ -364,7 +358,7 @@ def test_golden_arrays_survive_and_are_the_same_bytes_each_time(tmp_path: Path):
     time.sleep(0.01)
     write_golden(second, golden())
     assert first.read_bytes() == second.read_bytes()
-    back, wanted = read_golden(first, INPUTS, OUTPUTS), golden()
+    back, wanted = read_golden(first, Interface(INPUTS, OUTPUTS)), golden()
     for name in wanted.references:
         assert np.array_equal(back.references[name], wanted.references[name])
         assert np.array_equal(back.exact[name], wanted.exact[name])
@@ -381,7 +375,7 @@ def test_any_name_can_be_stored(tmp_path: Path):
         for name in archive.namelist():
             assert name.isascii()
             assert not set(name.removesuffix(".npy").replace("%2E", "")) & set(". \\:\n")
-    back = read_golden(tmp_path / "g.npz", specs, specs)
+    back = read_golden(tmp_path / "g.npz", Interface(specs, specs))
     assert list(back.controls) == ODD_NAMES
     assert all(np.array_equal(back.references[name], arrays[name]) for name in ODD_NAMES)
 
@@ -390,7 +384,7 @@ def test_transposed_and_sliced_arrays_are_stored_by_value(tmp_path: Path):
     array = np.arange(24, dtype=np.float32).reshape(4, 6).T[::2]
     spec = [TensorSpec("x", (None, 4))]
     write_golden(tmp_path / "g.npz", Golden({"x": array}, {"x": array}, {}, {}))
-    assert np.array_equal(read_golden(tmp_path / "g.npz", spec, spec).inputs["x"], array)
+    assert np.array_equal(read_golden(tmp_path / "g.npz", Interface(spec, spec)).inputs["x"], array)
 
 
 def test_objects_are_not_written(tmp_path: Path):
@@ -400,7 +394,7 @@ def test_objects_are_not_written(tmp_path: Path):
 
 def damaged(tmp_path: Path, match: str) -> None:
     with pytest.raises(InputError, match=match) as caught:
-        read_golden(tmp_path / "golden.npz", INPUTS, OUTPUTS)
+        read_golden(tmp_path / "golden.npz", Interface(INPUTS, OUTPUTS))
     message = str(caught.value)
     assert "golden.npz" in message
     assert message.count("\n") <= 2
@@ -464,13 +458,13 @@ def test_damage_at_any_byte_is_an_input_error_or_seen_by_the_values(tmp_path: Pa
     for cut in range(0, len(data), 97):
         path.write_bytes(data[:cut])
         with pytest.raises(InputError):
-            read_golden(path, INPUTS, OUTPUTS)
+            read_golden(path, Interface(INPUTS, OUTPUTS))
     for position in range(0, len(data), 13):
         flipped = bytearray(data)
         flipped[position] ^= 0xFF
         path.write_bytes(flipped)
         try:  # a flag or date of the zip may change without a loss
-            back = read_golden(path, INPUTS, OUTPUTS)
+            back = read_golden(path, Interface(INPUTS, OUTPUTS))
         except InputError:
             continue
         assert np.array_equal(back.references["main"], golden().references["main"])

@@ -18,8 +18,8 @@ HEAVY = {"tensorflow", "keras", "numpy", "onnxruntime", "onnx", "tf2onnx", "ai_e
 
 
 def imported_by(*arguments: str) -> set[str]:
-    """Top-level packages that `python -m converter.cli.main ARGUMENTS` imports."""
-    command = [sys.executable, "-X", "importtime", "-m", "converter.cli.main", *arguments]
+    """Top-level packages that `python -m converter ARGUMENTS` imports."""
+    command = [sys.executable, "-X", "importtime", "-m", "converter", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     lines = [line for line in done.stderr.splitlines() if line.startswith("import time:")]
     return {line.rpartition("|")[2].strip().split(".")[0] for line in lines}
@@ -89,7 +89,7 @@ def test_export_in_a_process_of_its_own(nets: Path, tmp_path: Path) -> None:
     """With --json standard output is one JSON document, and native libraries write nothing between the progress."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(nets), *sys.path])}
     environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
-    command = [sys.executable, "-m", "converter.cli.main", "tiny_nets:two_heads", "-f", "onnx", "--json"]
+    command = [sys.executable, "-m", "converter", "tiny_nets:two_heads", "-f", "onnx", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
@@ -100,7 +100,7 @@ def test_export_in_a_process_of_its_own(nets: Path, tmp_path: Path) -> None:
 
 
 def test_tensorflow_is_loaded_silently_and_hides_the_gpu_from_itself_only() -> None:
-    code = "import os; from converter import environment; environment.quiet_tensorflow(); import tensorflow as tf\n"
+    code = "import os; from converter.tracing import context; context.quiet_tensorflow(); import tensorflow as tf\n"
     code += "print(os.environ.get('CUDA_VISIBLE_DEVICES'), tf.config.list_physical_devices('GPU'))"
     environment = {key: value for key, value in os.environ.items() if not key.startswith(("CUDA_", "TF_"))}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
@@ -121,12 +121,11 @@ def test_wrong_usage(arguments: tuple[str, ...], cnnexport: Callable[..., Any]) 
 
 
 def test_an_unforeseen_error_is_called_a_bug(cnnexport: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    from converter.pipeline import export as pipeline
 
     def broken(*arguments: Any, **options: Any) -> None:
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr(pipeline, "verify", broken)
+    monkeypatch.setattr("converter.pipeline.verify.verify", broken)
     outcome = cnnexport("verify", "anything")
     assert outcome.code == 70
     assert "a bug in cnnexport: ZeroDivisionError" in outcome.stderr

@@ -10,8 +10,8 @@ from sample_reports import HOSTILE, hostile
 
 from converter.core.errors import CnnExportError, InputError
 from converter.core.jsonable import dumps
-from converter.report.table import print_json, print_report
 from converter.core.text import LINE_LENGTH, inert, told
+from converter.report.table import print_json, print_report
 
 COMMANDS = ["::error::x", "  ::stop-commands::x", "\t::add-mask::a", "a ##[error]x", "###[group]", "##vso[task.x]y"]
 

@@ -15,7 +15,8 @@ import pytest
 
 from converter.core.data import Array, Artifact, WriteOptions
 from converter.core.errors import ConversionError
-from converter.formats import FORMATS, onnx_file
+from converter.formats import FORMATS
+from converter.formats.onnx import file as onnx_file
 from converter.tracing.trace import trace
 
 SHUFFLES = {"Slice", "StridedSlice", "Split", "SPLIT", "SLICE", "STRIDED_SLICE", "Concat", "ConcatV2", "CONCATENATION"}

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from converter.pipeline import export as pipeline
+import converter
 from converter.core.data import WriteOptions
 from converter.core.errors import ConversionError
 from converter.report.table import to_json
@@ -90,17 +90,17 @@ def test_a_model_from_python_with_fixed_batch_and_channels_first(tmp_path: Path,
     """Five samples through a batch of four; the inputs are turned for the runtime, not in the artifact."""
     import tiny_nets
 
-    options = pipeline.ExportOptions(
+    options = converter.ExportOptions(
         ("onnx",), tmp_path / "net", WriteOptions(batch=4, opset=15, layout="nchw"), samples=5
     )
-    report = pipeline.export(tiny_nets.two_heads(seed=3), options)
+    report = converter.export(tiny_nets.two_heads(seed=3), options)
     assert report.verdict == "pass", report.reasons
     (artifact,) = report.artifacts
     assert artifact.inputs[0].shape == (4, 3, 32, 32)
     assert artifact.options["opset"] == 15
     assert "Transpose" not in artifact.operators
     assert report.rows[0].facts["batches"] == [4]
-    assert pipeline.verify(tmp_path / "net").verdict == "pass"
+    assert converter.verify(tmp_path / "net").verdict == "pass"
 
 
 def test_tolerance_of_the_user_is_recorded_as_theirs(cnnexport: Callable[..., Any]) -> None:
@@ -158,9 +158,9 @@ def test_unmapped_operator_leaves_the_other_formats(cnnexport: Callable[..., Any
 
 
 def test_unmapped_operator_alone_leaves_nothing(nets: Path, tmp_path: Path) -> None:
-    options = pipeline.ExportOptions(("onnx", "tflite"), tmp_path / "net")
+    options = converter.ExportOptions(("onnx", "tflite"), tmp_path / "net")
     with pytest.raises(ConversionError, match=r"onnx: strange \(Bessel\)[\s\S]*tflite: strange \(Bessel\)"):
-        pipeline.export("tiny_nets:unmapped", options)
+        converter.export("tiny_nets:unmapped", options)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -379,7 +379,7 @@ def test_interrupted_export_leaves_the_previous_one(
     """The signal comes while artifacts are being written; afterwards the directory can be exported to again."""
     before = snapshot(copied)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(nets), *sys.path])}
-    command = [sys.executable, "-m", "converter.cli.main", "tiny_nets:two_heads", "-o", str(copied)]
+    command = [sys.executable, "-m", "converter", "tiny_nets:two_heads", "-o", str(copied)]
     # a shell starts background jobs with SIGINT ignored, and children inherit that
     with subprocess.Popen(
         command,
@@ -402,8 +402,8 @@ def test_interrupted_export_leaves_the_previous_one(
     assert snapshot(copied) == before
     if number == signal.SIGINT:
         assert [path.name for path in copied.parent.iterdir()] == ["two_heads"]
-    options = pipeline.ExportOptions(("onnx",), copied)
-    assert pipeline.export("tiny_nets:two_heads", options).verdict == "pass"
+    options = converter.ExportOptions(("onnx",), copied)
+    assert converter.export("tiny_nets:two_heads", options).verdict == "pass"
     assert sorted(path.name for path in copied.parent.iterdir()) == ["two_heads"]
     assert not (copied / "model.tflite").exists()
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from converter.pipeline import export as pipeline
+import converter
 from converter.bundle.manifest import read_manifest
-from converter.pipeline.export import ExportOptions
 from converter.core.results import Report
+from converter.pipeline import ExportOptions
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +48,7 @@ def build(policy: str, head: str | None = "float32") -> Any:
 
 
 def export(model: Any, directory: Path) -> Report:
-    return pipeline.export(model, ExportOptions(output=directory, samples=4))
+    return converter.export(model, ExportOptions(output=directory, samples=4))
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_every_format_is_float32_and_passes(policy: str, head: str | None, domai
     for artifact in report.artifacts:
         assert {spec.dtype for spec in (*artifact.inputs, *artifact.outputs)} == {"float32"}
         assert not [name for name in artifact.operators if "Cast" in name.title()]
-    again = pipeline.verify(tmp_path / "out", runtimes=("onnxruntime", "litert"))
+    again = converter.verify(tmp_path / "out", runtimes=("onnxruntime", "litert"))
     assert again.verdict == "pass", again.reasons
     assert again.tolerances == report.tolerances
     assert read_manifest(tmp_path / "out").tolerance["precision"] == "float16"
@@ -89,7 +89,7 @@ def test_a_wrong_artifact_still_fails(tmp_path: Path, repair: Callable[[Path, st
     tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
     onnx.save(model, str(path))
     repair(tmp_path / "out", "model.onnx")
-    assert pipeline.verify(tmp_path / "out", runtimes=("onnxruntime",)).verdict == "fail"
+    assert converter.verify(tmp_path / "out", runtimes=("onnxruntime",)).verdict == "fail"
 
 
 def test_bilinear_resizing_has_a_float64_reference(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 
-from converter.pipeline import export as pipeline
+import converter
 from converter.core.data import SourceOptions
 from converter.core.errors import UnsafeError
 from converter.core.results import Report
@@ -80,8 +80,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bool, str], Pat
 
 
 def export(path: Path, directory: Path, *formats: str, **options: Any) -> Report:
-    chosen = pipeline.ExportOptions(formats=formats, output=directory, source=SourceOptions(trust=True), **options)
-    return pipeline.export(str(path), chosen)
+    chosen = converter.ExportOptions(formats=formats, output=directory, source=SourceOptions(trust=True), **options)
+    return converter.export(str(path), chosen)
 
 
 def convolutions(directory: Path) -> tuple[int, int, set[str]]:
@@ -191,7 +191,7 @@ def test_without_trust_no_lambda_runs(cnnexport: Callable[..., Any], tmp_path: P
     assert not sentinel.exists()
     assert not (tmp_path / "net").exists()
     with pytest.raises(UnsafeError, match="--trust"):
-        pipeline.export(str(path), pipeline.ExportOptions(output=tmp_path / "net"))
+        converter.export(str(path), converter.ExportOptions(output=tmp_path / "net"))
     assert not sentinel.exists()
     report = export(path, tmp_path / "net", "onnx")
     assert sentinel.exists()

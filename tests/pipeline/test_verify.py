@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from converter.pipeline import export as pipeline
+import converter
 
 QUICK = ("--runtime", "onnxruntime", "--runtime", "litert", "--quiet")  # without TensorFlow's start
 
@@ -103,7 +103,7 @@ def another_seed(tmp_path_factory: pytest.TempPathFactory, nets: Path) -> Path:
     import tiny_nets
 
     directory = tmp_path_factory.mktemp("another") / "two_heads"
-    pipeline.export(tiny_nets.two_heads(seed=1), pipeline.ExportOptions(("onnx",), directory))
+    converter.export(tiny_nets.two_heads(seed=1), converter.ExportOptions(("onnx",), directory))
     return directory
 
 
@@ -302,7 +302,7 @@ def test_verify_needs_neither_tensorflow_nor_keras(exported: Any, tmp_path: Path
         (stubs / name).mkdir(parents=True)
         (stubs / name / "__init__.py").write_text(f"raise ImportError('{name} is not for you')")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(stubs), *sys.path])}
-    command = [sys.executable, "-m", "converter.cli.main", "verify", str(exported.directory), *QUICK, "--json"]
+    command = [sys.executable, "-m", "converter", "verify", str(exported.directory), *QUICK, "--json"]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)

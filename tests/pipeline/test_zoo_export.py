@@ -75,7 +75,7 @@ def resident(process: int) -> int:
 
 
 def run(arguments: Sequence[str], directory: Path) -> Run:
-    command = [sys.executable, "-m", "converter.cli.main", *arguments, "--json"]
+    command = [sys.executable, "-m", "converter", *arguments, "--json"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=directory

@@ -8,10 +8,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from converter.proof.comparison import check_controls, compare_outputs, judge, separation, tolerances
 from converter.core.data import Golden, TensorSpec
 from converter.core.errors import InputError, UsageError
 from converter.core.results import Comparison, Control, OutputResult
+from converter.proof.comparison import compare_outputs, separation
+from converter.proof.controls import check_controls
+from converter.proof.tolerance import tolerances
+from converter.proof.verdict import judge
 
 SAMPLES, CLASSES = 8, 50
 SOFT = {"main": TensorSpec("main", (None, CLASSES), activation="softmax")}

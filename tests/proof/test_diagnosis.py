@@ -16,18 +16,19 @@ import numpy as np
 import pytest
 from layered_nets import NETS, PLANTED
 
-from converter.proof import diagnosis, prove as proof
-
-from converter.pipeline import export as pipeline
-from converter.core.data import Golden, TensorSpec, WriteOptions
+import converter
 from converter.bundle.layers import LAYERS, read_layers
+from converter.bundle.manifest import read_manifest
+from converter.core.data import Golden, TensorSpec, WriteOptions
 from converter.core.errors import InputError
 from converter.core.jsonable import dumps
-from converter.bundle.manifest import read_manifest
-from converter.report.table import print_report, to_json
 from converter.core.results import Report
 from converter.core.sketch import CHANNELS_FIRST, distance, from_text, sketch, to_text
+from converter.proof import diagnosis
+from converter.proof import prove as proof
 from converter.proof.error_chain import stages
+from converter.proof.protocol import Subject
+from converter.report.table import print_report, to_json
 
 Change = Callable[[Any], None]
 
@@ -43,7 +44,7 @@ def broken(layered: dict[str, Path], tmp_path: Path, repair: Callable[..., None]
         fault(model.graph)
         onnx.save(model, str(directory / "model.onnx"))
         repair(directory, "model.onnx")
-        report = pipeline.verify(directory, runtimes=("onnxruntime",))
+        report = converter.verify(directory, runtimes=("onnxruntime",))
         assert report.verdict == "fail"
         return report
 
@@ -143,14 +144,13 @@ def test_intact_artifact_is_not_diagnosed(layered: dict[str, Path], monkeypatch:
         raise AssertionError("called for an artifact that passes")
 
     monkeypatch.setattr(proof, "explain", never)
-    assert pipeline.verify(layered["plain"]).verdict == "pass"
+    assert converter.verify(layered["plain"]).verdict == "pass"
 
 
 def test_intact_layers_are_within_their_tolerances(layered: dict[str, Path]) -> None:
     for directory in layered.values():
         manifest = read_manifest(directory)
-        specs = (manifest.inputs, manifest.outputs)
-        found = diagnosis.explain(directory, manifest.artifacts[0], specs, "onnxruntime", "cpu")
+        found = diagnosis.explain(Subject(directory, manifest.artifacts[0], manifest.interface, "onnxruntime", "cpu"))
         assert found.first is None, found.text
         assert len(found.layers) > 6
         assert "fused" in found.text
@@ -178,7 +178,7 @@ def test_needs_neither_keras_nor_onnx(layered: dict[str, Path], tmp_path: Path, 
     for name in ("tensorflow", "keras", "tf2onnx", "onnx", "h5py"):
         (tmp_path / "absent" / name).mkdir(parents=True)
         (tmp_path / "absent" / name / "__init__.py").write_text("raise ImportError('not on this machine')")
-    code = "import sys; from converter import pipeline; print(pipeline.verify(sys.argv[1]).reasons[-1])"
+    code = "import sys, converter; print(converter.verify(sys.argv[1]).reasons[-1])"
     paths = os.pathsep.join([str(tmp_path / "absent"), *sys.path])
     done = subprocess.run(
         [sys.executable, "-c", code, str(directory)],
@@ -241,9 +241,7 @@ def test_what_keeps_a_layer_from_being_named_is_told(
     if changed:
         repair(directory, changed)
     manifest = read_manifest(directory)
-    found = diagnosis.explain(
-        directory, manifest.artifacts[0], (manifest.inputs, manifest.outputs), "onnxruntime", "cpu"
-    )
+    found = diagnosis.explain(Subject(directory, manifest.artifacts[0], manifest.interface, "onnxruntime", "cpu"))
     assert found.text.startswith("no layer found: ")
     assert says in found.text
     assert found.first is None
@@ -267,8 +265,8 @@ def test_fault_of_the_export_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         return artifact
 
     monkeypatch.setitem(formats.FORMATS, "onnx", dataclasses.replace(true, write=write))
-    options = pipeline.ExportOptions(("onnx",), tmp_path / "net", WriteOptions(batch=3, layout="nchw"))
-    report = pipeline.export(space["plain"](), options)
+    options = converter.ExportOptions(("onnx",), tmp_path / "net", WriteOptions(batch=3, layout="nchw"))
+    report = converter.export(space["plain"](), options)
     assert report.verdict == "fail"
     found = report.rows[-1].diagnosis
     assert found is not None
@@ -328,7 +326,7 @@ def test_missing_record_is_an_error_of_its_own(tmp_path: Path) -> None:
 
 
 def test_error_by_stage(layered: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
-    report = pipeline.verify(layered["plain"], runtimes=("onnxruntime", "onnxruntime-noopt"))
+    report = converter.verify(layered["plain"], runtimes=("onnxruntime", "onnxruntime-noopt"))
     assert [(stage.name, stage.before) for stage in report.stages] == [
         ("keras", "keras in float64"),
         ("onnx in onnxruntime-noopt", "keras"),

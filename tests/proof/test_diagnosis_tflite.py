@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 from layered_nets import NETS, PLANTED
 
-from converter.proof import diagnosis
-
-from converter.pipeline import export as pipeline
-from converter.core.data import Array, WriteOptions
+import converter
 from converter.bundle.layers import LAYERS, read_layers
-from converter.formats import tflite_file
 from converter.bundle.manifest import read_manifest
+from converter.core.data import Array, WriteOptions
 from converter.core.results import Report
+from converter.formats.tflite import file as tflite_file
+from converter.proof import diagnosis
+from converter.proof.protocol import Subject
 
 Change = Callable[[Any], None]
 
@@ -133,7 +133,7 @@ def plant(layered: dict[str, Path], tmp_path: Path, repair: Callable[..., None])
 
 
 def verified(directory: Path) -> Report:
-    return pipeline.verify(directory, runtimes=("litert",))
+    return converter.verify(directory, runtimes=("litert",))
 
 
 def test_unchanged_file_passes(plant: Callable[[str, Change], Path]) -> None:
@@ -189,9 +189,7 @@ def test_activations_stand_once_in_the_file(layered: dict[str, Path]) -> None:
 @pytest.mark.parametrize(("runtime", "rest"), [("litert", "XNNPACK"), ("openvino", "openvino")])
 def test_intact_layers_are_within_their_tolerances(runtime: str, rest: str, layered: dict[str, Path]) -> None:
     manifest = read_manifest(layered["residual"])
-    found = diagnosis.explain(
-        layered["residual"], manifest.artifacts[1], (manifest.inputs, manifest.outputs), runtime, "cpu"
-    )
+    found = diagnosis.explain(Subject(layered["residual"], manifest.artifacts[1], manifest.interface, runtime, "cpu"))
     assert found.first is None
     assert len(found.layers) == 11
     assert found.text == (
@@ -232,8 +230,8 @@ def test_fault_of_the_export_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         return artifact
 
     monkeypatch.setitem(formats.FORMATS, "tflite", dataclasses.replace(true, write=write))
-    options = pipeline.ExportOptions(("tflite",), tmp_path / "net", WriteOptions(batch=3))
-    report = pipeline.export(space["residual"](), options)
+    options = converter.ExportOptions(("tflite",), tmp_path / "net", WriteOptions(batch=3))
+    report = converter.export(space["residual"](), options)
     assert report.verdict == "fail"
     found = report.rows[-1].diagnosis
     assert found is not None
@@ -250,7 +248,7 @@ def test_needs_neither_tensorflow_nor_keras(plant: Callable[[str, Change], Path]
     for name in ("tensorflow", "keras", "tf2onnx", "onnx", "h5py"):
         (tmp_path / "absent" / name).mkdir(parents=True)
         (tmp_path / "absent" / name / "__init__.py").write_text("raise ImportError('not on this machine')")
-    code = "import sys; from converter import pipeline; print(pipeline.verify(sys.argv[1]).reasons[-1])"
+    code = "import sys, converter; print(converter.verify(sys.argv[1]).reasons[-1])"
     paths = os.pathsep.join([str(tmp_path / "absent"), *sys.path])
     done = subprocess.run(
         [sys.executable, "-c", code, str(directory)],

@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-faults = SimpleNamespace(**runpy.run_path(str(Path(__file__).parent / "benchmarks" / "faults.py")))
+faults = SimpleNamespace(**runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "faults.py")))
 
 FITTING = [
     faults.scaled("one/kernel"),

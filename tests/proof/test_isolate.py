@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from converter.proof import isolate
 from converter.core.errors import ChildError
+from converter.proof import isolate
 
 BODY = "import json, os, pathlib, tempfile\nplace = pathlib.Path(tempfile.mkdtemp(prefix='browser-'))\n"
 LEFT = "(place / 'deep').mkdir()\n(place / 'deep' / 'lock').symlink_to('nowhere')\n"  # as Chromium leaves it

@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 from sample_reports import BOUND, artifact, report, result, row
 
-from converter.bundle import directory as bundle
-from converter.report.baseline import Baseline, held_against, read_baseline
+from converter import bundle
 from converter.core.data import Artifact, Golden, TensorSpec
 from converter.core.errors import InputError, UsageError
-from converter.report.table import print_json
 from converter.core.results import Report
+from converter.pipeline.arguments import export_options
+from converter.report.baseline import Baseline, compared_with, read_baseline
+from converter.report.table import print_json
 
 
 def saved(value: Report, path: Path) -> Path:
@@ -33,7 +34,7 @@ def against(tmp_path: Path) -> Callable[..., Report]:
     """The second report held against the first, as it reads back from its JSON."""
 
     def hold(before: Report, after: Report, *growth: float) -> Report:
-        return held_against(after, read_baseline(saved(before, tmp_path / "before.json"), *growth))
+        return compared_with(after, read_baseline(saved(before, tmp_path / "before.json"), *growth))
 
     return hold
 
@@ -45,7 +46,7 @@ def with_error(error: float | None, **fields: Any) -> Report:
 def test_the_same_again_is_unchanged(against):
     value = report()
     assert against(value, value) is value
-    assert held_against(value, None) is value
+    assert compared_with(value, None) is value
 
 
 @pytest.mark.parametrize(
@@ -278,9 +279,8 @@ def test_a_baseline_that_was_better_fails_in_every_report(directory, verified, t
     ],
 )
 def test_wrong_options_are_refused_before_the_work(options, code, words, directory, cnnexport, monkeypatch):
-    from converter.pipeline import export as pipeline
 
-    monkeypatch.setattr(pipeline, "verify", lambda *given, **named: pytest.fail("the work began"))
+    monkeypatch.setattr("converter.pipeline.verify.locate", lambda *given, **named: pytest.fail("the work began"))
     outcome = cnnexport("verify", directory, "--quiet", *options)
     assert outcome.code == code
     assert words in outcome.stderr
@@ -288,15 +288,13 @@ def test_wrong_options_are_refused_before_the_work(options, code, words, directo
 
 
 def test_export_hands_the_baseline_on(verified, tmp_path, cnnexport, monkeypatch):
-    from converter.pipeline import export as pipeline
-
     seen: list[Baseline | None] = []
 
-    def fake(model: str, options: pipeline.ExportOptions, **named: Any) -> Report:
-        seen.append(options.baseline)
+    def fake(model: str, **named: Any) -> Report:
+        seen.append(export_options(None, {key: named[key] for key in ("baseline", "growth")}).baseline)
         return report()
 
-    monkeypatch.setattr(pipeline, "export", fake)
+    monkeypatch.setattr("converter.pipeline.export.export", fake)
     assert cnnexport("net", "--baseline", verified, "--growth", "1.5", "--quiet").code == 0
     assert cnnexport("net", "--quiet").code == 0
     first, second = seen

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from converter.core.data import Artifact, TensorSpec
-from converter.report.table import clean, print_json, print_report, table, to_json
 from converter.core.results import Comparison, Control, OutputResult, Report, Tolerance
+from converter.report.table import clean, print_json, print_report, table, to_json
 
 BOUND = Tolerance(1.6e-5, 1.6e-5, 2e-6, 2e-6, 8.0, 1e-6, 1e-4)
 

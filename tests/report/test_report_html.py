@@ -14,10 +14,10 @@ from sample_reports import BOUND, HOSTILE, artifact, diagnosis, hostile, points,
 
 from converter.core.data import Golden, TensorSpec
 from converter.core.jsonable import plain
+from converter.core.results import Control, LayerError, Points, Stage
 from converter.proof.points import LIMIT, pick
 from converter.report.figures import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDE, WIDTH, histogram, layer_chart, scatter
 from converter.report.html import MOST_FIGURES, MOST_LAYERS, to_html
-from converter.core.results import Control, LayerError, Points, Stage
 
 VOID = {"meta", "rect", "path", "link", "img", "br"}
 HEADINGS = {"Against Keras", "Could it have failed?", "Artifacts", "Made with"}

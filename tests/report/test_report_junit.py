@@ -10,9 +10,9 @@ from dataclasses import replace
 import pytest
 from sample_reports import BOUND, HOSTILE, hostile, report, result, row
 
+from converter.core.results import Control
 from converter.report.github import MOST, to_annotations, wanted
 from converter.report.junit import to_junit
-from converter.core.results import Control
 
 
 def suite_of(text: str) -> ET.Element:

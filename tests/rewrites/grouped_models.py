@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
-from converter.rewrites import proof
+from converter.rewrites import equivalence
 
 Slicer = Callable[[Any, int, int], list[Any]]
 Joiner = Callable[[list[Any]], Any]
@@ -163,12 +163,12 @@ def sample(model: Any, batch: int = 2, size: int = 9, seed: int = 1) -> Any:
 def numbers(model: Any, x: Any) -> list[Any]:
     """What the model returns, as a list of arrays, by the kernels that run everywhere."""
     known = [layer for layer in model.layers if hasattr(layer, "kernel_size")]
-    return list(proof.run(lambda value: model(value, training=False), [x], known))
+    return list(equivalence.run(lambda value: model(value, training=False), [x], known))
 
 
 def gap(one: Any, other: Any, x: Any) -> float:
     """The relative L2 distance of two models on the same input."""
-    return proof.distance(numbers(one, x), numbers(other, x))
+    return equivalence.distance(numbers(one, x), numbers(other, x))
 
 
 def kinds(model: Any) -> list[str]:

@@ -26,8 +26,8 @@ from grouped_models import (
 )
 from keras import layers
 
-from converter.core.machine import inlined_functions
-from converter.rewrites import REWRITES, Rule, engine, grouped_convolution, proof, rewrite
+from converter.rewrites import REWRITES, Rule, engine, equivalence, grouped_convolution, rewrite
+from converter.tracing.context import inlined_functions
 
 
 def resnext(slicer: Any, groups: int = 4, width: int = 8) -> Any:
@@ -117,7 +117,7 @@ def test_nested_model_called_twice() -> None:
     values = [sample(tiny, seed=2), sample(tiny, seed=3)]
     with inlined_functions():
         new, old = np.asarray(result.model(values)), np.asarray(model(values))
-    assert proof.distance([new], [old]) <= 1e-6
+    assert equivalence.distance([new], [old]) <= 1e-6
 
 
 def test_nested_in_a_sequential() -> None:
@@ -174,7 +174,7 @@ def test_saved_loaded_in_safe_mode_and_trained(slicer: Any, tmp_path: Path) -> N
     assert "Lambda" not in kinds(loaded)
     assert loaded.count_params() == model.count_params()
     x = sample(model)
-    assert proof.distance(numbers(loaded, x), numbers(model, x)) <= 1e-6
+    assert equivalence.distance(numbers(loaded, x), numbers(model, x)) <= 1e-6
     kernel = loaded.get_layer("block0_group").kernel
     before = kernel.numpy()
     loaded.compile(optimizer="sgd", loss="mse")
@@ -258,7 +258,7 @@ def test_nan_weights_are_not_proven() -> None:
 def test_the_whole_model_is_compared_where_inputs_are_given(monkeypatch: pytest.MonkeyPatch) -> None:
     model = grouped_model()
     assert rewrite(model, rules=(lying(),), inputs=sample(model)).model is model
-    monkeypatch.setattr(engine, "prove", lambda graph, replacement, seed: proof.Proof(0.0, 0.0))
+    monkeypatch.setattr(engine, "prove", lambda graph, replacement, seed: equivalence.Proof(0.0, 0.0))
     assert rewrite(model, rules=(lying(),)).changed
     result = rewrite(model, rules=(lying(),), inputs=sample(model))
     assert result.model is model
@@ -279,16 +279,16 @@ def test_eager_mode_is_restored() -> None:
 
 
 def test_tolerance_follows_the_noise() -> None:
-    assert proof.Proof(0.0, 1e-9).tolerance == proof.FLOOR
-    assert proof.Proof(0.0, 1e-5).tolerance == pytest.approx(8e-5)
-    assert proof.Proof(0.0, None).tolerance == proof.CAP
-    assert not proof.Proof(float("nan"), 1e-5).passed
+    assert equivalence.Proof(0.0, 1e-9).tolerance == equivalence.SINGLE.floor
+    assert equivalence.Proof(0.0, 1e-5).tolerance == pytest.approx(8e-5)
+    assert equivalence.Proof(0.0, None).tolerance == equivalence.SINGLE.cap
+    assert not equivalence.Proof(float("nan"), 1e-5).passed
 
 
 def test_distance() -> None:
     one = np.array([3.0, 4.0])
-    assert proof.distance([one], [one]) == 0
-    assert proof.distance([one * 2], [one]) == pytest.approx(1.0)
-    assert proof.distance([one, one], [one, one * 2]) == pytest.approx(0.5)
-    assert proof.distance([one], [np.zeros(2)]) == np.inf
-    assert np.isnan(proof.distance([np.array([np.nan, 1.0])], [one]))
+    assert equivalence.distance([one], [one]) == 0
+    assert equivalence.distance([one * 2], [one]) == pytest.approx(1.0)
+    assert equivalence.distance([one, one], [one, one * 2]) == pytest.approx(0.5)
+    assert equivalence.distance([one], [np.zeros(2)]) == np.inf
+    assert np.isnan(equivalence.distance([np.array([np.nan, 1.0])], [one]))

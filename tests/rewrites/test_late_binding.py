@@ -21,9 +21,9 @@ from grouped_models import (
 )
 from keras import layers
 
-from converter.core.machine import inlined_functions
 from converter.core.errors import UsageError
-from converter.rewrites import proof, rewrite
+from converter.rewrites import equivalence, rewrite
+from converter.tracing.context import inlined_functions
 
 
 def test_preserve_keeps_what_the_model_predicts() -> None:
@@ -33,7 +33,7 @@ def test_preserve_keeps_what_the_model_predicts() -> None:
     result = rewrite(model)
     assert applied(result.results) == [("late-binding-groups", "block_conv")]
     assert kinds(result.model) == ["InputLayer", "ReLU", "GetItem", "Conv2D", "ReLU"]
-    assert proof.distance([result.model.predict(x, verbose=0)], [predicted]) <= 1e-6
+    assert equivalence.distance([result.model.predict(x, verbose=0)], [predicted]) <= 1e-6
     assert result.model.get_layer("block_conv").groups == 1
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from grouped_models import applied, kinds
 
-from converter.core.machine import inlined_functions
-from converter.rewrites import proof, rewrite
+from converter.rewrites import equivalence, rewrite
+from converter.tracing.context import inlined_functions
 from zoo import MODELS
 
 
@@ -43,7 +43,7 @@ def test_it_computes_the_same(subject: keras.Model, rewritten: keras.Model) -> N
     x = np.random.default_rng(0).random((2, 32, 32, 3), dtype=np.float32)
     with inlined_functions():
         old, new = np.asarray(subject(x)), np.asarray(rewritten(x))
-    assert proof.distance([new], [old]) <= 1e-6
+    assert equivalence.distance([new], [old]) <= 1e-6
 
 
 @pytest.mark.slow

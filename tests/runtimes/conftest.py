@@ -38,12 +38,12 @@ def _node_modules(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def exported_nchw(tmp_path_factory: pytest.TempPathFactory, nets: Path) -> Path:
     """tiny_nets:two_heads as ONNX with channels first and a batch fixed at 3."""
-    from converter.pipeline import export as pipeline
+    import converter
     from converter.core.data import WriteOptions
 
     directory = tmp_path_factory.mktemp("exported") / "nchw"
-    options = pipeline.ExportOptions(("onnx",), directory, WriteOptions(batch=3, layout="nchw"))
-    pipeline.export("tiny_nets:two_heads", options)
+    options = converter.ExportOptions(("onnx",), directory, WriteOptions(batch=3, layout="nchw"))
+    converter.export("tiny_nets:two_heads", options)
     return directory
 
 
@@ -53,9 +53,12 @@ def run_in() -> Callable[..., tuple[list[OutputResult], dict[str, Any]]]:
 
     `change` may alter the Artifact that the child is told about.
     """
-    from converter.bundle import directory as bundle
-    from converter.proof import comparison as compare
+    from converter import bundle
+    from converter.core.jsonable import plain
+    from converter.proof.comparison import compare_outputs
     from converter.proof.isolate import run_artifact
+    from converter.proof.protocol import Subject
+    from converter.proof.tolerance import tolerances
     from converter.runtimes import RUNTIMES
 
     def run(
@@ -63,16 +66,16 @@ def run_in() -> Callable[..., tuple[list[OutputResult], dict[str, Any]]]:
     ) -> tuple[list[OutputResult], dict[str, Any]]:
         assert RUNTIMES[runtime].unavailable("cpu") is None
         manifest = bundle.read_manifest(directory)
-        golden = bundle.read_golden(directory / "golden.npz", manifest.inputs, manifest.outputs)
+        golden = bundle.read_golden(directory / "golden.npz", manifest.interface)
         artifact = next(each for each in manifest.artifacts if each.format == form)
-        by_batch, answer = run_artifact(directory, change(artifact), runtime, "cpu", manifest.inputs, manifest.outputs)
-        specs = {spec.name: spec for spec in manifest.outputs}
-        tolerances = compare.tolerances(golden.references, golden.exact, specs)
+        by_batch, answer = run_artifact(Subject(directory, change(artifact), manifest.interface, runtime, "cpu"))
+        specs = manifest.interface.by_output
+        bounds = tolerances(golden.references, golden.exact, specs)
         results = [
             result
             for outputs in by_batch.values()
-            for result in compare.compare_outputs(golden.references, outputs, specs, tolerances)
+            for result in compare_outputs(golden.references, outputs, specs, bounds)
         ]
-        return results, answer
+        return results, plain(answer)
 
     return run

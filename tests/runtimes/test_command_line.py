@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from converter.proof import prove as proof
 from converter.core.errors import ChildError
+from converter.proof.plan import ProofOptions, plan
 from converter.runtimes import ON_GPU, RUNTIMES
 
 
@@ -41,8 +41,8 @@ def test_tensorrt_runs_on_a_gpu_where_it_is_installed(exported: Any, monkeypatch
     gpu = replace(RUNTIMES["onnxruntime"], unavailable=lambda device: reason if device == "tensorrt" else None)
     monkeypatch.setitem(RUNTIMES, "onnxruntime", gpu)
     (artifact,) = [each for each in exported.report.artifacts if each.format == "onnx"]
-    plan, skipped = proof._plan([artifact], [], "cuda", every=True)
-    assert [run.device for run in plan] == ["cpu", "cuda", "cuda-tf32", *([] if reason else ["tensorrt"])]
+    found, skipped = plan([artifact], ProofOptions(device="cuda"))
+    assert [run.device for run in found] == ["cpu", "cuda", "cuda-tf32", *([] if reason else ["tensorrt"])]
     assert skipped == ([f"onnx in onnxruntime on tensorrt: not run: {reason}"] if reason else [])
 
 

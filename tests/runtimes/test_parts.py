@@ -15,13 +15,15 @@ import pytest
 
 from converter.core.data import Artifact, TensorSpec
 from converter.core.errors import ChildError, ConversionError, InputError, UnsafeError
-from converter.runtimes import frames, run_ncnn, run_tf, shared
-from converter.runtimes.cuda import cuda_facts
+from converter.runtimes import run_ncnn, run_tf
+from converter.runtimes.javascript import frames
 from converter.runtimes.javascript.page_server import PageServer
+from converter.runtimes.shared import installed, onnx_records
+from converter.runtimes.shared.cuda import cuda_facts
 
 
 def test_the_names_of_an_onnx_file(exported: Any) -> None:
-    inputs, outputs = shared.onnx_names(exported.directory / "model.onnx")
+    inputs, outputs = onnx_records.onnx_names(exported.directory / "model.onnx")
     assert inputs == ["image"]
     assert sorted(outputs) == ["aux", "main"]
 
@@ -33,17 +35,17 @@ def test_a_cut_onnx_file_is_an_input_error_or_has_names(exported: Any, tmp_path:
     for cut in [0, 1, 2, 3, *rng.integers(4, len(content), 200)]:
         path.write_bytes(content[:cut])
         with pytest.raises(InputError, match="damaged"):
-            shared.onnx_names(path)
+            onnx_records.onnx_names(path)
     for _ in range(300):
         noisy = bytearray(content)
         noisy[rng.integers(0, 3000)] = rng.integers(0, 256)
         path.write_bytes(noisy)
         try:
-            shared.onnx_names(path)
+            onnx_records.onnx_names(path)
         except InputError as error:
             assert "damaged" in str(error)  # noqa: PT017  either is right; nothing else may be raised
     with pytest.raises(InputError, match="No such file"):
-        shared.onnx_names(tmp_path / "absent.onnx")
+        onnx_records.onnx_names(tmp_path / "absent.onnx")
 
 
 def test_weights_elsewhere_are_found_wherever_a_tensor_may_stand(tmp_path: Path) -> None:
@@ -69,9 +71,9 @@ def test_weights_elsewhere_are_found_wherever_a_tensor_may_stand(tmp_path: Path)
     path = tmp_path / "model.onnx"
     path.write_bytes(model.SerializeToString())
     places = ["branch", "function", "indices", "initializer", "list", "node", "sparse", "training"]
-    assert sorted(shared._outside(path)) == [f"../{place}" for place in places]
+    assert sorted(onnx_records._outside(path)) == [f"../{place}" for place in places]
     with pytest.raises(UnsafeError, match=r"reads weights from '\.\./branch'"):
-        shared.require_own_weights(path)
+        onnx_records.require_own_weights(path)
 
 
 def saved(directory: Path, function: Any) -> Path:
@@ -137,10 +139,10 @@ def test_a_damaged_saved_model_is_an_input_error(tmp_path: Path) -> None:
 
 
 def test_names_are_all_or_nothing(tmp_path: Path) -> None:
-    shared.require_names(tmp_path, "output", ["a", "b"], ["b", "a"])
+    installed.require_names(tmp_path, "output", ["a", "b"], ["b", "a"])
     for found in (["a"], ["a", "b", "c"], ["a", "c"], ["a", "a"], []):
         with pytest.raises(InputError, match="the manifest declares a, b"):
-            shared.require_names(tmp_path, "output", ["a", "b"], found)
+            installed.require_names(tmp_path, "output", ["a", "b"], found)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int8", "uint8", "bool", "int32", "int64"])

@@ -19,9 +19,9 @@ from model_files import Array, layer, sequential, weights_file, write_keras
 from converter import sources
 from converter.core.data import Source, SourceOptions
 from converter.core.errors import CnnExportError, InputError, UnsafeError, UsageError
-from converter.tracing.signature import describe
 from converter.sources import applications
 from converter.sources.functions import import_module
+from converter.tracing.signature import describe
 
 NETS = '''
 import keras

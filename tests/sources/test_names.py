@@ -11,7 +11,8 @@ import pytest
 from converter import sources
 from converter.core.data import SourceOptions
 from converter.core.errors import InputError, UsageError
-from converter.sources.names import directory_name, kind_of, one_line
+from converter.core.text import one_line
+from converter.sources.names import directory_name, kind_of
 
 
 def test_the_table_has_a_row_for_every_architecture() -> None:

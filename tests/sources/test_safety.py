@@ -22,7 +22,6 @@ from model_files import Json, layer, sequential, weights_file, write_keras, writ
 from converter import sources
 from converter.core.data import SourceOptions
 from converter.core.errors import ChildError, CnnExportError, InputError, UnsafeError
-from converter.sources import inspection
 from converter.sources.inspection.inspect import inspect_file
 from converter.sources.inspection.vocabulary import RUNS_CODE
 
@@ -407,7 +406,7 @@ def test_deep_nesting_and_many_layers(tmp_path: Path) -> None:
 
 def test_a_child_that_dies_or_hangs_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_keras(tmp_path / "m.keras", sequential(DENSE))
-    monkeypatch.setattr(inspection, "SECONDS", -2)
+    monkeypatch.setattr("converter.sources.inspection.inspect.SECONDS", -2)
     refused(path, ChildError, "more than -2 s")
     monkeypatch.undo()
     dying = tmp_path / "python"

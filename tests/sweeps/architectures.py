@@ -3,7 +3,7 @@
     python tests/sweeps/architectures.py                          every builder of keras.applications, kimm, zeromodels
     python tests/sweeps/architectures.py --family applications ResNet50 VGG16 --markdown table.md --json rows.json
 
-Each model is built at a small input with seeded and calibrated weights, exported by `converter.pipeline.export.export` to all
+Each model is built at a small input with seeded and calibrated weights, exported by `converter.export` to all
 three formats with four samples, and proven, in a process of its own. Rows that `--json FILE` already holds are taken
 from it, so that a long sweep can be run in pieces. kimm and zeromodels are no dependencies of cnnexport; where they are
 missing, the script says how to get them. Exit code 1 where a row did not pass.
@@ -85,7 +85,7 @@ FAMILIES: dict[str, Iterable[str]] = {"applications": APPLICATIONS, "kimm": KIMM
 
 def export_row(family: str, name: str) -> dict[str, Any]:
     """Build, export and prove one model in this process; its row."""
-    from converter.pipeline import export as pipeline
+    import converter
     from converter.core.data import SourceOptions
 
     with tempfile.TemporaryDirectory(prefix="sweep-") as directory:
@@ -96,14 +96,14 @@ def export_row(family: str, name: str) -> dict[str, Any]:
             for size in SIZES:
                 source = SourceOptions(classes=CLASSES, input_shape=(size, size, 3))
                 try:
-                    report = pipeline.export(f"keras:{name}", pipeline.ExportOptions(source=source, **options))
+                    report = converter.export(f"keras:{name}", converter.ExportOptions(source=source, **options))
                 except UsageError:
                     if size == SIZES[-1]:
                         raise
                 else:
                     break
         else:
-            report = pipeline.export(_built(family, name), pipeline.ExportOptions(**options))
+            report = converter.export(_built(family, name), converter.ExportOptions(**options))
         manifest = json.loads(Path(report.directory, "manifest.json").read_text())
     shape = "x".join(str(size) for size in manifest["inputs"][0]["shape"][1:])
     return {

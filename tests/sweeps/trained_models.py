@@ -154,11 +154,12 @@ def in_tensorflow(directory: Path, images: Images) -> Images:
 
 def rows(model: Trained) -> Iterator[tuple[str, str, str, str, bool]]:
     """Export, predict, compare: package, what ran, figures on the photographs, top-1 agreement, passed."""
-    from converter.proof import comparison as compare
+    from converter.proof.comparison import compare_outputs
+    from converter.proof.tolerance import tolerances
     from converter.tracing.reference import exact
     from converter.tracing.signature import describe
 
-    command = [sys.executable, "-m", "converter.cli.main", str(folder(model.module) / model.file), *model.arguments]
+    command = [sys.executable, "-m", "converter", str(folder(model.module) / model.file), *model.arguments]
     done = subprocess.run([*command, "-o", "net", "--json", "--quiet"], capture_output=True, text=True, check=False)
     if done.returncode not in (0, 1, 9):
         yield model.package, "cnnexport", f"exit {done.returncode}: {done.stderr.strip()}", "", False
@@ -179,14 +180,14 @@ def rows(model: Trained) -> Iterator[tuple[str, str, str, str, bool]]:
     (given,) = signature.inputs
     specs = {spec.name: type(spec)(spec.name, spec.shape, spec.dtype, "", output["activation"])}
     precise = exact(loaded, signature, {given.name: images})
-    bounds = compare.tolerances({spec.name: expected}, precise, specs)
+    bounds = tolerances({spec.name: expected}, precise, specs)
     runs = {
         "onnx in onnxruntime": in_onnxruntime(directory, images),
         "tflite in LiteRT": in_litert(directory / "model.tflite", images),
         "saved-model in TensorFlow": in_tensorflow(directory, images),
     }
     for name, answer in runs.items():
-        (result,) = compare.compare_outputs({spec.name: expected}, {spec.name: answer}, specs, bounds)
+        (result,) = compare_outputs({spec.name: expected}, {spec.name: answer}, specs, bounds)
         gap = float(np.abs(answer.astype(np.float64) - expected).max())
         figures = f"probabilities within {gap:.1e}; relative L2 {result.relative_l2:.1e} ({result.domain})"
         if result.multiple is not None:

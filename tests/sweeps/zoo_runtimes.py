@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-COMMAND = [sys.executable, "-m", "converter.cli.main"]
+COMMAND = [sys.executable, "-m", "converter"]
 
 
 def measure(name: str, root: Path) -> dict[str, Any]:

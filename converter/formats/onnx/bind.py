@@ -2,7 +2,7 @@
 
 Works on a ModelProto whose weights are still graph inputs. What depends on weights and constants alone (the transposes
 that turn HWIO kernels into OIHW, reshapes, casts) is computed here once; what is left becomes initializers, under the
-names of Keras's variables. Reading and writing files is `onnx_file`'s work.
+names of Keras's variables. Reading and writing files is `file`'s work.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from converter.core.data import Array
+from converter.core.protobuf import tag, varint
 from converter.formats.arrays import write_array
 
 SIDECAR_LIMIT = 1_800_000_000
@@ -50,10 +51,10 @@ def _write_model(file: BinaryIO, model: Any, records: Sequence[tuple[bytes, Arra
     framed = []
     for header, array in records:
         length = len(header) if array is None else len(header) + array.nbytes
-        framed.append((_tag(_GRAPH_INITIALIZER) + _varint(length) + header, array))
+        framed.append((tag(_GRAPH_INITIALIZER) + varint(length) + header, array))
     size = len(graph) + sum(len(header) + (0 if array is None else array.nbytes) for header, array in framed)
     file.write(model.SerializeToString())
-    file.write(_tag(_MODEL_GRAPH) + _varint(size) + graph)
+    file.write(tag(_MODEL_GRAPH) + varint(size) + graph)
     for header, array in framed:
         file.write(header)
         if array is not None:
@@ -64,7 +65,7 @@ def _tensor_header(name: str, array: Array) -> bytes:
     import onnx
 
     tensor = onnx.TensorProto(name=name, dims=array.shape, data_type=onnx.helper.np_dtype_to_tensor_dtype(array.dtype))
-    return bytes(tensor.SerializeToString() + _tag(_TENSOR_RAW_DATA) + _varint(array.nbytes))
+    return bytes(tensor.SerializeToString() + tag(_TENSOR_RAW_DATA) + varint(array.nbytes))
 
 
 def _external_header(name: str, array: Array, location: str, offset: int) -> bytes:
@@ -75,16 +76,3 @@ def _external_header(name: str, array: Array, location: str, offset: int) -> byt
     for key, value in (("location", location), ("offset", str(offset)), ("length", str(array.nbytes))):
         tensor.external_data.add(key=key, value=value)
     return bytes(tensor.SerializeToString())
-
-
-def _tag(field: int) -> bytes:
-    return _varint(field << 3 | 2)  # wire type 2: length-delimited
-
-
-def _varint(value: int) -> bytes:
-    encoded = bytearray()
-    while value > 0x7F:
-        encoded.append(value & 0x7F | 0x80)
-        value >>= 7
-    encoded.append(value)
-    return bytes(encoded)

@@ -1,8 +1,8 @@
 """Traced -> model.onnx: tf2onnx on the graph without weights, then the weights bound and the file streamed.
 
-tf2onnx sees a graph of a few hundred kilobytes, whatever the model weighs. Its optimizers' order is in
-`onnx_transposes`, binding in `onnx_bind`, the file in `onnx_file`, what a runtime's optimizer would get wrong in
-`onnx_padding`; nothing else of cnnexport writes ONNX's protobuf.
+tf2onnx sees a graph of a few hundred kilobytes, whatever the model weighs. The order of its
+optimizers is in `transposes`, binding in `bind`, the file in `file`, what a runtime's optimizer would get wrong in
+`padding`; nothing else of cnnexport writes ONNX's protobuf.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import numpy as np
 
 from converter.core.data import Array, Artifact, Format, TensorSpec, Traced, WriteOptions
 from converter.core.errors import ConversionError
+from converter.core.text import first_line
 from converter.tracing.naming import described_layer
 
 OPSETS = range(13, 19)
@@ -36,24 +37,24 @@ def write(traced: Traced, directory: Path, options: WriteOptions) -> Artifact:
     """
     import onnx
 
-    from converter.formats import onnx_bind, onnx_file, onnx_padding
+    from converter.formats.onnx import bind, file, padding
 
     started = time.perf_counter()
     model = _skeleton(traced, options)
     _refuse_unmapped(model, traced.layers)
     _plain_names(model.graph)
     model = onnx.shape_inference.infer_shapes(model)
-    weights = onnx_bind.bind(model.graph, traced.weights)
-    onnx_padding.keep_apart(model.graph)
+    weights = bind.bind(model.graph, traced.weights)
+    padding.keep_apart(model.graph)
     _name_axes(model.graph, traced, options.batch)
     del model.graph.value_info[:]
     model.producer_name, model.producer_version, model.doc_string = "cnnexport", "", ""
     try:
         onnx.checker.check_model(_with_weights_as_inputs(model, weights), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ConversionError(f"onnx.checker refuses the graph: {str(error).splitlines()[0]}") from error
+        raise ConversionError(f"onnx.checker refuses the graph: {first_line(error)}") from error
     operators = Counter(node.op_type for node in model.graph.node)
-    files = onnx_file.save(model, weights, directory / FILENAME)
+    files = file.save(model, weights, directory / FILENAME)
     return Artifact(
         format="onnx",
         path=FILENAME,
@@ -122,7 +123,7 @@ def _skeleton(traced: Traced, options: WriteOptions) -> Any:
                 converted = tf2onnx.optimizer.optimize_graph(converted, catch_errors=False, optimizers=optimizers())
             except (ValueError, RuntimeError, KeyError, AssertionError, TypeError, IndexError) as error:
                 place = next((name for name in traced.layers if name in str(error)), "the graph")
-                raise ConversionError(f"{place}: tf2onnx gave up: {str(error).splitlines()[0]}") from error
+                raise ConversionError(f"{place}: tf2onnx gave up: {first_line(error)}") from error
             return converted.make_model("cnnexport")
 
 

@@ -1,7 +1,7 @@
 """Traced -> model.tflite: TensorFlow's converter on the graph without weights, then the weights bound and streamed.
 
 The converter is called on a GraphDef whose weights are inputs: it takes a tenth of a second, whatever the model weighs.
-`tflite_bind` makes them constants again, `tflite_file` writes. Grouped convolutions come out as one CONV_2D; TensorFlow
+`bind` makes them constants again, `file` writes. Grouped convolutions come out as one CONV_2D; TensorFlow
 (Flex) operators are never let in.
 """
 
@@ -29,7 +29,7 @@ def write(traced: Traced, directory: Path, options: WriteOptions) -> Artifact:
 
     Raises ConversionError, naming the Keras layer, where an operator has no TFLite builtin or the weights pass 2 GB.
     """
-    from converter.formats import tflite_bind, tflite_file
+    from converter.formats.tflite import bind, file
 
     started = time.perf_counter()
     total = sum(array.nbytes for array in traced.weights.values())
@@ -38,11 +38,11 @@ def write(traced: Traced, directory: Path, options: WriteOptions) -> Artifact:
             f"the weights ({total / 1e9:.1f} GB) are more than a TFLite file can hold (2 GB)\nexport ONNX instead"
         )
     model, inlined = _converted(traced)
-    weights = {} if inlined else tflite_bind.bind(model, traced.weights)
-    tflite_bind.add_signature(model, SIGNATURE_KEY)
-    names = tflite_bind.operator_names(model)
+    weights = {} if inlined else bind.bind(model, traced.weights)
+    bind.add_signature(model, SIGNATURE_KEY)
+    names = bind.operator_names(model)
     operators = Counter(names[each.opcodeIndex] for graph in model.subgraphs for each in graph.operators)
-    size = tflite_file.save(model, weights, directory / FILENAME)
+    size = file.save(model, weights, directory / FILENAME)
     return Artifact(
         format="tflite",
         path=FILENAME,

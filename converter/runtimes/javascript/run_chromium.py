@@ -19,9 +19,10 @@ from typing import IO, Any
 
 from converter.core.data import Array, Arrays, Artifact, Prepared, Runtime
 from converter.core.errors import ChildError, InputError, UnavailableError
+from converter.core.text import first_line
 from converter.runtimes.javascript.frames import decode, encode, missing_package, modules_directory, package_version
 from converter.runtimes.javascript.page_server import PageServer
-from converter.runtimes.shared import cpu_name, first_line, require_names, threads
+from converter.runtimes.shared.installed import cpu_name, require_names, threads
 
 _PACKAGE = "onnxruntime-web"
 PROGRAM_VARIABLE = "CNNEXPORT_CHROMIUM"

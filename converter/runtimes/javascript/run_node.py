@@ -15,6 +15,7 @@ from typing import IO, Any
 
 from converter.core.data import Array, Arrays, Artifact, Prepared, Runtime
 from converter.core.errors import ChildError, InputError
+from converter.core.text import first_line
 from converter.runtimes.javascript.frames import (
     WEB,
     decode,
@@ -24,7 +25,7 @@ from converter.runtimes.javascript.frames import (
     package_version,
     read_frame,
 )
-from converter.runtimes.shared import cpu_name, first_line, require_names, threads
+from converter.runtimes.shared.installed import cpu_name, require_names, threads
 
 
 def unavailable(package: str, device: str) -> str | None:

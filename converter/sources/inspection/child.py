@@ -1,7 +1,7 @@
 """A process of its own that reads an untrusted model file, so that whatever the file does happens here.
 
-`python -m converter.sources.inspection.child` reads one JSON request from stdin (`converter.sources.inspection.inspect` writes it)
-and writes one JSON answer to stdout: what is in the file, its configuration mended for Keras 3 and judged safe, or the
+`python -m converter.sources.inspection.child` reads one JSON request from standard input (`inspect`, beside it, writes
+it) and writes one JSON answer: what is in the file, its configuration repaired for Keras 3 and judged safe, or the
 error. It imports neither Keras nor TensorFlow, and limits its own memory and time first.
 """
 
@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from converter.core.errors import CnnExportError, InputError
-from converter.sources import archive, hdf5
-from converter.sources.repair.mend import mend
-from converter.sources.names import major
+from converter.sources.inspection import archive, hdf5
 from converter.sources.inspection.safety import check_config
+from converter.sources.names import major
+from converter.sources.repair.mend import mend
 
 MEMORY = 2 << 30  # bytes of address space
 VERSION = re.compile(r"[0-9A-Za-z.+-]{1,40}")

@@ -27,7 +27,7 @@ def inspect_file(
     trust: bool = False,
     weights_only: bool = False,
 ) -> dict[str, Any]:
-    """What `converter.sources.inspection.child.inspect` finds in `path`; the weights of an archive are put in `directory`.
+    """What the child's `inspect` finds in `path`; the weights of an archive are put in `directory`.
 
     `custom` are names of classes and functions that the user provides; `weights_only` leaves the configuration alone.
     Raises InputError or UnsafeError, as the child judges, and ChildError where it crashed or took too much.

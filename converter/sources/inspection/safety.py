@@ -10,8 +10,8 @@ from collections.abc import Collection
 from typing import Any
 
 from converter.core.errors import InputError, UnsafeError
-from converter.sources.inspection.vocabulary import ACTIVATIONS, DATA, MODULES, OPERATIONS, RUNS_CODE
 from converter.core.text import clean
+from converter.sources.inspection.vocabulary import ACTIVATIONS, DATA, MODULES, OPERATIONS, RUNS_CODE
 
 TRUST = "--trust runs the file's code; use it only for a file from someone you trust"
 VOCABULARIES = frozenset({"vocabulary", "idf_weights", "vocabulary_path"})

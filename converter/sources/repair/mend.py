@@ -12,10 +12,10 @@ from collections import Counter
 from typing import Any
 
 from converter.core.errors import InputError
+from converter.sources.inspection.vocabulary import DATA, MODELS, MODULES, OPERATIONS, module_of
 from converter.sources.repair.graph import alone, call, nodes_of, shifted, without_slashes
 from converter.sources.repair.keras1 import mend_keras1
 from converter.sources.repair.operations import is_operation, mend_operation
-from converter.sources.inspection.vocabulary import DATA, MODELS, MODULES, OPERATIONS, module_of
 
 ALIASES = {
     "Model": "Functional",

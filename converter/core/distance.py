@@ -1,0 +1,54 @@
+"""How far two arrays are apart, and the bound that measured noise gives: the two formulas that every check shares."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from converter.core.data import Array, float64
+
+Float64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The constants of a bound: `factor` times the noise, at least `floor`, at most `cap` (relative L2)."""
+
+    factor: float
+    floor: float
+    cap: float
+
+    def bound(self, noise: float) -> float:
+        """min(cap, max(floor, factor * noise))."""
+        return min(self.cap, max(self.floor, self.factor * noise))
+
+
+def relative_l2(actual: Array, reference: Array) -> float:
+    """||actual - reference|| / ||reference|| in float64, for arrays of one shape; NaN where either is not finite.
+
+    0 where both are zero, infinite where only the reference is.
+    """
+    return ratio(*norms(float64(actual), float64(reference)))
+
+
+def norms(actual: Float64, reference: Float64) -> tuple[float, float]:
+    """||actual - reference|| and ||reference||, taken of scaled values, so that no square overflows."""
+    if not actual.size:
+        return 0.0, 0.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        difference = actual - reference
+        scale = max(float(np.abs(difference).max()), float(np.abs(reference).max())) or 1.0
+        gap, norm = (scale * float(np.linalg.norm(each / scale)) for each in (difference, reference))
+    return gap, norm
+
+
+def ratio(difference: float, magnitude: float) -> float:
+    """difference / magnitude, with 0 / 0 = 0 and anything else over 0 infinite."""
+    if math.isnan(difference) or math.isnan(magnitude):
+        return math.nan
+    if magnitude > 0:
+        return difference / magnitude
+    return 0.0 if difference == 0 else math.inf

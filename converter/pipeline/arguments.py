@@ -1,0 +1,227 @@
+"""What was given to a function of the API, checked before anything is loaded: unknown names, wrong types, wrong values.
+
+A message names the argument as it is written, and what it should have been. The names are in `.options`.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+from os import PathLike, fspath
+from pathlib import Path
+from typing import cast, get_args
+
+from converter.core.data import SourceOptions
+from converter.core.errors import OutputError, UsageError
+from converter.core.foreign import Given
+from converter.pipeline.options import (
+    ExportKeywords,
+    ExportOptions,
+    Groups,
+    Layout,
+    SourceKeywords,
+    VerifyKeywords,
+)
+from converter.proof.plan import ProofOptions, check_runtimes
+from converter.report.baseline import GROWTH, Baseline, read_baseline
+
+
+def export_options(options: ExportOptions | None, keywords: ExportKeywords) -> ExportOptions:
+    """`options`, by default those of an export without any, with `keywords` in their places, all of it checked.
+
+    Raises UsageError for an unknown keyword and for a value that cannot be meant, OutputError for an output that is no
+    directory, InputError for a damaged baseline, and UnavailableError for a device that is not here.
+    """
+    if options is not None and not isinstance(options, ExportOptions):
+        raise UsageError(
+            f"options: expected ExportOptions, not {_kind(options)}\npass them by keyword: formats=, output="
+        )
+    result = options or ExportOptions()
+    refuse_unknown(keywords, ExportKeywords, "export")
+    given: Given = dict(keywords)
+    if "output" in given:
+        given["output"] = None if given["output"] is None else path_of(given["output"], "output")
+    if "formats" in given and not names_in(given["formats"], "formats"):
+        raise UsageError("--format (none): no format is named\nleave it out for all of them")
+    growth = given.pop("growth", None)
+    if "baseline" in given or growth is not None:
+        given["baseline"] = _baseline(given.get("baseline"), growth)
+    write = {name: given.pop(name) for name in _WRITE & given.keys()}
+    source = {name: given.pop(name) for name in SourceKeywords.__annotations__.keys() & given.keys()}
+    result = replace(
+        result, write=replace(result.write, **write), source=source_options(source, result.source), **given
+    )
+    result = replace(result, formats=_formats(names_in(result.formats, "formats")))
+    _check_values(result)
+    return result
+
+
+def source_options(keywords: Mapping[str, object], options: SourceOptions | None = None) -> SourceOptions:
+    """`options`, by default those of a model of which nothing is said, with `keywords` in their places, checked.
+
+    Raises UsageError for a value that cannot be meant.
+    """
+    given: Given = dict(keywords)
+    if "custom_objects" in given:
+        given["custom_objects"] = names_in(given["custom_objects"], "custom_objects")
+    if given.get("weights") is not None:
+        given["weights"] = fspath(path_of(given["weights"], "weights"))
+    result = replace(options or SourceOptions(), **given)
+    _require_whole("seed", result.seed, at_least=0)
+    if result.classes is not None:
+        _require_whole("classes", result.classes, at_least=1)
+    for name, flag in (("trust", result.trust), ("logits", result.logits)):
+        require_flag(name, flag)
+    if not isinstance(result.kwargs, Mapping):
+        raise UsageError(f"kwargs: expected a dict of arguments, not {_kind(result.kwargs)}")
+    if result.builder is not None and not isinstance(result.builder, str):
+        raise UsageError(f"builder: expected module:function, not {_kind(result.builder)}")
+    shape = result.input_shape
+    sizes = shape if isinstance(shape, tuple | list) else () if shape is None else (0,)
+    if any(size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1) for size in sizes):
+        raise UsageError(f"input_shape: expected sizes without the batch, as in (224, 224, 3), not {str(shape)[:60]}")
+    return result if shape is None else replace(result, input_shape=tuple(sizes))
+
+
+def verify_options(keywords: VerifyKeywords) -> tuple[ProofOptions, Baseline | None]:
+    """What `keywords` say of a proof, and the baseline that it is compared with. Raises as `export_options` does."""
+    refuse_unknown(keywords, VerifyKeywords, "verify")
+    tolerance = keywords.get("tolerance")
+    _check_tolerance(tolerance)
+    options = ProofOptions(
+        runtimes=names_in(keywords.get("runtimes", ()), "runtimes"),
+        device=keywords.get("device", "cpu"),
+        tolerance=tolerance,
+        every=False,
+    )
+    return options, _baseline(keywords.get("baseline"), keywords.get("growth"))
+
+
+def path_of(value: object, name: str) -> Path:
+    """`value`, text or a path, as a Path. Raises UsageError, which says that `name` is something else."""
+    if not isinstance(value, str | PathLike) or not fspath(value):
+        raise UsageError(f"{name}: expected a path, not {_kind(value) if value != '' else 'an empty text'}")
+    text = fspath(value)
+    if not isinstance(text, str) or "\0" in text:
+        raise UsageError(f"{name}: expected a path of text without NUL, not {_kind(text)}")
+    return Path(text)
+
+
+def names_in(value: object, name: str) -> tuple[str, ...]:
+    """The names in `value`: one text, with commas between several, or a list of such texts. Raises UsageError."""
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, Iterable) or isinstance(texts, bytes):
+        raise UsageError(f"{name}: expected a name or a list of names, not {_kind(value)}")
+    texts = list(texts)
+    wrong = next((each for each in texts if not isinstance(each, str)), None)
+    if wrong is not None:
+        raise UsageError(f"{name}: expected names, and one of them is {_kind(wrong)}")
+    return tuple(part.strip() for text in texts for part in cast(str, text).split(",") if part.strip())
+
+
+_WRITE = {"batch", "opset", "layout"}
+
+
+def refuse_unknown(keywords: Collection[str], known: type, function: str) -> None:
+    """Raise UsageError for a keyword that is none of the TypedDict `known`, the keywords of `function`."""
+    names = known.__annotations__
+    for name in keywords:
+        if name not in names:
+            guess = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
+            hint = f"did you mean {guess[0]}? " if guess else ""
+            raise UsageError(f"{name}: no argument of {function}()\n{hint}it takes {', '.join(names)}")
+
+
+def _baseline(value: object, growth: object) -> Baseline | None:
+    if value is None:
+        if growth is not None:
+            raise UsageError("--growth: bounds the growth beyond a baseline\nadd --baseline report.json")
+        return None
+    if growth is not None and (isinstance(growth, bool) or not isinstance(growth, int | float)):
+        raise UsageError(f"growth: expected a number, not {_kind(growth)}")
+    if isinstance(value, Baseline):
+        return value if growth is None else replace(value, growth=float(growth))
+    return read_baseline(path_of(value, "baseline"), GROWTH if growth is None else float(growth))
+
+
+def _formats(names: tuple[str, ...]) -> tuple[str, ...]:
+    """`names` as `FORMATS` spells them, by default all of them."""
+    from converter.formats import FORMATS
+
+    known = {name.lower().replace("_", "-"): name for name in FORMATS}
+    for name in names:
+        if name.lower().replace("_", "-") not in known:
+            guess = difflib.get_close_matches(name.lower(), known, n=1, cutoff=0.4)
+            hint = f"did you mean {guess[0]}? " if guess else ""
+            raise UsageError(f"--format {name or '(none)'}: no such format\n{hint}choose from {', '.join(FORMATS)}")
+    return tuple(dict.fromkeys(known[name.lower().replace("_", "-")] for name in names)) or tuple(FORMATS)
+
+
+def _require_whole(name: str, value: object, at_least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise UsageError(f"{name}: expected a whole number, not {_kind(value)}")
+    if value < at_least:
+        raise UsageError(f"--{name} {value}: must be at least {at_least}")
+
+
+def require_flag(name: str, value: object) -> None:
+    """Raise UsageError, which names the argument `name`, unless `value` is True or False."""
+    if not isinstance(value, bool):
+        raise UsageError(f"{name}: expected True or False, not {_kind(value)}")
+
+
+def require_choice(name: str, value: object, choices: Collection[str]) -> None:
+    """Raise UsageError, which names the argument `name`, unless `value` is one of `choices`."""
+    if value not in choices:
+        raise UsageError(f"--{name} {value}: choose from {', '.join(choices)}")
+
+
+def require_samples(value: object) -> None:
+    """Raise UsageError unless `value` samples can be told apart."""
+    _require_whole("samples", value, at_least=0)
+    if value in (0, 1):
+        raise UsageError(f"--samples {value}: two samples are the least that can be told apart")
+
+
+def _check_values(options: ExportOptions) -> None:
+    """Refuse, before anything is loaded, what can be refused without the model."""
+    from converter.formats.onnx import OPSETS
+
+    write = options.write
+    _require_whole("opset", write.opset, at_least=1)
+    if write.opset not in OPSETS:
+        raise UsageError(f"--opset {write.opset}: out of range\nchoose from {OPSETS[0]} to {OPSETS[-1]}")
+    if write.batch is not None:
+        _require_whole("batch", write.batch, at_least=1)
+    require_samples(options.samples)
+    require_flag("force", options.force)
+    require_choice("layout", write.layout, get_args(Layout))
+    require_choice("groups", options.groups, get_args(Groups))
+    if write.layout == "nchw" and "onnx" not in options.formats:
+        raise UsageError("--layout nchw: only ONNX is channels-first; TFLite and SavedModel are not\nadd --format onnx")
+    if options.output is not None and Path(options.output).is_file():
+        raise OutputError(f"{options.output}: is a file; give a directory to --output")
+    _check_tolerance(options.tolerance)
+    require_device(options.device)
+
+
+def require_device(device: object) -> None:
+    """Raise UsageError for a device of another name than those known, UnavailableError for one that is not here."""
+    if not isinstance(device, str):
+        raise UsageError(f"device: expected a name, not {_kind(device)}")
+    check_runtimes((), device)
+
+
+def _check_tolerance(value: object) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise UsageError(f"tolerance: expected a number, not {_kind(value)}")
+    if not (math.isfinite(value) and value > 0):
+        raise UsageError(f"tolerance {value:g}: give a positive number, for example 1e-5")
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else f"a value of type {type(value).__name__}"

@@ -1,0 +1,81 @@
+"""What is known of a model without the model: what its manifest holds, and with the evidence its report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from converter.bundle.manifest import Manifest
+from converter.core import machine
+from converter.core.clock import Clock
+from converter.core.data import Artifact, Interface, RuleResult
+from converter.core.foreign import Facts, Json
+from converter.core.results import Report
+from converter.proof.prove import Evidence, Exported
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """A model's name, source and interface, and what was done to it. `precision` is the one that Keras computes in."""
+
+    name: str
+    source: Mapping[str, Json]
+    interface: Interface
+    precision: str = "float32"
+    rewrites: tuple[RuleResult, ...] = ()
+    warnings: tuple[str, ...] = ()
+    preprocessing: Mapping[str, Json] = field(default_factory=dict)
+    labels: tuple[str, ...] = ()
+
+    @classmethod
+    def of_manifest(cls, manifest: Manifest) -> ModelFacts:
+        """The facts that an export left."""
+        return cls(
+            name=manifest.model,
+            source=manifest.source,
+            interface=manifest.interface,
+            precision=str(manifest.tolerance.get("precision", "float32")),
+            rewrites=manifest.rewrites,
+            warnings=manifest.warnings,
+            preprocessing=manifest.preprocessing,
+            labels=manifest.labels,
+        )
+
+
+def report_of(facts: ModelFacts, exported: Exported, evidence: Evidence, clock: Clock, seed: int) -> Report:
+    """The report of a proof; where its directory will be and which formats are missing is the caller's to add."""
+    return Report(
+        model=facts.name,
+        source=facts.source,
+        rows=evidence.rows,
+        controls=evidence.controls,
+        tolerances=evidence.tolerances,
+        separation=evidence.separation,
+        verdict=evidence.verdict,
+        reasons=evidence.reasons,
+        artifacts=exported.artifacts,
+        warnings=(*facts.warnings, *evidence.skipped),
+        timings=dict(clock.timings),
+        environment=machine.describe(),
+        seed=seed,
+        directory=str(exported.directory),
+        stages=evidence.stages,
+    )
+
+
+def manifest_of(facts: ModelFacts, artifacts: tuple[Artifact, ...], report: Report, chosen: float | None) -> Facts:
+    """The fields of the manifest, but for those that `converter.bundle.manifest.write_manifest` fills in."""
+    return {
+        "model": facts.name,
+        "source": facts.source,
+        "artifacts": artifacts,
+        "inputs": facts.interface.inputs,
+        "outputs": facts.interface.outputs,
+        "tolerance": {"chosen": chosen, "precision": facts.precision, "outputs": report.tolerances},
+        "rewrites": facts.rewrites,
+        "warnings": facts.warnings,
+        "preprocessing": facts.preprocessing,
+        "labels": facts.labels,
+        "environment": report.environment,
+        "seed": report.seed,
+    }

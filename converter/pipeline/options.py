@@ -1,0 +1,88 @@
+"""Everything an export, a rewrite, a proof and a source can be told; `converter.pipeline.arguments` checks it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import Literal, TypedDict
+
+from converter.core.data import SourceOptions, WriteOptions
+from converter.core.foreign import Json, KerasModel
+from converter.report.baseline import Baseline
+
+PathText = str | PathLike[str]
+ModelOrPath = KerasModel | PathText
+Groups = Literal["preserve", "as-written"]
+Layout = Literal["nhwc", "nchw"]
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Everything an export can be told. `formats` are those of `converter.formats.FORMATS`, by default all.
+
+    `output` is the artifact directory, by default artifacts/<name>. `force` lets an export of another source in that
+    directory be replaced; a directory that was named needs no force.
+    """
+
+    formats: tuple[str, ...] = ()
+    output: Path | None = None
+    write: WriteOptions = field(default_factory=WriteOptions)
+    source: SourceOptions = field(default_factory=SourceOptions)
+    device: str = "cpu"
+    tolerance: float | None = None
+    samples: int = 8
+    groups: Groups = "preserve"
+    baseline: Baseline | None = None
+    force: bool = False
+
+
+class SourceKeywords(TypedDict, total=False):
+    """What can be said about a model: the keywords of `converter.load`, and of every function that takes a model."""
+
+    weights: PathText | None
+    classes: int | None
+    input_shape: tuple[int | None, ...] | None
+    logits: bool
+    seed: int
+    trust: bool
+    custom_objects: str | Iterable[str]
+    builder: str | None
+    kwargs: Mapping[str, Json]
+
+
+class RewriteKeywords(SourceKeywords, total=False):
+    """The keywords of `converter.rewrite`, one for each option of `cnnexport rewrite`."""
+
+    groups: Groups
+    simplify: bool
+    force: bool
+    samples: int
+
+
+class ExportKeywords(SourceKeywords, total=False):
+    """The keywords of `converter.export`, one for each option of `cnnexport export`."""
+
+    formats: str | Iterable[str]
+    output: PathText | None
+    batch: int | None
+    opset: int
+    layout: Layout
+    device: str
+    tolerance: float | None
+    samples: int
+    groups: Groups
+    baseline: PathText | Baseline | None
+    growth: float
+    force: bool
+
+
+class VerifyKeywords(TypedDict, total=False):
+    """The keywords of `converter.verify`, one for each option of `cnnexport verify`."""
+
+    runtimes: str | Iterable[str]
+    device: str
+    tolerance: float | None
+    baseline: PathText | Baseline | None
+    growth: float

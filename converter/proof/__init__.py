@@ -1,0 +1,1 @@
+"""Artifacts -> rows, controls, verdict: run as files by child processes, compared, and the check shown to fail."""

@@ -1,0 +1,106 @@
+"""What is to be run: every artifact in the runtimes and on the devices that were asked for, checked before anything is.
+
+`converter.proof.prove` carries the plan out.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from converter.core.data import Artifact
+from converter.core.errors import InputError, UnavailableError, UsageError
+from converter.runtimes import DEVICES, ON_GPU, RUNTIMES, TENSORRT
+
+ALL = "all"
+"""As the name of a runtime: every one that reads an artifact; those that cannot run are reported, not an error."""
+
+
+@dataclass(frozen=True)
+class ProofOptions:
+    """How an export is to be proven.
+
+    Without `runtimes`, each format is run in the first that reads it, which must be here unless `every` is False; with
+    "all" among them, in every one that reads it. `device` "cuda" adds rows with TF32 off and on, and one with TensorRT
+    where that is installed. `tolerance` replaces the one that the measured noise gives.
+    """
+
+    runtimes: Sequence[str] = ()
+    device: str = "cpu"
+    tolerance: float | None = None
+    every: bool = True
+
+
+@dataclass(frozen=True)
+class Run:
+    """One artifact in one runtime on one device; an `optional` one may turn out not to be possible."""
+
+    artifact: Artifact
+    runtime: str
+    device: str
+    optional: bool = False
+
+
+def check_runtimes(names: Iterable[str], device: str) -> None:
+    """Raise UsageError for an unknown runtime or device, UnavailableError for one that cannot run here.
+
+    "all" asks for none in particular.
+    """
+    if device not in DEVICES:
+        raise UsageError(f"--device {device}: choose from {', '.join(DEVICES)}")
+    for name in names:
+        if name not in RUNTIMES and name != ALL:
+            raise UsageError(f"--runtime {name}: no such runtime\nchoose from {', '.join(RUNTIMES)}, or {ALL}")
+        if name != ALL:
+            _require(name, "cpu")
+    if device != "cpu":
+        able = [name for name, runtime in RUNTIMES.items() if device in runtime.devices]
+        for name in able:
+            _require(name, device)
+
+
+def plan(artifacts: Sequence[Artifact], options: ProofOptions) -> tuple[list[Run], list[str]]:
+    """What to run, and a sentence for each runtime that nobody named and that is not here."""
+    names, found, left_out = options.runtimes, [], []
+    for artifact in artifacts:
+        able = [name for name, runtime in RUNTIMES.items() if artifact.format in runtime.reads]
+        if not able:  # left out, it would count as proven
+            raise InputError(f"{artifact.path}: no runtime reads the format {artifact.format!r}; upgrade cnnexport")
+        wanted = able if ALL in names else [each for each in names if each in able] if names else able[:1]
+        for name in wanted:
+            swept = ALL in names and name not in names
+            unnamed = swept or not (names or options.every)
+            reason = RUNTIMES[name].unavailable("cpu") if unnamed else None
+            if reason:
+                left_out.append(skipped(artifact, name, reason))
+                continue
+            _require(name, "cpu")
+            found.append(Run(artifact, name, "cpu", optional=swept and name != able[0]))
+        for name, where in itertools.product(able, ON_GPU if options.device == "cuda" else ()):
+            if where not in RUNTIMES[name].devices:
+                continue
+            reason = RUNTIMES[name].unavailable(where) if where == TENSORRT else None
+            if reason:
+                left_out.append(skipped(artifact, f"{name} on {where}", reason))
+            else:
+                found.append(Run(artifact, name, where, optional=where == TENSORRT))
+    formats = sorted({artifact.format for artifact in artifacts})
+    idle = [name for name in names if name != ALL and not set(formats) & set(RUNTIMES[name].reads)]
+    if idle:
+        raise UsageError(
+            f"--runtime {', '.join(idle)}: reads no artifact of this directory, only {', '.join(formats)} here"
+        )
+    if not found:
+        raise UnavailableError(f"no runtime for {', '.join(formats)} here\n{'; '.join(left_out)[:300]}")
+    return found, left_out
+
+
+def skipped(artifact: Artifact, runtime: str, reason: object) -> str:
+    return f"{artifact.format} in {runtime}: not run: {' '.join(str(reason).split())}"
+
+
+def _require(name: str, device: str) -> None:
+    reason = RUNTIMES[name].unavailable(device)
+    if reason:
+        raise UnavailableError(f"{name} on {device}: {reason}")

@@ -1,0 +1,120 @@
+"""What passes between the proof and its child processes, typed at both ends: a job in, an answer out, both JSON.
+
+Two kinds of child: `converter.proof.child` runs an artifact, `converter.proof.layers_child` sketches what it computes
+on the way. `converter.proof.isolate` starts them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from converter.bundle.manifest import artifact_from_json, interface_from_json
+from converter.core.data import Artifact, Interface
+from converter.core.foreign import Json
+from converter.core.jsonable import Fields
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One artifact of `directory` in one runtime on one device; `interface` is the Keras model's, as in golden.npz."""
+
+    directory: Path
+    artifact: Artifact
+    interface: Interface
+    runtime: str
+    device: str
+
+    @property
+    def path(self) -> Path:
+        """The artifact's file or folder."""
+        return self.directory / self.artifact.path
+
+
+@dataclass(frozen=True)
+class RunJob:
+    """Run the subject on the golden inputs; its outputs, by batch size and name, go to the .npz file `outputs`."""
+
+    subject: Subject
+    outputs: Path
+
+
+@dataclass(frozen=True)
+class RunAnswer:
+    """Batch sizes that were run, seconds of loading and of one call (median), and what the runtime says of itself."""
+
+    batches: tuple[int, ...]
+    load_seconds: float
+    latency_seconds: float
+    facts: Mapping[str, Json]
+
+
+@dataclass(frozen=True)
+class LayersJob:
+    """Sketch `tensors` (None: all) of the subject on the first `samples` golden inputs.
+
+    `layouts` are those to sketch, `mean_bytes` is what one tensor takes for one sample, about.
+    """
+
+    subject: Subject
+    tensors: tuple[str, ...] | None
+    layouts: tuple[str, ...]
+    mean_bytes: int
+    samples: int
+
+
+@dataclass(frozen=True)
+class TensorSketches:
+    """The number of elements of one sample of a tensor, and its sketches as text (`core.sketch.to_text`) by layout."""
+
+    elements: int
+    sketches: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class LayersAnswer:
+    """What the subject computes on the way, by tensor name: of floating-point tensors whose first axis is the batch."""
+
+    tensors: Mapping[str, TensorSketches]
+
+
+def run_job(raw: Json) -> RunJob:
+    """The job whose JSON is `raw`. Raises InputError for a wrong type, as the other readers here do."""
+    fields = Fields(raw, "job")
+    return RunJob(_subject(fields), Path(fields.get("outputs", str)))
+
+
+def run_answer(raw: Json) -> RunAnswer:
+    """The answer whose JSON is `raw`."""
+    fields = Fields(raw, "answer")
+    loading, latency = (float(fields.get(key, (int, float))) for key in ("load_seconds", "latency_seconds"))
+    return RunAnswer(tuple(fields.get("batches", list)), loading, latency, fields.get("facts", dict))
+
+
+def layers_job(raw: Json) -> LayersJob:
+    """The job whose JSON is `raw`."""
+    fields = Fields(raw, "job")
+    tensors = None if fields.value.get("tensors") is None else fields.strings("tensors")
+    return LayersJob(
+        _subject(fields), tensors, fields.strings("layouts"), fields.get("mean_bytes", int), fields.get("samples", int)
+    )
+
+
+def layers_answer(raw: Json) -> LayersAnswer:
+    """The answer whose JSON is `raw`."""
+    found = Fields(raw, "answer").fields("tensors")
+    return LayersAnswer(
+        {name: TensorSketches(each.get("elements", int), each.get("sketches", dict)) for name, each in found.items()}
+    )
+
+
+def _subject(fields: Fields) -> Subject:
+    raw = Fields(fields.get("subject", dict), "job: subject")
+    return Subject(
+        directory=Path(raw.get("directory", str)),
+        artifact=artifact_from_json(raw.get("artifact", dict)),
+        interface=interface_from_json(raw.get("interface", dict)),
+        runtime=raw.get("runtime", str),
+        device=raw.get("device", str),
+    )

@@ -1,0 +1,55 @@
+"""TensorFlow as the line needs it: imported without noise and without a GPU, its functions run as plain Python."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from converter.core.errors import UnavailableError
+
+
+def quiet_tensorflow() -> None:
+    """Import TensorFlow without its start-up messages and without touching a GPU; does nothing the second time.
+
+    Its native libraries write to file descriptor 2 before any logging level applies, so the descriptor is turned away
+    while they load. Raises UnavailableError where TensorFlow cannot be imported.
+    """
+    if "tensorflow" in sys.modules:
+        return
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    sys.stderr.flush()
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+            import tensorflow as tf
+
+            tf.config.list_physical_devices()
+    except ImportError as error:
+        raise UnavailableError(f"tensorflow cannot be imported: {error}\npip install cnnexport") from error
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.environ.pop("CUDA_VISIBLE_DEVICES")  # the children that verify artifacts may use the GPU
+        if visible is not None:
+            os.environ["CUDA_VISIBLE_DEVICES"] = visible
+
+
+@contextmanager
+def inlined_functions() -> Iterator[None]:
+    """Run inner `tf.function`s as plain Python: in a trace, Keras's XLA wrappers do not reach the graph; in an eager
+    call, TensorFlow's own kernels run in place of compiled ones.
+    """
+    import tensorflow as tf
+
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
