@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 
@@ -27,6 +28,7 @@ COMMANDS: dict[str, click.Command] = {
     "runtimes": runtimes.command,
 }
 PROGRAM = "cnnexport"
+_UNQUOTED = re.compile(r"^'([^']*)'")
 
 
 class _ModelOrCommand(click.Group):
@@ -112,9 +114,11 @@ def _usage(error: click.ClickException) -> str:
     context = getattr(error, "ctx", None)
     parameter = getattr(error, "param", None)
     message = error.format_message()
-    source = context.get_parameter_source(parameter.name or "") if context and parameter else None
-    if parameter and source is ParameterSource.ENVIRONMENT:
-        message = f"${variable_of(parameter.opts)}: {message}"
+    if parameter and isinstance(error, click.BadParameter) and not isinstance(error, click.MissingParameter):
+        said = _UNQUOTED.sub(r"\1", error.message)
+        message = f"{max(parameter.opts, key=len)} {said}"
+        if context and context.get_parameter_source(parameter.name or "") is ParameterSource.ENVIRONMENT:
+            message = f"${variable_of(parameter.opts)}: {message}"
     return f"{message}\nsee: {context.command_path if context else PROGRAM} --help"
 
 

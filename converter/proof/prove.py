@@ -157,7 +157,7 @@ def _row(exported: Exported, run: Run, bounds: Mapping[str, Tolerance]) -> _Row:
         diagnosis=explain(subject) if failed and artifact.format in READ_IN else None,
         facts={
             **answer.facts,
-            "batches": answer.batches,
+            "batches": list(answer.batches),
             "load_seconds": answer.load_seconds,
             "export_seconds": artifact.seconds,
         },

@@ -143,14 +143,15 @@ def test_a_zoo_model_is_seeded_calibrated_and_says_so() -> None:
     assert np.abs(np.asarray(other.model(x)) - np.asarray(one.model(x))).max() > 1e-3
 
 
-def test_calibration_takes_the_callers_samples() -> None:
+def test_calibration_takes_generated_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
 
-    def samples(specs: Any, count: int) -> dict[str, Array]:
+    def samples(specs: Any, count: int, seed: int, ranges: Any) -> dict[str, Array]:
         asked.append((specs[0].name, specs[0].shape, count))
         return {specs[0].name: np.random.default_rng(0).random((count, 32, 32, 1), np.float32)}
 
-    sources.load("resnet18", SourceOptions(input_shape=(32, 32, 1)), samples)
+    monkeypatch.setattr("converter.core.samples.generate", samples)
+    sources.load("resnet18", SourceOptions(input_shape=(32, 32, 1)))
     assert asked == [("input", (None, 32, 32, 1), 32)]  # small images take more than eight
 
 
@@ -258,7 +259,7 @@ def test_a_function_with_weights(nets: Path) -> None:
     [
         ("my_nets:raises", "raised RuntimeError: no such dataset in any place"),
         ("my_nets:exits", "raised SystemExit: 0"),
-        ("my_nets:mute", "raised Mute: it does not say why"),
+        ("my_nets:mute", "raised Mute: no reason given"),
         ("exiting:build", "importing exiting raised SystemExit: 0"),
         ("my_nets:nothing", "returned nothing (None), not a keras.Model"),
         ("my_nets:constant", "a value of type int, not a function"),

@@ -15,7 +15,7 @@ from model_files import Array, Json, conv, write_legacy
 from converter import sources
 from converter.core.data import Source, SourceOptions
 from converter.core.errors import InputError
-from converter.sources import vocabulary
+from converter.sources.inspection import vocabulary
 from converter.sources.repair.mend import mend
 
 RNG = np.random.default_rng(5)

@@ -13,7 +13,9 @@ from converter.sources.untrained import MOST_SAMPLES, calibrated
 @pytest.mark.parametrize(
     ("size", "expected"), [((224, 224), 8), ((64, 64), 8), ((63, 64), 9), ((32, 32), 32), ((8, 8), MOST_SAMPLES)]
 )
-def test_small_images_are_calibrated_over_more_samples(size: tuple[int, int], expected: int) -> None:
+def test_small_images_are_calibrated_over_more_samples(
+    size: tuple[int, int], expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import keras
 
     from converter.core.samples import generate
@@ -23,9 +25,10 @@ def test_small_images_are_calibrated_over_more_samples(size: tuple[int, int], ex
     model = keras.Model(image, keras.layers.Dense(2, name="head")(pooled), name="net")
     asked: list[int] = []
 
-    def inputs(specs: tuple[TensorSpec, ...], count: int) -> Any:
+    def inputs(specs: tuple[TensorSpec, ...], count: int, seed: int, ranges: Any) -> Any:
         asked.append(count)
-        return generate(specs, count, 0)
+        return generate(specs, count, seed, ranges)
 
-    calibrated(model, "net", 0, {}, inputs)
+    monkeypatch.setattr("converter.core.samples.generate", inputs)
+    calibrated(model, "net", 0, {})
     assert asked == [expected]
