@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from converter.core.errors import OutputError, UsageError
-from converter.core.text import told
+from converter.core.text import printable
 
 if TYPE_CHECKING:
     from converter.core.results import Report
@@ -45,7 +45,7 @@ def deliver(report: Report, wishes: Wishes, result: IO[str]) -> int:
     from converter.report.table import print_json, print_report
 
     (print_json if wishes.as_json else print_report)(report, result)
-    lines = [line for failure in report.failures for line in told(f"cnnexport: {failure}").splitlines()]
+    lines = [line for failure in report.failures for line in printable(f"cnnexport: {failure}").splitlines()]
     if github.wanted(os.environ):
         lines += github.to_annotations(report)
     encoding = sys.stderr.encoding or "utf-8"

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from converter.cli.options import FORMAT_LIST, SOURCES, choice, option, output_options, source_options
+from converter.cli.options import FORMAT_LIST, SOURCES, Whole, choice, option, output_options, source_options
 from converter.cli.streams import Progress, result_only
 
 
@@ -17,10 +17,10 @@ from converter.cli.streams import Progress, result_only
         help="onnx, tflite or saved-model; repeatable, or with commas between. [default: all]")  # fmt: skip
 @option("--output", "-o", type=click.Path(path_type=Path), help="Artifact directory. [default: artifacts/MODEL]")
 @option("--force", is_flag=True, help="Replace the export of another source in artifacts/MODEL.")
-@option("--batch", type=click.IntRange(min=1), help="Fix the batch size. [default: any]")
-@option("--opset", type=click.IntRange(13, 18), default=17, show_default=True, help="ONNX opset.")
+@option("--batch", type=Whole(min=1), help="Fix the batch size. [default: any]")
+@option("--opset", type=Whole(13, 18), default=17, show_default=True, help="ONNX opset.")
 @option("--layout", type=choice("nhwc", "nchw"), default="nhwc", show_default=True, help="Of ONNX inputs.")
-@option("--samples", type=click.IntRange(min=2), default=8, show_default=True, help="Seeded inputs to compare on.")
+@option("--samples", type=Whole(min=2), default=8, show_default=True, help="Seeded inputs to compare on.")
 @source_options
 @output_options
 def command(model: str, formats: tuple[str, ...], quiet: bool, **given: Any) -> int:

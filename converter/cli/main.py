@@ -17,7 +17,7 @@ from click.shell_completion import CompletionItem
 from converter.cli import export, list_models, rewrite, runtimes, verify
 from converter.cli.options import SOURCES, variable_of
 from converter.core.errors import CnnExportError, UnavailableError
-from converter.core.text import told
+from converter.core.text import printable
 from converter.core.version import __version__
 
 COMMANDS: dict[str, click.Command] = {
@@ -130,7 +130,7 @@ def _only_verifies(error: Exception) -> bool:
 def _complain(error: BaseException, message: str, status: int, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
-    for number, line in enumerate(told(message).splitlines()[:3]):
+    for number, line in enumerate(printable(message).splitlines()[:3]):
         click.echo(f"{'cnnexport: ' if number == 0 else '  '}{line}", err=True)
     return status
 

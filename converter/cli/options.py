@@ -80,6 +80,25 @@ def _zoo() -> Iterable[str]:
 SOURCES, FORMAT_LIST, RUNTIME_LIST = Source(_zoo), Names(_formats, several=True), Names(_runtimes, several=True)
 
 
+class Whole(click.IntRange):
+    """A whole number of at least `min` and, where it is given, at most `max`."""
+
+    name = "N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """`value` as a number; a usage error that says what it should have been."""
+        try:
+            number = int(value)
+        except ValueError:
+            self.fail(f"{value}: not a whole number", param, ctx)
+        if number < (self.min or 0) or (self.max is not None and number > self.max):
+            self.fail(f"{value}: out of range, must be {self._describe_range()}", param, ctx)
+        return number
+
+    def _describe_range(self) -> str:
+        return f"at least {self.min}" if self.max is None else f"{self.min} to {self.max}"
+
+
 def choice(*values: str) -> click.Choice[str]:
     """One of `values`, in any case."""
     return click.Choice(values, case_sensitive=False)
@@ -133,12 +152,12 @@ def source_options(function: Function) -> Function:
         option("--builder", metavar="MODULE:FUNCTION", help="Builds the model of a weights-only file."),
         option("--custom-objects", multiple=True, metavar="MODULE", help="Module with your layers; repeatable."),
         option("--trust", is_flag=True, help="Let the model file run the code that it holds."),
-        option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of samples, weights."),
+        option("--seed", type=Whole(min=0), default=0, show_default=True, help="Of samples, weights."),
         option("--groups", type=choice("preserve", "as-written"), default="preserve", show_default=True,
                help="For Lambda slices that all read the same channels."),
         option("--logits", is_flag=True, help="Leave the final softmax out."),
         option("--input-shape", callback=_shape, metavar="HxWxC", help="Height, width and channels: 224x224x3."),
-        option("--classes", type=click.IntRange(min=1), help="Number of classes of a zoo model."),
+        option("--classes", type=Whole(min=1), help="Number of classes of a zoo model."),
         option("--weights", type=click.Path(), metavar="FILE|imagenet",
                help="A .keras, .weights.h5 or .h5 file, or imagenet. [default: seeded]"),
     ):  # fmt: skip

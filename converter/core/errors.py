@@ -6,7 +6,7 @@ A message says where it happened, what is wrong, and what to do next. `converter
 
 from __future__ import annotations
 
-from converter.core.text import told
+from converter.core.text import printable
 
 
 class CnnExportError(Exception):
@@ -18,7 +18,7 @@ class CnnExportError(Exception):
     exit_code: int = 70
 
     def __init__(self, message: str = "") -> None:
-        super().__init__(told(message))
+        super().__init__(printable(message))
 
 
 class ParityError(CnnExportError):

@@ -71,7 +71,7 @@ def _text_of(error: object) -> str:
         return NO_REASON
 
 
-def told(message: str) -> str:
+def printable(message: str) -> str:
     """An error's message, whose lines stay lines: each `clean` and `inert`, and cut in its middle where it is long."""
     lines = (line if len(line) <= LINE_LENGTH else _ends(line) for line in message.splitlines())
     return "\n".join(inert(clean(line, LINE_LENGTH)) for line in lines)

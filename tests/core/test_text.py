@@ -10,7 +10,7 @@ from sample_reports import HOSTILE, hostile
 
 from converter.core.errors import CnnExportError, InputError
 from converter.core.jsonable import dumps
-from converter.core.text import LINE_LENGTH, inert, told
+from converter.core.text import LINE_LENGTH, inert, printable
 from converter.report.table import print_json, print_report
 
 COMMANDS = ["::error::x", "  ::stop-commands::x", "\t::add-mask::a", "a ##[error]x", "###[group]", "##vso[task.x]y"]
@@ -46,7 +46,7 @@ def test_an_error_is_printable_lines_of_no_command(name: str) -> None:
 
 
 def test_a_long_error_keeps_where_and_why() -> None:
-    message = told(f"{'directory/' * 100}model.onnx: {'n' * 10_000}: no such tensor")
+    message = printable(f"{'directory/' * 100}model.onnx: {'n' * 10_000}: no such tensor")
     assert message.startswith("directory/directory/")
     assert message.endswith(": no such tensor")
     assert len(message) == LINE_LENGTH
