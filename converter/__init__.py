@@ -1,8 +1,9 @@
-"""cnnexport: Keras CNNs to ONNX, TFLite and SavedModel, each artifact proven against Keras's predictions.
+"""cnnexport: exports Keras CNNs to ONNX, TFLite and SavedModel and proves each artifact against Keras's predictions.
 
-`export(model, ...)` and `verify(directory, ...)` are the commands of the same names; both return a `Report`. Errors are
-subclasses of `CnnExportError`, one for each exit code. `import cnnexport` and `import converter` give the same names.
-Importing this package loads nothing heavy: each name comes from its module when it is first used.
+`export(model, ...)` and `verify(directory, ...)` do the same as the commands of the same names; both return a `Report`.
+Every error is a subclass of `CnnExportError`, one class for each exit code. `import cnnexport` and `import converter`
+provide the same names. Importing this package loads no large library: a name is imported from its module at its first
+use.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 import shutil
 import sys
 import textwrap
@@ -20,6 +21,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from converter.core.data import Array, Traced
 from converter.core.results import Report
@@ -79,6 +81,54 @@ def unmapped(seed=0):
     x = layers.GlobalAveragePooling2D(name="pool")(x)
     return _calibrated(keras.Model(image, layers.Dense(4, name="main")(x), name="unmapped"), seed)
 """
+
+
+LIGHT = ("core", "bundle", "report", "packaging", "docs", "proof/test_compare.py", "proof/test_isolate.py")
+"""Folders and files below tests/ whose tests need no TensorFlow, but for those that take a fixture of `HEAVY`."""
+
+HEAVY = {"exported", "copied", "layered", "small", "build_small"}
+"""Fixtures that build or export a model."""
+
+
+_LIGHT_PLACES = tuple(str(Path(__file__).parent / name) for name in LIGHT)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With `-m light`, do not even import the test modules that load TensorFlow."""
+    tests = str(Path(__file__).parent)
+    place = str(collection_path)
+    only_light = config.option.markexpr == "light" and place.startswith(tests) and place != tests
+    return (
+        True
+        if only_light and not any(each.startswith(place) or place.startswith(each) for each in _LIGHT_PLACES)
+        else None
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that need no TensorFlow as `light`."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        if str(item.path).startswith(_LIGHT_PLACES) and not HEAVY & fixtures and not item.get_closest_marker("docs"):
+            item.add_marker(pytest.mark.light)
+
+
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """A light test that loads TensorFlow is not light."""
+    if item.config.option.markexpr == "light" and "tensorflow" in sys.modules:
+        pytest.fail(f"{item.nodeid}: TensorFlow is loaded; take the test out of LIGHT in tests/conftest.py")
+
+
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """The directory `name` that `make` fills: once in a run, whichever of its processes asks first."""
+    root = factory.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    done = root / f"{name}.done"
+    with FileLock(root / f"{name}.lock"):
+        if not done.exists():
+            make(root / name)
+            done.touch()
+    return root / name
 
 
 @dataclass(frozen=True)
@@ -529,29 +579,35 @@ class Exported:
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory, nets: Path) -> Exported:
     """tiny_nets:two_heads in all three formats. Read it; change only a copy."""
-    import converter
 
-    directory = tmp_path_factory.mktemp("exported") / "two_heads"
-    options = converter.ExportOptions(output=directory)
-    return Exported(directory, converter.export("tiny_nets:two_heads", options))
+    def make(root: Path) -> None:
+        import converter
+
+        report = converter.export("tiny_nets:two_heads", output=root / "two_heads")
+        (root / "report.pickle").write_bytes(pickle.dumps(report))
+
+    root = once(tmp_path_factory, "exported", make)
+    return Exported(root / "two_heads", pickle.loads((root / "report.pickle").read_bytes()))
 
 
 @pytest.fixture(scope="session")
 def layered(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The models of `layered_nets` by name, exported to ONNX and TFLite. Read them; change only copies."""
-    from layered_nets import NETS
+    names = ("plain", "residual", "branches")
 
-    import converter
+    def make(root: Path) -> None:
+        from layered_nets import NETS
 
-    root = tmp_path_factory.mktemp("layered")
-    space: dict[str, Any] = {}
-    exec(NETS, space)
-    found = {}
-    for name in ("plain", "residual", "branches"):
-        found[name] = root / name
-        report = converter.export(space[name](), converter.ExportOptions(("onnx", "tflite"), found[name]))
-        assert report.verdict == "pass", report.reasons
-    return found
+        import converter
+
+        space: dict[str, Any] = {}
+        exec(NETS, space)
+        for name in names:
+            report = converter.export(space[name](), formats=("onnx", "tflite"), output=root / name)
+            assert report.verdict == "pass", report.reasons
+
+    root = once(tmp_path_factory, "layered", make)
+    return {name: root / name for name in names}
 
 
 @pytest.fixture

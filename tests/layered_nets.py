@@ -1,4 +1,4 @@
-"""Three small models whose layers a diagnosis must tell apart: a chain, residual blocks, branches; and faults."""
+"""Three small models whose layers a diagnosis must distinguish: a chain, residual blocks, branches; and faults."""
 
 NETS = """
 import keras

@@ -1,18 +1,16 @@
 """The zoo: classic CNN architectures as functional Keras models, one per file.
 
-`MODELS` is the only list. Reading it imports neither Keras nor TensorFlow nor numpy; `MODELS[name].build()` does.
+`MODELS` is the only list of them. Reading it imports neither Keras, TensorFlow nor numpy; `MODELS[name].build()` does.
 """
 
 from __future__ import annotations
 
-from typing import Any
-
-from zoo.spec import ModelSpec, PublishedWeights
+from zoo.spec import ModelSpec, Preprocessing, PublishedWeights
 
 __all__ = ["MODELS", "ModelSpec", "PublishedWeights"]
 
 
-def _unit_range(channels: str) -> dict[str, Any]:
+def _unit_range(channels: str) -> Preprocessing:
     """Pixels divided by 255: values in [0, 1]."""
     return {
         "range": [0.0, 1.0],
@@ -23,14 +21,14 @@ def _unit_range(channels: str) -> dict[str, Any]:
     }
 
 
-_CAFFE: dict[str, Any] = {
+_CAFFE: Preprocessing = {
     "range": [-123.68, 151.061],
     "channels": "bgr",
     "scale": 1.0,
     "mean": [103.939, 116.779, 123.68],
     "description": "pixels in BGR order minus the ImageNet mean of each channel (Caffe style)",
 }
-_SYMMETRIC: dict[str, Any] = {
+_SYMMETRIC: Preprocessing = {
     "range": [-1.0, 1.0],
     "channels": "rgb",
     "scale": 1.0 / 127.5,

@@ -1,4 +1,4 @@
-"""AlexNet (Krizhevsky et al., ImageNet Classification with Deep CNNs, 2012) in one column, without groups or LRN."""
+"""AlexNet (Krizhevsky et al., ImageNet Classification with Deep CNNs, 2012): one column, no groups, no LRN."""
 
 from __future__ import annotations
 

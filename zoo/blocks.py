@@ -1,17 +1,20 @@
-"""What two or more architectures share. Every function takes and returns NHWC Keras tensors."""
+"""Parts that two or more architectures share. Every function takes and returns NHWC Keras tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TypeAlias
 
 import keras
 from keras import layers
 
-Tensor = Any  # a symbolic keras.KerasTensor
+Tensor: TypeAlias = keras.KerasTensor
 
 RESNEXT_EPSILON = 1.001e-5
-RESNEXT_STAGES = ((128, 3), (256, 4), (512, 6), (1024, 3))  # width of the bottlenecks, how many of them
+RESNEXT_STAGES = ((128, 3), (256, 4), (512, 6), (1024, 3))  # width of the bottlenecks, number of them
+
+GroupedConvolution: TypeAlias = Callable[[Tensor, int, int, str], Tensor]
+"""`grouped(x, width, stride, name)`: a 3x3 convolution in 32 groups, same padding, without bias."""
 
 
 def head_activation(logits: bool) -> str:
@@ -30,12 +33,11 @@ def hidden_dense_head(x: Tensor, *, classes: int, logits: bool) -> Tensor:
 
 
 def resnext_bottleneck(
-    x: Tensor, width: int, stride: int, grouped: Callable[[Tensor, int, int, str], Tensor], name: str, project: bool
+    x: Tensor, width: int, stride: int, grouped: GroupedConvolution, name: str, project: bool
 ) -> Tensor:
     """ResNeXt's bottleneck: 1x1 to `width`, `grouped` 3x3 with `stride`, 1x1 to 2 * `width`, plus the shortcut.
 
-    `grouped(x, width, stride, name)` is the 3x3 convolution in 32 groups, same padding, without bias. `project` puts a
-    1x1 convolution with that stride into the shortcut. (Xie et al., 2017, figure 3c.)
+    `project` puts a 1x1 convolution with that stride into the shortcut. (Xie et al., 2017, figure 3c.)
     """
     shortcut = x
     if project:
@@ -58,14 +60,14 @@ def resnext_bottleneck(
 
 
 def resnext50(
-    grouped: Callable[[Tensor, int, int, str], Tensor],
+    grouped: GroupedConvolution,
     *,
     name: str,
     classes: int,
     input_shape: tuple[int, int, int],
     logits: bool,
 ) -> keras.Model:
-    """ResNeXt-50 32x4d around either way of writing its grouped convolution (see `resnext_bottleneck`)."""
+    """ResNeXt-50 32x4d with its grouped convolutions made by `grouped`."""
     inputs = keras.Input(input_shape, name="input")
     x = layers.ZeroPadding2D(3, name="stem_pad")(inputs)
     x = layers.Conv2D(64, 7, strides=2, name="stem_conv")(x)

@@ -1,21 +1,24 @@
-"""Weights for untrained models that make a parity check mean something.
+"""Weights for untrained models with which a comparison of outputs is meaningful.
 
-Keras's initial weights give a deep classifier the same answer for every input, so any two of them agree. Here every
-layer's pre-activation gets unit variance over a batch, one layer after the other in a single forward pass
-(layer-sequential unit-variance initialisation, Mishkin & Matas, All you need is a good init, ICLR 2016), and a
-bias takes away what all samples have in common. What remains is what tells samples apart.
+With Keras's initial weights a deep classifier gives nearly the same output for every input, so that wrong outputs would
+agree too. Here every layer's pre-activation gets unit variance over a batch, one layer after the other in a single
+forward pass (layer-sequential unit-variance initialization, Mishkin & Matas, All you need is a good init, ICLR 2016),
+and a bias subtracts what all samples have in common. What remains differs between samples.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TypeAlias
 
 import keras
 import numpy as np
 import numpy.typing as npt
+import tensorflow as tf
 from keras import layers, ops
+
+from zoo.spec import TensorTree
 
 _CONVOLUTIONS: tuple[type, ...] = (
     layers.Conv1D,
@@ -31,34 +34,34 @@ _CONVOLUTIONS: tuple[type, ...] = (
     layers.Dense,
 )
 _HEAD_ACTIVATIONS = (None, keras.activations.linear, keras.activations.softmax, keras.activations.sigmoid)
-_JITTER = 0.1  # standard deviation of a bias around the centring one, in units of the layer's output
-# A ReLU that clips half of its input makes a deep random network chaotic: rounding of 1e-7 grew to 7e-5 in
-# ResNeXt-50's logits. Four fifths of a standard deviation above zero it clips a fifth, and that noise is below 3e-5.
+_JITTER = 0.1  # standard deviation of a bias around its centred value, in units of the layer's output
+# A ReLU that clips half of its input makes a deep random network chaotic: rounding of 1e-7 grew to 7e-5 in the logits
+# of ResNeXt-50. With a mean of 0.8 standard deviations it clips a fifth, and the noise is below 3e-5.
 _OFFSET = 0.8
-_SMALLEST_SHARE = 1e-4  # of a second moment: below it a variance is rounding, not a difference between samples
+_SMALLEST_SHARE = 1e-4  # of a second moment; a smaller variance is rounding, not a difference between samples
 
-Tensor = Any
-Call = Callable[..., Tensor]
-Rule = Callable[[keras.layers.Layer, Call, np.random.Generator, Tensor], Tensor]
+Tensor: TypeAlias = tf.Tensor
+Moment: TypeAlias = npt.NDArray[np.float64]
+Call: TypeAlias = Callable[..., Tensor]
+Rule: TypeAlias = Callable[[keras.layers.Layer, Call, np.random.Generator, Tensor], Tensor]
+"""How a layer is calibrated: from the layer, its call, a generator and its input to its output."""
 
 
-def calibrate(model: keras.Model, inputs: Any, seed: int) -> None:
+def calibrate(model: keras.Model, inputs: TensorTree, seed: int) -> None:
     """Overwrite all weights of `model`, from `seed` and one eager forward pass over `inputs`.
 
     `inputs` is what `model` takes (an array, or a list or dict of them), sample axis first; eight samples are enough.
-    Every convolution and Dense layer is redrawn, its pre-activation scaled to variance 1 over the batch and centred
-    per unit by its bias: at 0.8 before a nonlinearity, at 0 in a head, up to a small jitter; logits come out with a
-    spread of about 1. BatchNormalization takes the statistics of its input, gamma from [0.5, 1.5] and beta around 0.8
-    with standard deviation 0.3, so that folding it is no identity. A layer used several times is calibrated at its
-    first use. Other trainable weights are redrawn from `seed` too, about their initial value where that is constant.
+    Every convolution and Dense layer is redrawn; its pre-activation is scaled to variance 1 over the batch, and its
+    bias centres each unit: at 0.8 before a nonlinearity, at 0 in a head, plus a small jitter. Logits get a spread of
+    about 1. BatchNormalization takes the statistics of its input, gamma from [0.5, 1.5] and beta around 0.8 with
+    standard deviation 0.3, so that folding it changes the weights. A layer used several times is calibrated at its
+    first use. Other trainable weights are redrawn from `seed` too, around their initial value where that is constant.
 
     The result depends on the layers' order, not on the state of any global generator. Raises ValueError where a layer
-    yields NaN or Inf.
+    returns NaN or infinity.
     """
-    import tensorflow as tf
-
     wrapped: list[keras.layers.Layer] = []
-    with _functions_run_eagerly(tf):
+    with _functions_run_eagerly():
         try:
             for index, layer in enumerate(model._flatten_layers()):
                 generator = np.random.default_rng([seed, index])
@@ -71,16 +74,16 @@ def calibrate(model: keras.Model, inputs: Any, seed: int) -> None:
                     _redraw_others(layer, generator)
                     continue
                 wrapped.append(layer)
-                layer.call = _first_call(layer, layer.call, rule, generator, tf)
+                layer.call = _first_call(layer, layer.call, rule, generator)
             model(inputs, training=False)
         finally:
             for layer in wrapped:
-                del layer.call  # the instance's attribute: the class's method shows again
+                del layer.call  # the instance's attribute, so that the class's method is used again
 
 
 @contextmanager
-def _functions_run_eagerly(tf: Any) -> Iterator[None]:
-    """Keras wraps a grouped convolution in a function to be compiled by XLA; run eagerly, it needs no compiler."""
+def _functions_run_eagerly() -> Iterator[None]:
+    """Run `tf.function`s eagerly: Keras wraps a grouped convolution in one, which XLA would have to compile."""
     before = tf.config.functions_run_eagerly()
     tf.config.run_functions_eagerly(True)
     try:
@@ -89,11 +92,11 @@ def _functions_run_eagerly(tf: Any) -> Iterator[None]:
         tf.config.run_functions_eagerly(before)
 
 
-def _first_call(layer: keras.layers.Layer, call: Call, rule: Rule, generator: np.random.Generator, tf: Any) -> Call:
-    """`call`, preceded by the calibration at its first use with values (a trace has none to measure)."""
+def _first_call(layer: keras.layers.Layer, call: Call, rule: Rule, generator: np.random.Generator) -> Call:
+    """`call`, calibrated at its first use with concrete values (a trace has none)."""
     pending = True
 
-    def calibrating(*args: Any, **kwargs: Any) -> Tensor:
+    def calibrating(*args: object, **kwargs: object) -> Tensor:
         nonlocal pending
         if not pending or not tf.executing_eagerly():
             return call(*args, **kwargs)
@@ -104,7 +107,7 @@ def _first_call(layer: keras.layers.Layer, call: Call, rule: Rule, generator: np
 
 
 def _calibrate_kernel(layer: keras.layers.Layer, call: Call, generator: np.random.Generator, _: Tensor) -> Tensor:
-    """Redraw, measure the pre-activation once, and derive kernel, bias and output from it without a second run."""
+    """Redraw the kernels, run the layer once, and derive kernel, bias and output from its pre-activation."""
     bias = layer.bias
     kernels = [weight for weight in layer.weights if weight is not bias]
     for kernel in kernels:
@@ -127,7 +130,7 @@ def _calibrate_kernel(layer: keras.layers.Layer, call: Call, generator: np.rando
         shift, spread = np.zeros_like(mean), total
     elif centred > _SMALLEST_SHARE * (total + pooled_mean**2):
         shift, spread = mean, centred
-    else:  # samples that do not differ, or one alone: what all units share is all there is to take away
+    else:  # the samples do not differ, or there is only one: subtract what all units have in common
         shift, spread = np.full_like(mean, pooled_mean), total
     scale = 1.0 / np.sqrt(spread) if spread > 0.0 else 1.0
 
@@ -146,7 +149,7 @@ def _calibrate_kernel(layer: keras.layers.Layer, call: Call, generator: np.rando
 def _calibrate_normalization(
     layer: keras.layers.Layer, call: Call, generator: np.random.Generator, inputs: Tensor
 ) -> Tensor:
-    """Statistics of this batch, with a scale and an offset that are visible when they are folded wrongly."""
+    """Use the statistics of this batch, and a scale and an offset that show where they are folded wrongly."""
     mean, variance = _moments(layer, inputs, layer.axis)
     pooled_mean, total = _pooled(mean, variance)
     if float(np.mean(variance)) <= _SMALLEST_SHARE * (total + pooled_mean**2):
@@ -162,7 +165,7 @@ def _calibrate_normalization(
 
 
 def _redraw_others(layer: keras.layers.Layer, generator: np.random.Generator) -> None:
-    """Make the trainable weights of any other layer depend on the generator alone."""
+    """Redraw the trainable weights of any other layer, so that they depend on the generator only."""
     for weight in layer._trainable_variables:
         if not str(weight.dtype).startswith(("float", "bfloat")):
             continue
@@ -173,17 +176,15 @@ def _redraw_others(layer: keras.layers.Layer, generator: np.random.Generator) ->
             _assign_normal(weight, generator)
 
 
-def _assign_normal(weight: Any, generator: np.random.Generator, outputs: int = 1) -> None:
-    """Normal values of variance 1 / fan-in, the fan-in counted over all axes but the last `outputs` ones."""
+def _assign_normal(weight: keras.Variable, generator: np.random.Generator, outputs: int = 1) -> None:
+    """Assign normal values of variance 1 / fan-in; the fan-in is the product of all axes but the last `outputs`."""
     fan_in = max(1, int(np.prod(weight.shape[:-outputs])))
     values = generator.standard_normal(weight.shape, dtype=np.float32)
     values *= np.float32(fan_in**-0.5)
     weight.assign(values)
 
 
-def _moments(
-    layer: keras.layers.Layer, values: Tensor, axis: int
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _moments(layer: keras.layers.Layer, values: Tensor, axis: int) -> tuple[Moment, Moment]:
     """Mean and biased variance per unit of `axis`, over samples and positions."""
     kept = axis % len(values.shape)
     others = [i for i in range(len(values.shape)) if i != kept]
@@ -195,6 +196,6 @@ def _moments(
     return mean, variance
 
 
-def _pooled(mean: npt.NDArray[np.float64], variance: npt.NDArray[np.float64]) -> tuple[float, float]:
+def _pooled(mean: Moment, variance: Moment) -> tuple[float, float]:
     """Mean and variance over all units together, by the law of total variance."""
     return float(np.mean(mean)), float(np.mean(variance) + np.var(mean))

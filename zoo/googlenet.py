@@ -1,6 +1,6 @@
 """GoogLeNet (Szegedy et al., Going Deeper with Convolutions, 2014), without LRN, with both auxiliary classifiers.
 
-Every pool keeps "same" padding, so that 224 pixels become 56, 28, 14 and 7, the sizes of the paper's table 1.
+Every pool has padding "same", so that 224 pixels become 56, 28, 14 and 7, the sizes in the paper's table 1.
 """
 
 from __future__ import annotations
@@ -25,10 +25,12 @@ INCEPTION = {
 
 
 def convolution(x: Tensor, filters: int, size: int, name: str, stride: int = 1) -> Tensor:
+    """A convolution with "same" padding and ReLU."""
     return layers.Conv2D(filters, size, strides=stride, padding="same", activation="relu", name=name)(x)
 
 
 def pool(x: Tensor, name: str, stride: int = 2) -> Tensor:
+    """A 3x3 max-pool with "same" padding."""
     return layers.MaxPooling2D(3, strides=stride, padding="same", name=name)(x)
 
 
@@ -47,7 +49,7 @@ def inception(x: Tensor, block: str) -> Tensor:
 
 
 def auxiliary(x: Tensor, classes: int, logits: bool, name: str) -> Tensor:
-    """A classifier halfway: 5x5/3 average pool, 1x1 to 128, dense 1024, dense to `classes`."""
+    """An auxiliary classifier: 5x5/3 average pool, 1x1 to 128, dense 1024, dense to `classes`."""
     x = layers.AveragePooling2D(5, strides=3, padding="same", name=f"{name}_pool")(x)
     x = convolution(x, 128, 1, f"{name}_conv")
     x = layers.Flatten(name=f"{name}_flatten")(x)

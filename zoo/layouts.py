@@ -1,13 +1,13 @@
-"""How weight files are laid out: which stored array belongs to which variable of a model.
+"""The layouts of weight files: which stored array belongs to which variable of a model.
 
 Two layouts of HDF5 exist. Keras 1 and 2 list layer and weight names in attributes; Keras 3 numbers the variables of
-every object along the path that leads to it. Nothing is read or assigned here: the arrays stay on disk.
+every object under the path that leads to it. No array is read or assigned here; see `zoo.weights`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import h5py
 import keras
@@ -19,10 +19,11 @@ _OLD_PREFIX = "_layer_checkpoint_dependencies"  # instead of "layers", in files 
 
 
 class WeightsError(ValueError):
-    """Weights cannot be loaded; the message has one to three lines, the model is as it was.
+    """Weights cannot be loaded; the message has one to three lines, the model is unchanged.
 
     `kind`: "missing" (no such file), "damaged" (neither readable HDF5 nor a `.keras` archive), "mismatch" (not the
-    weights of this model), "nan" (a stored value is NaN or infinite), "unavailable" (could not be downloaded).
+    weights of this model), "nan" (a stored value is NaN or infinite), "unavailable" (not published, or the download
+    failed).
     """
 
     def __init__(self, message: str, kind: Kind) -> None:
@@ -33,7 +34,7 @@ class WeightsError(ValueError):
 class Pair(NamedTuple):
     """A variable of the model, the name of its layer, and the stored array that is its value."""
 
-    variable: Any
+    variable: keras.Variable
     layer: str
     dataset: h5py.Dataset
 
@@ -44,9 +45,9 @@ def is_legacy(file: h5py.File) -> bool:
 
 
 def legacy_pairs(file: h5py.File, model: keras.Model) -> list[Pair]:
-    """Pair by layer name where the file has exactly the model's names, else by position; weights go by position.
+    """Pair layers by name where the file has exactly the model's names, else by position; weights by position.
 
-    Raises WeightsError at the first layer that lacks a weight, on either side.
+    Raises WeightsError at the first layer that lacks a weight, in the file or in the model.
     """
     root = _legacy_root(file)
     stored = [(name, _legacy_datasets(_group(root, name))) for name in _strings(root, "layer_names")]
@@ -76,13 +77,13 @@ def legacy_pairs(file: h5py.File, model: keras.Model) -> list[Pair]:
 
 
 def keras3_pairs(file: h5py.File, model: keras.Model) -> list[Pair]:
-    """Pair by the path that Keras 3 itself would write every variable to.
+    """Pair every variable with the array at the path to which Keras 3 would save it.
 
-    Raises WeightsError at the first variable without a stored array, and at a stored layer without a counterpart.
+    Raises WeightsError for a variable without a stored array, and for stored arrays that the model does not have.
     """
     plan = _Plan()
     saving_lib._save_state(model, weights_store=plan, assets_store=None, inner_path="", visited_saveables=set())
-    wanted = {id(variable) for variable in model.weights}
+    unpaired = {id(variable) for variable in model.weights}
     old = _OLD_PREFIX in file
     pairs: list[Pair] = []
     known: set[str] = set()
@@ -90,16 +91,18 @@ def keras3_pairs(file: h5py.File, model: keras.Model) -> list[Pair]:
         prefix = f"{path}/vars" if path else "vars"
         known.add(prefix)
         for key, variable in entry.items():
-            if id(variable) not in wanted:
+            if id(variable) not in unpaired:
                 continue  # a random seed, a metric
-            wanted.discard(id(variable))
+            unpaired.discard(id(variable))
             place = prefix.replace("layers", _OLD_PREFIX) if old else prefix
             if f"{place}/{key}" not in file:
                 raise _missing(name, variable, f"at {place}/{key}")
             pairs.append(Pair(variable, name, _dataset(file, f"{place}/{key}")))
     for variable in model.weights:
-        if id(variable) in wanted:
-            raise WeightsError(f"{variable.path} is stored in a way of its own, which cannot be checked", "mismatch")
+        if id(variable) in unpaired:
+            raise WeightsError(
+                f"{variable.path} is stored by a method of its layer, which cannot be checked", "mismatch"
+            )
     for place, count in _layer_groups(file):
         path = place.replace(_OLD_PREFIX, "layers") if old else place
         entry = plan.entries.get(path.removesuffix("/vars"), ("", {}))[1]
@@ -109,16 +112,16 @@ def keras3_pairs(file: h5py.File, model: keras.Model) -> list[Pair]:
 
 
 class _Plan(saving_lib.NpzIOStore):  # type: ignore[misc]
-    """A store that remembers which variables Keras would save where, and saves nothing."""
+    """A store that records where Keras would save each variable, and saves nothing."""
 
     def __init__(self) -> None:
-        self.entries: dict[str, tuple[str, dict[str, Any]]] = {}
+        self.entries: dict[str, tuple[str, dict[str, keras.Variable]]] = {}
 
     def __bool__(self) -> bool:
         return True
 
-    def make(self, path: str, metadata: dict[str, str] | None = None) -> dict[str, Any]:
-        entry: dict[str, Any] = {}
+    def make(self, path: str, metadata: dict[str, str] | None = None) -> dict[str, keras.Variable]:
+        entry: dict[str, keras.Variable] = {}
         self.entries[path] = (metadata["name"] if metadata else path, entry)
         return entry
 
@@ -130,7 +133,7 @@ def _layer_groups(file: h5py.File) -> Iterator[tuple[str, int]]:
             continue
         found: list[tuple[str, int]] = []
 
-        def visit(path: str, node: Any, top: str = top, found: list[tuple[str, int]] = found) -> None:
+        def visit(path: str, node: h5py.HLObject, top: str = top, found: list[tuple[str, int]] = found) -> None:
             if isinstance(node, h5py.Group) and path.rsplit("/", 1)[-1] == "vars":
                 found.append((f"{top}/{path}", len(node)))
 
@@ -142,7 +145,7 @@ def _legacy_root(file: h5py.File) -> h5py.Group:
     return _group(file, "model_weights") if "model_weights" in file else file
 
 
-def _legacy_order(layer: Any) -> list[Any]:
+def _legacy_order(layer: keras.layers.Layer) -> list[keras.Variable]:
     """Keras 1 and 2 store a layer's trainable weights first."""
     return [*layer.trainable_weights, *layer.non_trainable_weights]
 
@@ -176,15 +179,15 @@ def _dataset(parent: h5py.Group, path: str) -> h5py.Dataset:
     return node
 
 
-def _local(parent: h5py.Group, path: str) -> Any:
-    """The object at `path`, refused where it lies in another file: a weights file points to nothing else."""
+def _local(parent: h5py.Group, path: str) -> h5py.HLObject:
+    """The object at `path`, refused where it is in another file: weights files have no such links."""
     node = parent[path]
     if node.file.id != parent.file.id or (isinstance(node, h5py.Dataset) and (node.external or node.is_virtual)):
         raise WeightsError(f"{path} points to another file, which is not followed", "damaged")
     return node
 
 
-def _missing(layer: str, variable: Any, where: str) -> WeightsError:
+def _missing(layer: str, variable: keras.Variable, where: str) -> WeightsError:
     shape = tuple(variable.shape)
     return WeightsError(f"layer {layer}: the model's {variable.name} {shape} has no value {where}".rstrip(), "mismatch")
 

@@ -1,7 +1,7 @@
 """ResNet-50, version 1 (He et al., Deep Residual Learning for Image Recognition, 2015), for its first public weights.
 
-Layer names and the place of the stride (in the first 1x1 of a stage) are those of the weights file
-`resnet50_weights_tf_dim_ordering_tf_kernels.h5`, which holds a Keras 1 model.
+Layer names and the position of the stride (in the first 1x1 of a stage) are those of the weights file
+`resnet50_weights_tf_dim_ordering_tf_kernels.h5`, which was saved by Keras 1.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def bottleneck(x: Tensor, filters: tuple[int, int, int], stride: int, label: str
 def build(*, classes: int, input_shape: tuple[int, int, int], logits: bool) -> keras.Model:
     """`input_shape` (H, W, C) to `classes` probabilities (or logits).
 
-    `fc1000` is linear and the activation a layer of its own, `predictions`: the weights keep their well-known name and
-    the output the name that it has throughout the zoo.
+    `fc1000` is linear and the activation is a separate layer, `predictions`: so the weights have the name that they
+    have in the public file, and the output has the name that it has in the whole zoo.
     """
     inputs = keras.Input(input_shape, name="input")
     x = layers.ZeroPadding2D(3, name="conv1_pad")(inputs)

@@ -12,7 +12,7 @@ GROUPS = 32
 
 
 def grouped_convolution(x: Tensor, width: int, stride: int, name: str) -> Tensor:
-    """3x3 from `width` to `width` channels, each group of width / 32 outputs seeing only its own width / 32 inputs."""
+    """3x3 from `width` to `width` channels; each group of width / 32 outputs reads only its width / 32 inputs."""
     return layers.Conv2D(width, 3, strides=stride, padding="same", groups=GROUPS, use_bias=False, name=name)(x)
 
 

@@ -1,7 +1,7 @@
-"""ResNeXt-50 with its groups written out, the way tutorials did before Keras had `Conv2D(groups=...)`.
+"""ResNeXt-50 with its groups written out, as tutorials did before Keras had `Conv2D(groups=...)`.
 
-It computes what `zoo.resnext50` computes, in 1,201 layers instead of 177, and is here to be rewritten: its export must
-be the graph of `resnext50`.
+It computes what `zoo.resnext50` computes, in 1,201 layers instead of 177, and serves as an example for the rewrites:
+its export must have the graph of `resnext50`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ GROUPS = 32
 def sliced_convolution(x: Tensor, width: int, stride: int, name: str) -> Tensor:
     """32 slices of width / 32 channels, an ordinary 3x3 convolution for each, and their concatenation.
 
-    A Lambda runs again at every call of the model, long after the loop has ended, so its slice is bound by `c=c`;
-    without it all 32 would read the last group.
+    A Lambda runs again at every call of the model, after the loop has ended, so its slice is bound by `c=c`; otherwise
+    all 32 would read the last group.
     """
     size = width // GROUPS
     groups = []

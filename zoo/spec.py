@@ -1,16 +1,25 @@
-"""What the toolkit knows about an architecture before, and without, building it."""
+"""What is known about an architecture without building it, and how it is built."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    import keras
+
+TensorTree: TypeAlias = Any
+"""A tensor or array, or several in lists and dicts, as a model takes them."""
+
+Preprocessing: TypeAlias = Mapping[str, str | float | list[float]]
+"""How an 8-bit image becomes an input, and the range of the values that result: see `ModelSpec`."""
 
 
 @dataclass(frozen=True)
 class PublishedWeights:
-    """Public ImageNet weights: where they are, their file name in Keras's cache, and their MD5 digest."""
+    """Public ImageNet weights: their URL, their file name in Keras's cache, and their MD5 digest."""
 
     url: str
     filename: str
@@ -24,8 +33,8 @@ class ModelSpec:
     `input_shape` is (height, width, channels). `parameters` (and `non_trainable`, `layers`, where the architecture
     fixes them) hold for the default `input_shape` and `classes`. `min_size` is the smallest legal height and width.
 
-    `preprocessing` is JSON-able and turns an 8-bit image into an input: reorder to `channels` ("rgb", "bgr", "gray"),
-    multiply by `scale`, subtract `mean` per channel; `range` bounds the values that result.
+    `preprocessing` can be written as JSON and says how an 8-bit image becomes an input: reorder to `channels` ("rgb",
+    "bgr", "gray"), multiply by `scale`, subtract `mean` per channel; `range` is that of the resulting values.
     """
 
     name: str
@@ -34,7 +43,7 @@ class ModelSpec:
     classes: int
     parameters: int
     outputs: tuple[str, ...]
-    preprocessing: Mapping[str, Any]
+    preprocessing: Preprocessing
     summary: str
     min_size: int
     non_trainable: int | None = None
@@ -43,11 +52,11 @@ class ModelSpec:
 
     def build(
         self, classes: int | None = None, input_shape: Sequence[int] | None = None, logits: bool = False
-    ) -> Any:  # keras.Model, which is not imported here
+    ) -> keras.Model:
         """The architecture with Keras's initial weights, as a functional `keras.Model` over NHWC inputs.
 
-        `logits` drops the final softmax and changes no layer name. Raises ValueError, in one line, where `classes` is
-        no positive integer, or `input_shape` is not three of them, or is smaller than `min_size`.
+        `logits` removes the final softmax and changes no layer name. Raises ValueError, in one line, where `classes` is
+        not a positive integer, where `input_shape` is not three of them, or where it is smaller than `min_size`.
         """
         shape = self.input_shape if input_shape is None else tuple(input_shape)
         if len(shape) != 3 or not all(_is_positive(size) for size in shape):

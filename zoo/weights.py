@@ -1,8 +1,8 @@
-"""Load weights into a model that already exists: all of them, checked before the first is assigned.
+"""Loading weights into an existing model: all of them, checked before the first is assigned.
 
-Three layouts are told apart by content: the zip of a `.keras` file (only its weights are read; its configuration,
-which may hold code, is not), Keras 3's weights in HDF5, and the HDF5 of Keras 1 and 2, with or without a whole model
-around it.
+The content decides between three layouts: the zip archive of a `.keras` file (only its weights are read; its
+configuration, which may contain code, is not), Keras 3's weights in HDF5, and the HDF5 of Keras 1 and 2, with or
+without a whole model around it. `zoo.layouts` pairs the arrays with the variables.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from types import TracebackType
+from typing import BinaryIO
 
 import h5py
 import keras
@@ -28,17 +29,17 @@ from zoo.spec import ModelSpec
 __all__ = ["Kind", "WeightsError", "load_weights", "published_weights"]
 
 _MEMBER = "model.weights.h5"
-_TIMEOUT = 30.0  # seconds without a byte before a download is given up
-# What h5py, zipfile and zlib raise on bytes that are not what they should be.
+_TIMEOUT = 30.0  # seconds without a byte after which a download fails
+# What h5py, zipfile and zlib raise for damaged bytes.
 _READ_ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 def load_weights(model: keras.Model, path: str | Path) -> None:
     """Give every weight of `model` its value from `path`: `.keras`, `.weights.h5`, or legacy `.h5`, by content.
 
-    Legacy layers are paired by name where the file has exactly the model's names, else by topology. Raises
-    WeightsError, and leaves the model as it was, where the file is missing or damaged, where a layer's weight has no
-    counterpart or another shape (the message gives both), or where a stored value is NaN or infinite.
+    Legacy layers are paired by name where the file has exactly the model's names, else by position. Raises
+    WeightsError, and leaves the model unchanged, where the file is missing or damaged, where a layer's weight is
+    missing or has another shape (the message gives both), or where a stored value is NaN or infinite.
     """
     path = Path(path)
     try:
@@ -50,7 +51,7 @@ def load_weights(model: keras.Model, path: str | Path) -> None:
     except WeightsError as error:
         if str(error).startswith(str(path)):
             raise
-        raise WeightsError(f"{path} does not give {model.name} its weights:\n{error}", error.kind) from error
+        raise WeightsError(f"{path} does not have the weights of {model.name}:\n{error}", error.kind) from error
     for pair, value in zip(pairs, values, strict=True):
         pair.variable.assign(value)
     for layer in model._flatten_layers():
@@ -61,8 +62,8 @@ def load_weights(model: keras.Model, path: str | Path) -> None:
 def published_weights(spec: ModelSpec, cache: Path | None = None) -> Path:
     """The file with the public ImageNet weights of `spec`, downloaded by Keras unless it is in `cache` already.
 
-    `cache` is Keras's own directory by default. Progress goes to stderr. Raises WeightsError of kind "unavailable"
-    where there are none, where they cannot be downloaded, or where the MD5 digest is not the published one.
+    `cache` is Keras's directory by default. Progress goes to stderr. Raises WeightsError of kind "unavailable" where
+    none are published, where the download fails, or where the MD5 digest is not the published one.
     """
     source = spec.published
     if source is None:
@@ -85,9 +86,9 @@ def published_weights(spec: ModelSpec, cache: Path | None = None) -> Path:
 
 
 class _Download:
-    """Turn what `keras.utils.get_file` raises into WeightsError.
+    """Convert what `keras.utils.get_file` raises to WeightsError.
 
-    A failed fetch arrives as a bare Exception around the URLError, which no `except` clause can tell from a bug.
+    Keras reports a failed download as a bare Exception around the URLError, so an `except` clause cannot name it.
     """
 
     def __init__(self, url: str) -> None:
@@ -96,7 +97,9 @@ class _Download:
     def __enter__(self) -> None:
         return None
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         cause = error.__context__ if type(error) is Exception else error
         if isinstance(cause, (OSError, ValueError)):
             raise WeightsError(f"{self.url} could not be downloaded: {_reason(cause)}", "unavailable") from error
@@ -104,7 +107,7 @@ class _Download:
 
 @contextlib.contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Report what the libraries raise on a damaged file as one error."""
+    """Report any error of the libraries on a damaged file as one WeightsError."""
     try:
         yield
     except WeightsError:
@@ -137,10 +140,10 @@ def _open(path: Path, model: keras.Model) -> Iterator[h5py.File]:
 
 
 def _member(stream: BinaryIO, path: Path, model: keras.Model) -> bytes:
-    """The weights of a `.keras` archive, checked by its CRC, unless they are out of all proportion to the model."""
+    """The weights of a `.keras` archive, checked by its CRC; refused where they are much larger than the model's."""
     with zipfile.ZipFile(stream) as archive:
         if _MEMBER not in archive.namelist():
-            raise WeightsError(f"{path} holds no {_MEMBER}; it is no .keras archive with weights", "damaged")
+            raise WeightsError(f"{path} has no {_MEMBER}, so it is not a .keras archive with weights", "damaged")
         own = sum(int(np.prod(variable.shape)) for variable in model.variables) * 8
         limit = 8 * own + 2**26  # float64, with an optimizer's moments, and 64 MiB for metadata
         size = archive.getinfo(_MEMBER).file_size
@@ -159,8 +162,8 @@ def _check_shape(pair: Pair) -> None:
         )
 
 
-def _read(pair: Pair) -> npt.NDArray[Any]:
-    """The stored values, which must be finite numbers."""
+def _read(pair: Pair) -> npt.NDArray[np.generic]:
+    """The stored values; raises WeightsError where they are not finite numbers."""
     values = np.asarray(pair.dataset[()])
     if values.dtype.kind == "V" and values.dtype.itemsize == 2:  # bfloat16: the upper half of a float32
         values = (values.view(np.uint16).astype(np.uint32) << 16).view(np.float32)

@@ -1,7 +1,7 @@
-"""Xception (Chollet, Deep Learning with Depthwise Separable Convolutions, CVPR 2017), no biases outside the head.
+"""Xception (Chollet, Deep Learning with Depthwise Separable Convolutions, CVPR 2017), with biases only in the head.
 
-Layers are named as in the public weights, whose order the graph keeps; the shortcuts, nameless there, are called
-`blockN_shortcut` here.
+Layers have the names and the order of the public weights; the shortcuts, which have no names there, are called
+`blockN_shortcut`.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ from zoo.blocks import Tensor, head_activation
 
 
 def separable(x: Tensor, filters: int, name: str) -> Tensor:
-    """3x3 depthwise, 1x1 pointwise, same padding, BN."""
+    """3x3 depthwise and 1x1 pointwise convolution with "same" padding, then BN."""
     x = layers.SeparableConv2D(filters, 3, padding="same", use_bias=False, name=name)(x)
     return layers.BatchNormalization(name=f"{name}_bn")(x)
 
 
 def shortcut(x: Tensor, filters: int, block: int) -> Tensor:
-    """Strided 1x1 with BN, around a block that halves the image."""
+    """A strided 1x1 convolution with BN, the shortcut of a block that halves the image."""
     x = layers.Conv2D(filters, 1, strides=2, padding="same", use_bias=False, name=f"block{block}_shortcut")(x)
     return layers.BatchNormalization(name=f"block{block}_shortcut_bn")(x)
 
 
 def halve(x: Tensor, residual: Tensor, block: int) -> Tensor:
-    """The end of such a block: a strided max-pool, plus the shortcut."""
+    """The end of a block that halves the image: a strided max-pool, plus the shortcut `residual`."""
     x = layers.MaxPooling2D(3, strides=2, padding="same", name=f"block{block}_pool")(x)
     return layers.Add(name=f"block{block}_add")([x, residual])
 

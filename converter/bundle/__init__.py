@@ -1,4 +1,4 @@
-"""The artifact directory: what lies in it, how it is written in one step, and how it is read back as foreign."""
+"""The artifact directory: its files, how they are written in one step, and how they are read as untrusted input."""
 
 from converter.bundle.directory import Staging, locate, refuse_other_source, stage
 from converter.bundle.golden import read_golden, write_golden

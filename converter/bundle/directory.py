@@ -1,11 +1,11 @@
-"""The artifact directory on disk: built beside its place, put there in one step, and read back.
+"""The artifact directory on disk: built beside its final place and moved there in one step.
 
-An export is built in `.NAME.partial-PID-RANDOM` next to NAME and swapped in when it is complete; `.NAME.lock` keeps a
-second export out meanwhile, and whatever a killed one left is cleared away by the next, which holds that lock. At any
-moment NAME is the previous export or the new one. Without an atomic exchange (Linux's renameat2) NAME is away between
-two renames, as `.NAME.previous`, and the next `stage` puts it back.
+An export is built in `.NAME.partial-PID-RANDOM` next to NAME and swapped in when it is complete. Meanwhile `.NAME.lock`
+keeps other exports out; the next export that gets the lock removes what a killed one left. At any moment NAME is either
+the previous export or the new one. Without an atomic exchange (Linux's renameat2), NAME is missing between two renames
+and exists as `.NAME.previous`; the next `stage` restores it.
 
-Nothing of the user's is ever deleted: a directory is replaced only where its manifest lists every file in it.
+Files of the user are never deleted: a directory is replaced only if its manifest lists every file in it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from converter.bundle.manifest import MANIFEST, listed, read_manifest
+from converter.bundle.manifest import MANIFEST, known_files, read_manifest
 from converter.core.errors import InputError, OutputError
 
 RENAME_EXCHANGE = 2  # linux/fs.h
@@ -28,7 +28,7 @@ AT_FDCWD = -100  # linux/fcntl.h
 
 
 class Staging:
-    """An export under construction in the directory `path`; `committed` is where it went, once it did."""
+    """An export under construction in the directory `path`; `committed` is its final place, None before the commit."""
 
     def __init__(self, path: Path, directory: Path) -> None:
         self.path = path
@@ -36,27 +36,27 @@ class Staging:
         self.committed: Path | None = None
 
     def commit(self, target: Path | None = None) -> Path:
-        """Make what lies in `path` the content of `target`, by default the staged directory, and return that.
+        """Move the content of `path` to `target`, by default the staged directory, and return the target.
 
-        What `target` held goes away in the same step; if it is not an export of ours, it stays and OutputError is
-        raised, as it is when `path` has no manifest, when `target` is locked or cannot be written, and the second time.
+        The previous content of `target` is removed in the same step. Raises OutputError if `target` is not an export
+        (it is kept), is locked or cannot be written, if `path` has no manifest, and on a second call.
         """
         if self.committed is not None:
             raise OutputError(f"{self.directory}: already written to {self.committed}")
         if not (self.path / MANIFEST).is_file():
-            raise OutputError(f"{self.directory}: the export has no {MANIFEST} yet, so it is not complete")
-        if target is None or _real(target) == self.directory:
+            raise OutputError(f"{self.directory}: the export is not complete, it has no {MANIFEST} yet")
+        if target is None or _resolve(target) == self.directory:
             self._commit(self.directory)
         else:
-            real = _real(target)
+            real = _resolve(target)
             with _lock(real):
-                _clear(real)
+                _clean_up(real)
                 self._commit(real)
         return self.directory if self.committed is None else self.committed
 
     def _commit(self, target: Path) -> None:
-        _refuse(target)
-        with _reported(target):
+        _check_replaceable(target)
+        with _output_errors(target):
             _swap(self.path, target)
             self.committed = target
             _sync(target)
@@ -65,28 +65,28 @@ class Staging:
 
 @contextlib.contextmanager
 def stage(directory: Path) -> Iterator[Staging]:
-    """Lock `directory` and give a place to build its next content in; without a commit, everything stays as it was.
+    """Lock `directory` and provide a place to build its next content. Without a commit nothing changes.
 
-    Raises OutputError where another process holds the lock, `directory` is a file, is not empty and not an export, or
-    holds files that its manifest does not list, and where its parent cannot be created or written.
+    Raises OutputError if another process has the lock, if `directory` is a file, is not empty and not an export, or
+    contains files that its manifest does not list, and if its parent cannot be created or written.
     """
-    target = _real(directory)
+    target = _resolve(directory)
     with _lock(target):
-        _clear(target)
-        _refuse(target)
+        _clean_up(target)
+        _check_replaceable(target)
         path = _partial(target)
-        with _reported(target):
+        with _output_errors(target):
             path.mkdir()
         try:
             yield Staging(path, target)
         finally:
-            shutil.rmtree(path, ignore_errors=True)  # the staging, or what it was exchanged for
+            shutil.rmtree(path, ignore_errors=True)  # the staging, or the export that it was exchanged with
 
 
 def refuse_other_source(directory: Path, identity: str) -> None:
-    """Raise OutputError where `directory` holds the export of another source than that of `identity`.
+    """Raise OutputError if `directory` contains the export of a source other than `identity`.
 
-    What is no export, or was written before identities were recorded, is left to `stage`.
+    A directory that is not an export, or whose manifest has no identity, is left to `stage`.
     """
     try:
         source = read_manifest(directory).source if (directory / MANIFEST).is_file() else {}
@@ -95,13 +95,13 @@ def refuse_other_source(directory: Path, identity: str) -> None:
     known = source.get("identity")
     if isinstance(known, str) and known != identity:
         raise OutputError(
-            f"{directory}: holds the export of another source ({known[:100]})\n"
-            "give another directory with --output, or --force to replace that export"
+            f"{directory}: contains the export of another source ({known[:100]})\n"
+            "give another directory with --output, or replace that export with --force"
         )
 
 
 def locate(path: Path) -> tuple[Path, str | None]:
-    """The artifact directory that `path` is or lies in, and the name there of the one file or folder that `path` is.
+    """The artifact directory of `path`, and the name of the artifact in it if `path` is one artifact, otherwise None.
 
     Raises InputError for a file without a manifest beside it.
     """
@@ -109,26 +109,26 @@ def locate(path: Path) -> tuple[Path, str | None]:
         if path.name == MANIFEST and path.is_file():
             return path.parent, None
         if path.is_file() and not (path.parent / MANIFEST).is_file():
-            raise InputError(f"{path}: no {MANIFEST} beside it; give a file of the directory that an export wrote")
+            raise InputError(f"{path}: no {MANIFEST} in its directory; give a file in a directory that an export wrote")
         inside = not (path / MANIFEST).is_file() and path.exists() and (path.parent / MANIFEST).is_file()
-    except (OSError, ValueError):  # read_manifest says what is wrong with it
+    except (OSError, ValueError):  # read_manifest reports the reason
         inside = False
     return (path.parent, path.name) if inside else (path, None)
 
 
-def _real(directory: Path) -> Path:
-    """`directory` without links, so that what is beside it is on its filesystem."""
+def _resolve(directory: Path) -> Path:
+    """`directory` with links resolved, so that temporary names beside it are on the same filesystem."""
     try:
         real = Path(os.path.realpath(directory))
     except (OSError, ValueError) as error:
         raise OutputError(f"{directory}: {error}") from error
     if not real.name:
-        raise OutputError(f"{directory}: cannot be replaced; give a directory of its own")
+        raise OutputError(f"{directory}: cannot be replaced by an export; give another directory")
     return real
 
 
 @contextlib.contextmanager
-def _reported(target: Path) -> Iterator[None]:
+def _output_errors(target: Path) -> Iterator[None]:
     """Turn an OSError into an OutputError about `target`."""
     try:
         yield
@@ -139,59 +139,62 @@ def _reported(target: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _lock(target: Path) -> Iterator[None]:
-    """Hold `.NAME.lock` beside `target`, whose parents are created, and removed again where nothing was put there."""
+    """Hold `.NAME.lock` beside `target`.
+
+    Missing parent directories are created, and removed again at the end if they are still empty.
+    """
     from filelock import FileLock, Timeout  # not needed to read an export
 
     path = target.with_name(f".{target.name}.lock")
     missing = [parent for parent in target.parents if not parent.exists()]
-    with _reported(target):
+    with _output_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path, timeout=0)
         try:
             lock.acquire()
         except Timeout as error:
             raise OutputError(
-                f"{target}: another cnnexport is writing it; wait for it, or give another --output"
+                f"{target}: another cnnexport process is writing it; wait, or give another --output"
             ) from error
         except NotImplementedError as error:
-            raise OutputError(f"{target}: its filesystem has no file locks; give another --output") from error
+            raise OutputError(f"{target}: its filesystem does not support file locks; give another --output") from error
     try:
         yield
     finally:
         with contextlib.suppress(OSError):
-            path.unlink()  # while held: filelock takes no lock on a file that was deleted since it was opened
+            path.unlink()  # before the release: filelock rejects a lock file that was deleted after it was opened
         lock.release()
         with contextlib.suppress(OSError):
             for parent in missing:
                 parent.rmdir()
 
 
-def _refuse(target: Path) -> None:
-    """Raise OutputError unless `target` does not exist, is an empty directory, or holds an export and nothing else."""
-    with _reported(target):
+def _check_replaceable(target: Path) -> None:
+    """Raise OutputError unless `target` is missing, an empty directory, or an export without other files in it."""
+    with _output_errors(target):
         if not os.path.lexists(target):
             return
         if not target.is_dir():
-            raise OutputError(f"{target}: is a file; give a directory to --output")
+            raise OutputError(f"{target}: is a file; --output needs a directory")
         if target.is_mount():
             raise OutputError(f"{target}: is a mount point, which cannot be replaced; give a directory inside it")
         if not any(target.iterdir()):
             return
-        found = _content(target)
+        found = _files_in(target)
     if MANIFEST not in found:
-        raise OutputError(f"{target}: not empty, and no export (it has no {MANIFEST}); give another --output")
+        raise OutputError(f"{target}: not empty and not an export (no {MANIFEST}); give another --output")
     try:
-        known = listed(read_manifest(target))
+        known = known_files(read_manifest(target))
     except InputError as error:
-        raise OutputError(f"{target}: not replaced, since its manifest does not say what is in it\n{error}") from error
+        raise OutputError(f"{target}: not replaced, because its manifest cannot be read\n{error}") from error
     foreign = sorted(set(found) - known)
     if foreign:
         more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
         names = ", ".join(ascii(name) for name in foreign[:3])
-        raise OutputError(f"{target}: holds {names}{more}, not listed in its {MANIFEST}; move that away first")
+        raise OutputError(f"{target}: contains {names}{more}, not listed in its {MANIFEST}; move them away first")
 
 
-def _content(directory: Path) -> list[str]:
+def _files_in(directory: Path) -> list[str]:
     """Every file and link under `directory`, as relative POSIX paths."""
     found = []
     for root, folders, files in os.walk(directory, onerror=_raise):
@@ -204,17 +207,18 @@ def _raise(error: OSError) -> None:
     raise error
 
 
-def _clear(target: Path) -> None:
-    """Put back what an interrupted swap left as `.NAME.previous`, and remove stagings; the lock is held.
+def _clean_up(target: Path) -> None:
+    """Restore what an interrupted swap left as `.NAME.previous`, and remove abandoned stagings.
 
-    Since it is, no living process owns a staging of this name. A `.NAME.previous` beside a NAME is the replaced export.
+    The caller has the lock, so no living process owns a staging of this name. If NAME exists too, `.NAME.previous` is
+    the export that it replaced.
     """
     previous = _previous(target)
-    with _reported(target):
+    with _output_errors(target):
         if previous.is_dir() and not os.path.lexists(target):
             previous.rename(target)
         elif previous.is_dir():
-            _refuse(previous)
+            _check_replaceable(previous)
             previous.rename(_partial(target))
         partial = re.compile(rf"\.{re.escape(target.name)}\.partial-[0-9]+-[0-9a-f]{{8}}")
         for each in target.parent.iterdir():
@@ -223,7 +227,7 @@ def _clear(target: Path) -> None:
 
 
 def _swap(staged: Path, target: Path) -> None:
-    """`staged` becomes `target`; what `target` was is then at `staged`, or gone where it was nothing or empty."""
+    """Move `staged` to `target`. A previous export at `target` is then at `staged`."""
     if os.path.lexists(target) and any(target.iterdir()):
         if not _exchange(staged, target):
             _swap_in_two(staged, target)
@@ -234,7 +238,7 @@ def _swap(staged: Path, target: Path) -> None:
 
 
 def _swap_in_two(staged: Path, target: Path) -> None:
-    """The swap for systems without an exchange; interrupted between its renames, `_clear` finishes it."""
+    """The swap on systems without an exchange. If it is interrupted between its renames, `_clean_up` finishes it."""
     previous = _previous(target)
     target.rename(previous)
     try:
@@ -254,7 +258,7 @@ def _partial(target: Path) -> Path:
 
 
 def _exchange(one: Path, other: Path) -> bool:
-    """Exchange two paths atomically by renameat2(2); False where the system or the filesystem cannot."""
+    """Exchange two paths atomically with renameat2(2). Returns False if this is not supported here."""
     if not sys.platform.startswith("linux"):
         return False
     renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
@@ -266,7 +270,7 @@ def _exchange(one: Path, other: Path) -> bool:
 
 
 def _sync(directory: Path) -> None:
-    """Make renames in `directory` durable, where the system can open directories."""
+    """Make renames in `directory` durable, if the system can open directories."""
     with contextlib.suppress(OSError):
         descriptor = os.open(directory, os.O_RDONLY)
         try:

@@ -1,8 +1,8 @@
-"""golden.npz: the seeded inputs and what Keras answered, as plain arrays that numpy alone can read.
+"""golden.npz: the seeded inputs and Keras's outputs, as plain arrays that numpy alone can read.
 
-An uncompressed zip of .npy entries, named "input/NAME", "reference/NAME", "exact/NAME" and "control/CONTROL/NAME". A
-name is a Keras name and may hold anything, so each is percent-encoded down to letters, digits, "_", "-" and "~". The
-same arrays give the same bytes.
+An uncompressed zip of .npy entries, named "input/NAME", "reference/NAME", "exact/NAME" and "control/CONTROL/NAME".
+Keras names may contain any character, so each name is percent-encoded; only letters, digits, "_", "-" and "~" stay. The
+same arrays produce the same bytes.
 """
 
 from __future__ import annotations
@@ -27,22 +27,24 @@ from converter.core.text import first_line
 
 MAX_BYTES = 4 << 30
 MAX_ENTRIES = 4096
-EPOCH = (1980, 1, 1, 0, 0, 0)  # the first date that zip knows
-HINT = "export the model again"
+EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that zip can store
+EXPORT_AGAIN = "export the model again"
 
 
 def write_golden(path: Path, golden: Golden) -> None:
-    """Write `golden` to `path`. Raises OutputError where that fails or an array is no plain numbers."""
+    """Write `golden` to `path`. Raises OutputError if that fails or if an array is not numeric."""
     entries: dict[str, Array] = {}
     for kind, arrays in (("input", golden.inputs), ("reference", golden.references), ("exact", golden.exact)):
-        entries.update({f"{kind}/{_quote(name)}": array for name, array in arrays.items()})
+        entries.update({f"{kind}/{_encode_name(name)}": array for name, array in arrays.items()})
     for control, arrays in golden.controls.items():
-        entries.update({f"control/{_quote(control)}/{_quote(name)}": array for name, array in arrays.items()})
+        entries.update(
+            {f"control/{_encode_name(control)}/{_encode_name(name)}": array for name, array in arrays.items()}
+        )
     try:
         with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
             for key, array in entries.items():
                 if array.dtype.kind not in "fiub":
-                    raise OutputError(f"{path.name}: {key} has dtype {array.dtype}, which is no plain number")
+                    raise OutputError(f"{path.name}: {key} has dtype {array.dtype}, which is not a plain number")
                 with archive.open(zipfile.ZipInfo(f"{key}.npy", EPOCH), "w", force_zip64=True) as stream:
                     np.lib.format.write_array(stream, np.asarray(array, order="C"), version=(1, 0), allow_pickle=False)
     except OSError as error:
@@ -50,11 +52,12 @@ def write_golden(path: Path, golden: Golden) -> None:
 
 
 def read_golden(path: Path, interface: Interface) -> Golden:
-    """The arrays of `path`, checked against the model's inputs and outputs.
+    """The arrays in `path`, checked against the inputs and outputs of the model.
 
-    Every array has its spec's dtype and shape behind the sample axis, which is equally long, and at least 1, in all of
-    them; `exact` holds every output in float64 or none at all, and each control every output. No pickles are read and
-    nothing is decompressed. Raises InputError, naming the file and the array, for anything else, and for NaN or Inf.
+    Every array has the dtype of its spec and the same shape after the sample axis. The number of samples is the same
+    for all arrays and at least 1. `exact` has every output in float64, or none; each control has every output. Pickles
+    are not read and nothing is decompressed. Raises InputError, naming the file and the array, for anything else, and
+    for NaN or Inf.
     """
     entries = _entries(path)
     sides: dict[str, dict[str, Array]] = {"input": {}, "reference": {}, "exact": {}}
@@ -62,56 +65,56 @@ def read_golden(path: Path, interface: Interface) -> Golden:
     for key, array in entries.items():
         kind, *quoted = key.split("/")
         names = [unquote(part) for part in quoted]
-        if "/".join([kind, *map(_quote, names)]) != key or not all(names):
-            raise _bad(path, f"entry {key!r} is none of cnnexport's")
+        if "/".join([kind, *map(_encode_name, names)]) != key or not all(names):
+            raise _invalid(path, f"unexpected entry {key!r}")
         if kind in sides and len(names) == 1:
             sides[kind][names[0]] = array
         elif kind == "control" and len(names) == 2:
             controls.setdefault(names[0], {})[names[1]] = array
         else:
-            raise _bad(path, f"entry {key!r} is none of cnnexport's")
+            raise _invalid(path, f"unexpected entry {key!r}")
     samples = {len(array) if array.ndim else 0 for array in entries.values()}
     if len(samples) != 1 or 0 in samples:
         lengths = ", ".join(map(str, sorted(samples))) or "no arrays"
-        raise _bad(path, f"every array needs the same number of samples, at least 1, and they have {lengths}")
+        raise _invalid(path, f"every array must have the same number of samples, at least 1; found {lengths}")
     references = sides["reference"]
     _check(path, "input", sides["input"], interface.inputs)
     _check(path, "reference", references, interface.outputs)
-    answers = [replace(spec, shape=(None, *references[spec.name].shape[1:])) for spec in interface.outputs]
+    output_specs = [replace(spec, shape=(None, *references[spec.name].shape[1:])) for spec in interface.outputs]
     if sides["exact"]:
-        _check(path, "exact", sides["exact"], [replace(spec, dtype="float64") for spec in answers])
+        _check(path, "exact", sides["exact"], [replace(spec, dtype="float64") for spec in output_specs])
     for control, arrays in controls.items():
-        _check(path, f"control {control}", arrays, answers)
+        _check(path, f"control {control}", arrays, output_specs)
     return Golden(sides["input"], references, sides["exact"], controls)
 
 
-def _quote(name: str) -> str:
+def _encode_name(name: str) -> str:
     return quote(name, safe="").replace(".", "%2E")
 
 
-def _bad(path: Path, what: str) -> InputError:
-    return InputError(f"{path}: {what}; {HINT}")
+def _invalid(path: Path, what: str) -> InputError:
+    return InputError(f"{path}: {what}; {EXPORT_AGAIN}")
 
 
 def _check(path: Path, kind: str, arrays: Mapping[str, Array], specs: Sequence[TensorSpec]) -> None:
-    """Names, dtypes and shapes of `arrays` against `specs`, and that all is finite."""
+    """Check the names, dtypes and shapes of `arrays` against `specs`, and that all values are finite."""
     wanted = {spec.name for spec in specs}
     for name in sorted(wanted ^ set(arrays)):
-        what = "is missing" if name in wanted else "is not of this model"
-        raise _bad(path, f"{kind} {name!r} {what}")
+        what = "is missing" if name in wanted else "does not belong to this model"
+        raise _invalid(path, f"{kind} {name!r} {what}")
     for spec in specs:
         array = arrays[spec.name]
         where = f"{kind} {spec.name!r}"
         if str(array.dtype) != spec.dtype:
-            raise _bad(path, f"{where} has dtype {array.dtype} instead of {spec.dtype}")
+            raise _invalid(path, f"{where} has dtype {array.dtype} instead of {spec.dtype}")
         fits = len(array.shape) == len(spec.shape) and all(
             axis in (None, size) for axis, size in zip(spec.shape[1:], array.shape[1:], strict=True)
         )
         if not fits or not array.size:
             shape = " x ".join(["samples", *("any" if axis is None else str(axis) for axis in spec.shape[1:])])
-            raise _bad(path, f"{where} has shape {array.shape} instead of {shape}")
+            raise _invalid(path, f"{where} has shape {array.shape} instead of {shape}")
         if not np.isfinite(array).all():
-            raise _bad(path, f"{where} holds NaN or Inf")
+            raise _invalid(path, f"{where} contains NaN or Inf")
 
 
 def _entries(path: Path) -> dict[str, Array]:
@@ -119,55 +122,58 @@ def _entries(path: Path) -> dict[str, Array]:
     try:
         with path.open("rb") as stream:
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-                raise _bad(path, "not a file")
+                raise _invalid(path, "not a file")
             size = os.fstat(stream.fileno()).st_size
             with zipfile.ZipFile(stream) as archive:
                 infos = archive.infolist()
                 _check_sizes(path, infos, size)
                 return {info.filename.removesuffix(".npy"): _array(path, archive, info) for info in infos}
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror or error}; {HINT}") from error
+        raise InputError(f"{path}: {error.strerror or error}; {EXPORT_AGAIN}") from error
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, struct.error, ValueError) as error:
-        raise _bad(path, f"damaged, or not written by cnnexport ({first_line(error, 120)})") from error
+        raise _invalid(path, f"damaged, or not written by cnnexport ({first_line(error, 120)})") from error
 
 
 def _check_sizes(path: Path, infos: Sequence[zipfile.ZipInfo], size: int) -> None:
-    """Refuse, before anything is read, what would need more memory than the file's own size or `MAX_BYTES`."""
+    """Refuse, before reading, a file whose arrays need more memory than the size of the file or `MAX_BYTES`."""
     names = {info.filename for info in infos}
     if len(names) != len(infos):
-        raise _bad(path, "an entry occurs twice")
+        raise _invalid(path, "an entry occurs twice")
     if len(infos) > MAX_ENTRIES:
-        raise _bad(path, f"{len(infos)} entries, more than any export has")
+        raise _invalid(path, f"{len(infos)} entries, more than any export has")
     for info in infos:
         if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 or info.file_size != info.compress_size:
-            raise _bad(path, f"entry {info.filename!r} is compressed or encrypted; cnnexport writes neither")
+            raise _invalid(path, f"entry {info.filename!r} is compressed or encrypted; cnnexport writes neither")
         if not info.filename.endswith(".npy"):
-            raise _bad(path, f"entry {info.filename!r} is none of cnnexport's")
+            raise _invalid(path, f"unexpected entry {info.filename!r}")
     total = sum(info.file_size for info in infos)
     if total > min(size, MAX_BYTES):
-        raise _bad(path, f"declares {total} bytes of arrays in a file of {size} (at most {MAX_BYTES} are read)")
+        raise _invalid(path, f"declares {total} bytes of arrays in a file of {size} (at most {MAX_BYTES} are read)")
 
 
 def _array(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
-    """One entry as an array of its own memory. Raises InputError, or what zipfile and numpy raise on damage."""
+    """One entry as an array with its own memory.
+
+    Raises InputError, or the errors of zipfile and numpy for damaged data.
+    """
     with archive.open(info) as entry:
         data = bytearray(entry.read())
     if len(data) != info.file_size:
-        raise _bad(path, f"entry {info.filename!r} is short")
+        raise _invalid(path, f"entry {info.filename!r} is shorter than declared")
     header = io.BytesIO(data[:65536])
     shape, fortran, dtype = _header(header)
     if dtype.kind not in "fiub" or dtype.hasobject:
-        raise _bad(path, f"entry {info.filename!r} has dtype {dtype}, which is no plain number")
+        raise _invalid(path, f"entry {info.filename!r} has dtype {dtype}, which is not a plain number")
     if math.prod(shape) * dtype.itemsize != len(data) - header.tell():
-        raise _bad(path, f"entry {info.filename!r} declares shape {shape} and holds another number of values")
+        raise _invalid(path, f"entry {info.filename!r} declares shape {shape} but contains another number of values")
     flat: Array = np.frombuffer(data, dtype=dtype, offset=header.tell())
     return flat.reshape(shape, order="F" if fortran else "C")
 
 
 def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
     if np.lib.format.read_magic(stream) != (1, 0):
-        raise ValueError("an array of another .npy version than 1.0")
+        raise ValueError("an array with a .npy version other than 1.0")
     shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
     if any(size < 0 for size in shape):
-        raise ValueError("an array of negative size")
+        raise ValueError("an array with a negative size")
     return shape, fortran, dtype

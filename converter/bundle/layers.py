@@ -1,8 +1,8 @@
-"""layers.json: Keras's own activations as sketches, and for each artifact the tensor that must equal each.
+"""layers.json: sketches of Keras's activations, and for each artifact the tensors that must be equal to them.
 
-Written at export, read only where a verification failed. It is foreign when it is read, so types, order and sizes are
-checked. The activations stand once, and each artifact's layers point at them. Sketches of another schema cannot be
-compared with those of this one.
+Written at export and read only after a failed verification. The file is untrusted, so types, order and sizes are
+checked. Each activation is stored once; the layers of the artifacts refer to it by index. Sketches of another schema
+version cannot be compared with those of this version.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from converter.core.data import Array
 from converter.core.errors import OutputError
 from converter.core.jsonable import Fields, dumps, read_json
-from converter.core.sketch import AS_IT_IS, CHANNELS_FIRST, from_text, to_text
+from converter.core.sketch import CHANNELS_FIRST, KERAS_LAYOUT, from_text, to_text
 
 LAYERS = "layers.json"
 SCHEMA = 3
@@ -27,10 +27,11 @@ MAX_BYTES = 16 << 20
 class Layer:
     """A place where an artifact can be compared with Keras: the end of one layer, or of several that became one node.
 
-    `name` is the layer to blame, `covers` all layers that were computed since `inputs` (places in the list of layers,
-    all before this one; none of them where the model's inputs are read), as (name, class). `tensor` of the artifact
-    lies there as `layout` says. `elements` are those of one sample, `noise` is the relative L2 distance of Keras
-    in float32 from float64 (None: not measured), `sketch` has shape (samples, 64).
+    `name` is the layer that is named if the comparison fails here. `covers` are all layers computed since `inputs`, as
+    (name, class). `inputs` are indices of earlier entries in the list of layers; empty if only the model's inputs are
+    read. `tensor` is the name of the tensor in the artifact, stored in `layout`. `elements` is the size of one sample.
+    `noise` is the relative L2 distance of Keras in float32 from float64 (None: not measured). `sketch` has shape
+    (samples, 64).
     """
 
     name: str
@@ -54,7 +55,7 @@ class Layers:
 
 def write_layers(directory: Path, layers: Layers) -> None:
     """Write `directory`/layers.json. Raises OutputError."""
-    activations: dict[tuple[str, int, float | None], int] = {}  # and their places
+    activations: dict[tuple[str, int, float | None], int] = {}  # index by activation
     artifacts = []
     for path, found in layers.artifacts.items():
         rows = []
@@ -78,12 +79,15 @@ def write_layers(directory: Path, layers: Layers) -> None:
 
 
 def read_layers(directory: Path) -> Layers:
-    """The content of `directory`/layers.json. Raises InputError where it is missing, damaged or of another schema."""
+    """The content of `directory`/layers.json.
+
+    Raises InputError if the file is missing, damaged or of another schema version.
+    """
     path = directory / LAYERS
-    top = Fields(read_json(path, MAX_BYTES, "the record of cnnexport; export the model again"), str(path))
+    top = Fields(read_json(path, MAX_BYTES, "a layers.json of cnnexport; export the model again"), str(path))
     schema = top.get("schema", int)
     if schema != SCHEMA:
-        raise top.wrong("schema", f"{SCHEMA}, which this cnnexport writes")
+        raise top.wrong("schema", f"{SCHEMA}, the only version that this cnnexport reads")
     inputs = Fields(top.get("inputs", dict), f"{top.where}: inputs")
     activations = top.items("activations")
     artifacts = {
@@ -97,22 +101,22 @@ def _layers(rows: Sequence[Fields], activations: Sequence[Fields]) -> Iterator[L
     for index, row in enumerate(rows):
         place = row.get("activation", int)
         if not 0 <= place < len(activations):
-            raise row.wrong("activation", "the place of an activation")
+            raise row.wrong("activation", "the index of an activation")
         yield _layer(row, activations[place], index)
 
 
 def _layer(fields: Fields, activation: Fields, index: int) -> Layer:
     covers = fields.get("covers", list)
-    if not covers or not all(_texts(pair) and len(pair) == 2 for pair in covers):
-        raise fields.wrong("covers", "a list of pairs of text")
+    if not covers or not all(_is_string_list(pair) and len(pair) == 2 for pair in covers):
+        raise fields.wrong("covers", "a list of pairs of strings")
     inputs = fields.get("inputs", list)
     if not all(isinstance(each, int) and not isinstance(each, bool) and 0 <= each < index for each in inputs):
-        raise fields.wrong("inputs", "places of earlier layers")
+        raise fields.wrong("inputs", "indices of earlier layers")
     layout, noise = fields.get("layout", str), activation.get("noise", (int, float), None)
-    if layout not in (AS_IT_IS, CHANNELS_FIRST):
-        raise fields.wrong("layout", f'"{AS_IT_IS}" or "{CHANNELS_FIRST}"')
+    if layout not in (KERAS_LAYOUT, CHANNELS_FIRST):
+        raise fields.wrong("layout", f'"{KERAS_LAYOUT}" or "{CHANNELS_FIRST}"')
     if noise is not None and not 0 <= noise < np.inf:
-        raise activation.wrong("noise", "a number from 0 on, or null")
+        raise activation.wrong("noise", "a number of at least 0, or null")
     return Layer(
         name=fields.get("name", str),
         kind=fields.get("kind", str),
@@ -126,7 +130,7 @@ def _layer(fields: Fields, activation: Fields, index: int) -> Layer:
     )
 
 
-def _texts(value: object) -> bool:
+def _is_string_list(value: object) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str) and all(isinstance(each, str) for each in value)
 
 

@@ -1,9 +1,9 @@
-"""manifest.json: what an artifact directory holds, and the hashes that say whether it still does.
+"""manifest.json: the description of an artifact directory, with the hashes of its files.
 
-The manifest is written last and makes a directory an export; only report.html, which shows its hashes to people and is
-nothing that a check reads, comes after it. Its "files" list every file of the directory but itself and the two reports,
-which later checks may renew. Whoever reads one treats it as foreign: types are checked, and no path
-of it leaves the directory.
+The manifest is written last; only with it is a directory an export. report.html is written after it, because it shows
+the hashes; no check reads that file. "files" lists every file of the directory except the manifest and the two reports,
+which later checks may replace. A manifest is untrusted when it is read: types are checked, and no path in it may leave
+the directory.
 """
 
 from __future__ import annotations
@@ -19,14 +19,21 @@ from typing import cast
 
 from converter.core.data import SCHEMA_VERSION, Activation, Artifact, Interface, RuleResult, TensorSpec
 from converter.core.errors import InputError, OutputError
-from converter.core.files import FileRecord, files_under, recorded
+from converter.core.files import FileRecord, files_under, record_of
 from converter.core.foreign import Json
 from converter.core.jsonable import LARGEST, Fields, dumps, read_json
 
 MANIFEST, GOLDEN, REPORT, PAGE = "manifest.json", "golden.npz", "report.json", "report.html"
 MAX_BYTES = 16 << 20
 EXPORT_AGAIN = "export the model again"
-MOST = {"artifacts": 64, "inputs": 4096, "outputs": 4096, "files": 10_000, "warnings": 10_000, "rewrites": 1_000_000}
+MAX_ENTRIES = {
+    "artifacts": 64,
+    "inputs": 4096,
+    "outputs": 4096,
+    "files": 10_000,
+    "warnings": 10_000,
+    "rewrites": 1_000_000,
+}
 LARGEST_AXIS = 2**31 - 1
 PRECISIONS = ("float32", "float16", "int8")
 LAYOUTS, ACTIVATIONS = ("nhwc", "nchw", ""), ("softmax", "sigmoid", "linear")
@@ -34,7 +41,10 @@ LAYOUTS, ACTIVATIONS = ("nhwc", "nchw", ""), ("softmax", "sigmoid", "linear")
 
 @dataclass(frozen=True)
 class Manifest:
-    """manifest.json. `inputs` and `outputs` are the Keras model's; every artifact has its own; `raw` is all of it."""
+    """The content of manifest.json.
+
+    `inputs` and `outputs` are those of the Keras model; every artifact has its own. `raw` is the whole JSON object.
+    """
 
     model: str
     source: Mapping[str, Json]
@@ -60,17 +70,17 @@ class Manifest:
 
 
 def write_manifest(directory: Path, manifest: Mapping[str, Json]) -> Manifest:
-    """Write `directory`/manifest.json, durably, and return it as it reads back.
+    """Write `directory`/manifest.json, durably, and return the Manifest that is read back.
 
-    `manifest` holds the fields of `Manifest` except files, created, schema and raw, which are filled in here: "files"
-    with every file found in `directory`. Dataclasses, tuples, paths and numpy values may stand for their JSON forms.
-    Raises OutputError where a file cannot be read or written, is a link, or where the manifest would not read back.
+    `manifest` has the fields of `Manifest` except files, created, schema and raw, which are set here; "files" lists
+    every file found in `directory`. Dataclasses, tuples, paths and numpy values are converted to JSON. Raises
+    OutputError if a file cannot be read or written or is a link, or if the manifest could not be read back.
     """
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     try:
         temporary = directory / f"{MANIFEST}.partial"
         names = sorted(set(files_under(directory, directory)) - {MANIFEST, REPORT, PAGE, temporary.name})
-        files = {name: recorded(directory / name) for name in names}
+        files = {name: record_of(directory / name) for name in names}
         text = dumps({**manifest, "schema": SCHEMA_VERSION, "created": created, "files": files})
         parsed = _parse(json.loads(text), directory)
         with temporary.open("w", encoding="ascii") as stream:
@@ -81,15 +91,15 @@ def write_manifest(directory: Path, manifest: Mapping[str, Json]) -> Manifest:
     except OSError as error:
         raise OutputError(f"{directory}: {error.strerror or error}") from error
     except (InputError, TypeError) as error:
-        raise OutputError(f"{directory}: the manifest would not read back: {error}") from error
+        raise OutputError(f"{directory}: the manifest could not be read back: {error}") from error
     return parsed
 
 
 def read_manifest(directory: Path) -> Manifest:
     """The manifest of an artifact directory.
 
-    Raises InputError where there is no directory or no manifest, where it is damaged, has a wrong type, was written by
-    a newer cnnexport, or names a path outside of the directory.
+    Raises InputError if there is no directory or no manifest, or if the manifest is damaged, has a wrong type, was
+    written by a newer cnnexport, or names a path outside of the directory.
     """
     path = directory / MANIFEST
     try:
@@ -104,11 +114,11 @@ def read_manifest(directory: Path) -> Manifest:
 
 
 def check_hashes(directory: Path, manifest: Manifest) -> bool:
-    """Compare every listed file with its record; whether golden.npz is intact.
+    """Compare every listed file with its record. Returns whether golden.npz is intact.
 
-    Raises InputError naming the first file that is missing, short, changed, or that lies unlisted in an artifact which
-    is a directory. golden.npz alone is reported and not raised: the comparison goes on with what it holds, since an
-    artifact that fails it is worse news than a damaged file.
+    Raises InputError, naming the first file that is missing, truncated or changed, or that is not listed although it is
+    inside an artifact which is a directory. A damaged golden.npz is returned, not raised: the comparison continues with
+    its content, because an artifact that fails is the more important result.
     """
     try:
         for artifact in [each for each in manifest.artifacts if (directory / each.path).is_dir()]:
@@ -129,36 +139,36 @@ def check_hashes(directory: Path, manifest: Manifest) -> bool:
     return golden_intact
 
 
-def listed(manifest: Manifest) -> frozenset[str]:
-    """Every file that an export of ours may hold, as POSIX paths."""
+def known_files(manifest: Manifest) -> frozenset[str]:
+    """Every file that this export may contain, as POSIX paths."""
     return frozenset({*manifest.files, MANIFEST, GOLDEN, REPORT, PAGE})
 
 
 def artifact_from_json(raw: Json, where: str = "artifact") -> Artifact:
-    """The Artifact whose `converter.core.jsonable.plain` form is `raw`. Raises InputError for a wrong type."""
+    """The Artifact that `converter.core.jsonable.plain` converted to `raw`. Raises InputError for a wrong type."""
     return _artifact(Fields(raw, where))
 
 
 def interface_from_json(raw: Json, where: str = "interface") -> Interface:
-    """The Interface whose `converter.core.jsonable.plain` form is `raw`. Raises InputError for a wrong type."""
+    """The Interface that `converter.core.jsonable.plain` converted to `raw`. Raises InputError for a wrong type."""
     fields = Fields(raw, where)
     inputs, outputs = (tuple(_spec(each) for each in fields.items(key)) for key in ("inputs", "outputs"))
     return Interface(inputs, outputs)
 
 
 def _parse(raw: Json, directory: Path) -> Manifest:
-    """The manifest from its JSON value, every type and path checked."""
+    """The manifest from its JSON value, with every type and path checked."""
     top = Fields(raw, str(directory / MANIFEST))
     schema = top.get("schema", int)
     if schema > SCHEMA_VERSION:
         raise InputError(
-            f"{top.where}: schema {schema} is newer than {SCHEMA_VERSION}, the last one known; upgrade cnnexport"
+            f"{top.where}: schema {schema} is newer than {SCHEMA_VERSION}, the newest known; upgrade cnnexport"
         )
     if schema < 1:
         raise InputError(f"{top.where}: schema {schema} does not exist; export the model again")
-    for key, most in MOST.items():
+    for key, most in MAX_ENTRIES.items():
         if isinstance(found := top.value.get(key), (list, dict)) and len(found) > most:
-            raise top.wrong(key, f"at most {most:,} of them")
+            raise top.wrong(key, f"at most {most:,} entries")
     records = top.fields("files")
     files = {name: FileRecord(each.get("size", int), each.get("sha256", str)) for name, each in records.items()}
     manifest = Manifest(
@@ -181,9 +191,9 @@ def _parse(raw: Json, directory: Path) -> Manifest:
     )
     chosen = Fields(manifest.tolerance, f"{top.where}: tolerance").get("chosen", (int, float), None)
     if chosen is not None and not 0 < chosen < math.inf:
-        raise top.wrong("tolerance", "a positive number where one was chosen")
+        raise top.wrong("tolerance: chosen", "a positive number or null")
     if manifest.tolerance.get("precision", "float32") not in PRECISIONS:
-        raise top.wrong("tolerance", f"of precision {' or '.join(PRECISIONS)}")
+        raise top.wrong("tolerance: precision", " or ".join(PRECISIONS))
     for name in [*files, *(artifact.path for artifact in manifest.artifacts)]:
         _check_path(name, directory, top.where)
     for kind, specs in (("inputs", manifest.inputs), ("outputs", manifest.outputs)):
@@ -196,30 +206,32 @@ def _parse(raw: Json, directory: Path) -> Manifest:
             ("inputs", manifest.inputs, artifact.inputs), ("outputs", manifest.outputs, artifact.outputs)
         ):  # fmt: skip
             if sorted(spec.name for spec in own) != sorted(spec.name for spec in given):
-                raise InputError(f"{top.where}: the {kind} of artifact {artifact.path!r} are not the model's")
+                what = f"the {kind} of artifact {artifact.path!r} differ from the model's"
+                raise InputError(f"{top.where}: {what}; {EXPORT_AGAIN}")
         if len({spec.shape[0] for spec in artifact.inputs}) > 1:
-            raise InputError(f"{top.where}: the inputs of artifact {artifact.path!r} have different batch sizes")
+            what = f"the inputs of artifact {artifact.path!r} have different batch sizes"
+            raise InputError(f"{top.where}: {what}; {EXPORT_AGAIN}")
     return manifest
 
 
 def _check_path(name: str, directory: Path, where: str) -> None:
-    """Refuse what is not a plain relative path that stays inside `directory`, links followed."""
+    """Refuse any path that is not a plain relative path inside `directory`, with links resolved."""
     pure = PurePosixPath(name)
     odd = not name.isprintable() or "\\" in name or ":" in name or name != pure.as_posix()
     if odd or pure.is_absolute() or not pure.parts or ".." in pure.parts:
-        raise InputError(f"{where}: {name!r} is not a path inside the directory")
+        raise InputError(f"{where}: {name!r} is not a path inside the directory; {EXPORT_AGAIN}")
     if not (directory / name).resolve().is_relative_to(directory.resolve()):
-        raise InputError(f"{where}: {name!r} leads out of the directory through a link")
+        raise InputError(f"{where}: {name!r} is a link that leads out of the directory; {EXPORT_AGAIN}")
 
 
 def _spec(fields: Fields) -> TensorSpec:
     shape = fields.get("shape", list)
     if not shape or any(isinstance(axis, bool) or not isinstance(axis, int | None) for axis in shape):
-        raise fields.wrong("shape", "a list of whole numbers and null, the batch axis first")
+        raise fields.wrong("shape", "a list of whole numbers or null, batch axis first")
     if any(axis is not None and axis < 0 for axis in shape):
-        raise fields.wrong("shape", "no negative sizes")
+        raise fields.wrong("shape", "sizes of at least 0")
     if any(axis is not None and axis > LARGEST_AXIS for axis in shape):
-        raise fields.wrong("shape", f"no size beyond {LARGEST_AXIS}")
+        raise fields.wrong("shape", f"sizes of at most {LARGEST_AXIS}")
     layout, activation = fields.get("layout", str, ""), fields.get("activation", str, "linear")
     if layout not in LAYOUTS:
         raise fields.wrong("layout", '"nhwc", "nchw" or ""')

@@ -1,4 +1,5 @@
-"""The command line: one module a command, their shared options, and where results go.
+"""The command line: one module per command, their shared options, and the destinations of results.
 
-To add a command: a module with a click command `command`, and a line in the table of `converter.cli.main`.
+To add a command, write a module with a click command named `command` and add a line to the table in
+`converter.cli.main`.
 """

@@ -1,71 +1,75 @@
-"""Where a report goes: the terminal, the files asked for, annotations in GitHub Actions; and the exit code.
+"""Delivers a report: to the terminal, to the requested files, and as annotations in GitHub Actions.
 
-What can be refused is refused before the work: an export of minutes must not end in a path that cannot be written.
+Invalid destinations are refused before the work starts, so that an export of minutes does not end with a path that
+cannot be written.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 from converter.core.errors import OutputError, UsageError
+from converter.core.foreign import Given
 from converter.core.text import printable
 
 if TYPE_CHECKING:
     from converter.core.results import Report
 
 
-OWN = {"as_json", "junit", "html", "debug"}
-"""The options of `export` and `verify` that are about the report alone; the others are keywords of the functions."""
+REPORT_OPTIONS = {"as_json", "junit", "html", "debug"}
+"""The options of `export` and `verify` that concern only the report; the others are keywords of the API functions."""
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """What the options of `export` and `verify` say about the report."""
+class Destinations:
+    """The destinations of the report, from the options of `export` and `verify`."""
 
     as_json: bool = False
     junit: Path | None = None
     html: Path | None = None
 
 
-def wishes(given: Mapping[str, Any]) -> Wishes:
-    """The wishes in the options `given`. Raises UsageError and OutputError for what could not be fulfilled later."""
+def destinations(given: Given) -> Destinations:
+    """The destinations in the options `given`.
+
+    Raises UsageError or OutputError for a path that could not be written later.
+    """
     for name in ("junit", "html"):
         _check(f"--{name}", given[name])
-    return Wishes(given["as_json"], given["junit"], given["html"])
+    return Destinations(given["as_json"], given["junit"], given["html"])
 
 
-def deliver(report: Report, wishes: Wishes, result: IO[str]) -> int:
-    """Print `report` to `result`, write the files, annotate, and return the exit code. Raises OutputError."""
+def deliver(report: Report, where: Destinations, result: IO[str]) -> int:
+    """Print `report` to `result`, write the files and annotations, and return the exit code. Raises OutputError."""
     from converter.report import github
     from converter.report.table import print_json, print_report
 
-    (print_json if wishes.as_json else print_report)(report, result)
+    (print_json if where.as_json else print_report)(report, result)
     lines = [line for failure in report.failures for line in printable(f"cnnexport: {failure}").splitlines()]
-    if github.wanted(os.environ):
+    if github.in_github_actions(os.environ):
         lines += github.to_annotations(report)
     encoding = sys.stderr.encoding or "utf-8"
     sys.stderr.write("".join(f"{line}\n" for line in lines).encode(encoding, "replace").decode(encoding))
     sys.stderr.flush()
-    if wishes.junit is not None:
+    if where.junit is not None:
         from converter.report.junit import to_junit
 
-        _write("--junit", wishes.junit, to_junit(report))
-    if wishes.html is not None:
+        _write("--junit", where.junit, to_junit(report))
+    if where.html is not None:
         from converter.bundle.manifest import read_manifest
         from converter.report.html import to_html
 
         manifest = read_manifest(Path(report.directory))
-        _write("--html", wishes.html, to_html(report, {name: each.sha256 for name, each in manifest.files.items()}))
+        _write("--html", where.html, to_html(report, {name: each.sha256 for name, each in manifest.files.items()}))
     return report.exit_code
 
 
 def _check(option: str, path: Path | None) -> None:
-    """Refuse what could not be written, and what the next export would refuse to replace."""
+    """Refuse a path that cannot be written, or that would prevent the next export from replacing its directory."""
     from converter.bundle.manifest import MANIFEST, PAGE
 
     if path is None:
@@ -80,8 +84,8 @@ def _check(option: str, path: Path | None) -> None:
         raise OutputError(f"{option} {path}: cannot be written: {error.strerror or error}") from error
     if inside and path.name != PAGE:
         raise UsageError(
-            f"{option} {path}: that directory is an export, which holds nothing but its own files\n"
-            "give a path outside of it"
+            f"{option} {path}: its directory is an export, which must contain only its own files\n"
+            "give a path outside of that directory"
         )
 
 

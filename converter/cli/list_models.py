@@ -1,4 +1,4 @@
-"""`cnnexport list`: the zoo."""
+"""`cnnexport list`: lists the zoo."""
 
 from __future__ import annotations
 

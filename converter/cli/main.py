@@ -1,6 +1,7 @@
-"""The group of commands and the console script: words to a command, errors to exit codes; nothing heavy is imported.
+"""The command group and the console script: runs the selected command and turns errors into exit codes.
 
-`cnnexport MODEL` means `cnnexport export MODEL`. Progress goes to standard error, the result to standard output.
+`cnnexport MODEL` is short for `cnnexport export MODEL`. Progress is written to standard error, the result to standard
+output. No large library is imported.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ COMMANDS: dict[str, click.Command] = {
     "runtimes": runtimes.command,
 }
 PROGRAM = "cnnexport"
-_UNQUOTED = re.compile(r"^'([^']*)'")
+_QUOTED = re.compile(r"^'([^']*)'")
 
 
 class _ModelOrCommand(click.Group):
-    """A group whose first word is taken as a model where it is no command."""
+    """A group that treats its first argument as a model if it is not a command."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         first = next((word for word in args if not word.startswith("-")), None)
@@ -42,8 +43,8 @@ class _ModelOrCommand(click.Group):
         return super().parse_args(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Commands, and what `export` would complete: a model."""
-        return [*super().shell_complete(ctx, incomplete), *SOURCES.shell_complete(ctx, self.params[0], incomplete)]
+        """Completes commands, and models as for `export`."""
+        return super().shell_complete(ctx, incomplete) + SOURCES.matching(incomplete) or SOURCES.any_file(incomplete)
 
 
 @click.group(
@@ -62,18 +63,18 @@ def cli(ctx: click.Context) -> int | None:
     cnnexport ./model.keras               a model file
     cnnexport keras:EfficientNetB0        a builder of keras.applications
     cnnexport package.module:function     a function that returns a keras.Model
-    cnnexport path/to/file.py:function    the same, by the path of its file
-    cnnexport verify artifacts/resnet50   the proof again, from the directory alone
-    cnnexport rewrite MODEL -o new.keras  Lambda groups as grouped convolutions, saved
-    cnnexport runtimes                    what --runtime of verify takes, and what is missing
+    cnnexport path/to/file.py:function    the same, from a file
+    cnnexport verify artifacts/resnet50   repeat the proof from the directory
+    cnnexport rewrite MODEL -o new.keras  save with Lambda groups as grouped convolutions
+    cnnexport runtimes                    the runtimes for verify --runtime, and their availability
 
     \b
-    Each option is also an environment variable: CNNEXPORT_OPSET=17 for --opset 17.
+    Each option can be set by an environment variable: CNNEXPORT_OPSET=17 for --opset 17.
 
     \b
-    Exit codes: 0 proven, 1 parity failed, 2 usage, 3 unreadable input, 4 refused as unsafe,
-    5 runtime or device missing, 6 conversion failed, 7 output not written, 8 child process
-    died, 9 inconclusive, 70 a bug.
+    Exit codes: 0 proven, 1 parity failed, 2 wrong usage, 3 unreadable input, 4 refused as
+    unsafe, 5 runtime or device unavailable, 6 conversion failed, 7 output not written,
+    8 child process failed, 9 inconclusive, 70 a bug in cnnexport.
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
@@ -82,52 +83,52 @@ def cli(ctx: click.Context) -> int | None:
 
 
 def main() -> None:
-    """The console script: runs the command and leaves with its exit code."""
+    """The console script: runs the command and exits with its exit code."""
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
     try:
         status = cli.main(args=arguments, prog_name=PROGRAM, standalone_mode=False)
     except CnnExportError as error:
-        status = _complain(error, str(error), error.exit_code, debug)
+        status = _print_error(error, str(error), error.exit_code, debug)
     except click.exceptions.Abort:
         status = 130
     except click.ClickException as error:
-        status = _complain(error, _usage(error), 2, debug)
+        status = _print_error(error, _usage_message(error), 2, debug)
     except KeyboardInterrupt:
-        click.echo("\ncnnexport: interrupted; the previous export is as it was", err=True)
+        click.echo("\ncnnexport: interrupted; the previous export is unchanged", err=True)
         status = 130
     except BrokenPipeError:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  the reader has gone; let the interpreter flush in peace
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  the reader closed the pipe; the final flush must not fail
         status = 141
-    except Exception as error:  # noqa: BLE001  the last line of defence: a bug is reported as one
-        if _only_verifies(error):
-            text = f"this is cnnexport-verify, which only verifies\npip install cnnexport to do more ({error})"
-            status = _complain(error, text, UnavailableError.exit_code, debug)
+    except Exception as error:  # noqa: BLE001  any other error is reported as a bug
+        if _needs_full_install(error):
+            text = f"cnnexport-verify can only verify ({error})\nfor the other commands: pip install cnnexport"
+            status = _print_error(error, text, UnavailableError.exit_code, debug)
         else:
             text = f"a bug in cnnexport: {type(error).__name__}: {error}\nrun again with --debug"
-            status = _complain(error, text, 70, debug)
+            status = _print_error(error, text, 70, debug)
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _usage(error: click.ClickException) -> str:
-    """What is wrong, and whose help says what is right."""
+def _usage_message(error: click.ClickException) -> str:
+    """The error, and the help page that describes the correct usage."""
     context = getattr(error, "ctx", None)
     parameter = getattr(error, "param", None)
     message = error.format_message()
     if parameter and isinstance(error, click.BadParameter) and not isinstance(error, click.MissingParameter):
-        said = _UNQUOTED.sub(r"\1", error.message)
-        message = f"{max(parameter.opts, key=len)} {said}"
+        text = _QUOTED.sub(r"\1", error.message)
+        message = f"{max(parameter.opts, key=len)} {text}"
         if context and context.get_parameter_source(parameter.name or "") is ParameterSource.ENVIRONMENT:
             message = f"${variable_of(parameter.opts)}: {message}"
     return f"{message}\nsee: {context.command_path if context else PROGRAM} --help"
 
 
-def _only_verifies(error: Exception) -> bool:
-    """Whether `error` is that a package of cnnexport is missing which `cnnexport-verify` does not bring."""
+def _needs_full_install(error: Exception) -> bool:
+    """Whether `error` reports a missing package of cnnexport that is not part of `cnnexport-verify`."""
     return isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] in ("converter", "zoo")
 
 
-def _complain(error: BaseException, message: str, status: int, debug: bool) -> int:
+def _print_error(error: BaseException, message: str, status: int, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
     for number, line in enumerate(printable(message).splitlines()[:3]):

@@ -1,6 +1,6 @@
-"""The options that several commands share, as decorators, and the types that complete in a shell.
+"""The options that several commands share, as decorators, and parameter types with shell completion.
 
-`option` is click's own with what each of ours has: an environment variable.
+`option` is click's, with an environment variable for each option.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from converter.core.errors import UsageError
-from converter.core.foreign import JsonObject
+from converter.core.foreign import ClickValue, JsonObject
 
 Function = Callable[..., Any]
 PREFIX = "CNNEXPORT"
@@ -23,30 +23,33 @@ _SHAPE = re.compile(r"[0-9]+([x,][0-9]+)*")
 
 
 def variable_of(names: Sequence[str]) -> str:
-    """The environment variable of the option that is spelled `names`: CNNEXPORT_INPUT_SHAPE for --input-shape."""
+    """The environment variable of the option with the spellings `names`: CNNEXPORT_INPUT_SHAPE for --input-shape."""
     return f"{PREFIX}_{max(names, key=len).lstrip('-').replace('-', '_').upper()}"
 
 
 def option(*names: str, **settings: Any) -> Callable[[Function], Function]:
-    """click.option with an environment variable of its own."""
+    """click.option, with its environment variable."""
     return click.option(*names, envvar=variable_of([name for name in names if name.startswith("-")]), **settings)
 
 
 class Names(click.ParamType[str]):
-    """Words that complete in a shell, asked for only then; which of them are right, the pipeline says.
+    """Names that the shell completes; `known` is called only for completion. The pipeline checks the values.
 
-    `several` lets one word hold several names with commas between them.
+    With `multiple`, one argument may contain several names separated by commas.
     """
 
     name = "name"
 
-    def __init__(self, known: Callable[[], Iterable[str]], several: bool = False) -> None:
+    def __init__(self, known: Callable[[], Iterable[str]], multiple: bool = False) -> None:
         self.known = known
-        self.several = several
+        self.multiple = multiple
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """The known names that begin as the last of `incomplete` does, in any case."""
-        before, comma, last = incomplete.rpartition(",") if self.several else ("", "", incomplete)
+        return self.matching(incomplete)
+
+    def matching(self, incomplete: str) -> list[CompletionItem]:
+        """Completions: the known names that start like the last name of `incomplete`, ignoring case."""
+        before, comma, last = incomplete.rpartition(",") if self.multiple else ("", "", incomplete)
         return [CompletionItem(before + comma + name) for name in self.known() if name.lower().startswith(last.lower())]
 
 
@@ -54,8 +57,11 @@ class Source(Names):
     """A model: a name of the zoo, or a file."""
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        found = super().shell_complete(ctx, param, incomplete)
-        return found or [CompletionItem(incomplete, type="file")]
+        return self.matching(incomplete) or self.any_file(incomplete)
+
+    def any_file(self, incomplete: str) -> list[CompletionItem]:
+        """A completion that makes the shell complete file names."""
+        return [CompletionItem(incomplete, type="file")]
 
 
 def _formats() -> Iterable[str]:
@@ -77,16 +83,16 @@ def _zoo() -> Iterable[str]:
     return known_names()
 
 
-SOURCES, FORMAT_LIST, RUNTIME_LIST = Source(_zoo), Names(_formats, several=True), Names(_runtimes, several=True)
+SOURCES, FORMAT_LIST, RUNTIME_LIST = Source(_zoo), Names(_formats, multiple=True), Names(_runtimes, multiple=True)
 
 
-class Whole(click.IntRange):
-    """A whole number of at least `min` and, where it is given, at most `max`."""
+class Integer(click.IntRange):
+    """A whole number of at least `min` and, if given, at most `max`."""
 
     name = "N"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        """`value` as a number; a usage error that says what it should have been."""
+    def convert(self, value: ClickValue, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """`value` as an integer, or a usage error that states the allowed values."""
         try:
             number = int(value)
         except ValueError:
@@ -100,7 +106,7 @@ class Whole(click.IntRange):
 
 
 def choice(*values: str) -> click.Choice[str]:
-    """One of `values`, in any case."""
+    """One of `values`, ignoring case."""
     return click.Choice(values, case_sensitive=False)
 
 
@@ -112,7 +118,7 @@ def _shape(ctx: click.Context, parameter: click.Parameter, text: str | None) -> 
         raise UsageError(f"--input-shape {text}: not a shape\nwrite height, width and channels: 224x224x3")
     sizes = tuple(int(size) for size in re.split("[x,]", clean))
     if 0 in sizes:
-        raise UsageError(f"--input-shape {text}: every size is at least 1")
+        raise UsageError(f"--input-shape {text}: every size must be at least 1")
     return sizes
 
 
@@ -127,37 +133,37 @@ def _kwargs(ctx: click.Context, parameter: click.Parameter, text: str | None) ->
 
 
 def output_options(function: Function) -> Function:
-    """How to judge, and where the report goes; `converter.cli.delivery` sees to the latter."""
+    """The options for judging and for the destinations of the report, see `converter.cli.delivery`."""
     for decorator in (
-        option("--debug", is_flag=True, help="Show the traceback of an error."),
+        option("--debug", is_flag=True, help="Show the traceback of errors."),
         option("--quiet", "-q", is_flag=True, help="No progress on standard error."),
         option("--json", "as_json", is_flag=True, help="Print the report as one JSON document."),
-        option("--tolerance", type=float, help="Replace the tolerance that the measured noise gives."),
-        option("--growth", type=float, metavar="FACTOR", help="Allowed growth over the baseline. [default: 2]"),
+        option("--tolerance", type=float, help="Tolerance to use instead of the measured one."),
+        option("--growth", type=float, metavar="FACTOR", help="Allowed growth of errors over baseline. [default: 2]"),
         option("--baseline", type=click.Path(path_type=Path), metavar="REPORT.JSON",
-               help="Fail where an error grew, an operator count changed or a row is gone."),
-        option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write the report as a page."),
-        option("--junit", type=click.Path(path_type=Path), metavar="FILE", help="Write it as JUnit XML."),
+               help="Fail if an error grew, an operator count changed or a row is missing."),
+        option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write the report as an HTML page."),
+        option("--junit", type=click.Path(path_type=Path), metavar="FILE", help="Write the report as JUnit XML."),
         option("--device", type=choice("cpu", "cuda"), default="cpu", show_default=True,
-               help="cuda runs onnxruntime on a GPU too."),
+               help="cuda also runs onnxruntime on a GPU."),
     ):  # fmt: skip
         function = decorator(function)
     return function
 
 
 def source_options(function: Function) -> Function:
-    """Everything that can be said about a model: the keywords of `converter.pipeline.options.SourceKeywords`."""
+    """The options of a source: the keywords of `converter.pipeline.options.SourceKeywords`."""
     for decorator in (
-        option("--kwargs", callback=_kwargs, metavar="JSON", help="Arguments of the builder."),
-        option("--builder", metavar="MODULE:FUNCTION", help="Builds the model of a weights-only file."),
-        option("--custom-objects", multiple=True, metavar="MODULE", help="Module with your layers; repeatable."),
-        option("--trust", is_flag=True, help="Let the model file run the code that it holds."),
-        option("--seed", type=Whole(min=0), default=0, show_default=True, help="Of samples, weights."),
+        option("--kwargs", callback=_kwargs, metavar="JSON", help="Arguments for the builder."),
+        option("--builder", metavar="MODULE:FUNCTION", help="Function that builds the model for a weights-only file."),
+        option("--custom-objects", multiple=True, metavar="MODULE", help="Module with custom layers; repeatable."),
+        option("--trust", is_flag=True, help="Allow the model file to run code that it contains."),
+        option("--seed", type=Integer(min=0), default=0, show_default=True, help="Seed of samples and weights."),
         option("--groups", type=choice("preserve", "as-written"), default="preserve", show_default=True,
-               help="For Lambda slices that all read the same channels."),
-        option("--logits", is_flag=True, help="Leave the final softmax out."),
+               help="How to treat Lambda slices that all read the same channels."),
+        option("--logits", is_flag=True, help="Leave out the final softmax."),
         option("--input-shape", callback=_shape, metavar="HxWxC", help="Height, width and channels: 224x224x3."),
-        option("--classes", type=Whole(min=1), help="Number of classes of a zoo model."),
+        option("--classes", type=Integer(min=1), help="Number of classes of a zoo model."),
         option("--weights", type=click.Path(), metavar="FILE|imagenet",
                help="A .keras, .weights.h5 or .h5 file, or imagenet. [default: seeded]"),
     ):  # fmt: skip

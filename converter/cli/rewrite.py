@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 @click.command("rewrite")
 @click.argument("model", type=SOURCES)
 @option("--output", "-o", type=click.Path(path_type=Path), required=True, help="The .keras file to write.")
-@option("--force", is_flag=True, help="Replace the file that is there, unless it is MODEL itself.")
-@option("--simplify", is_flag=True, help="Also fold batch normalizations and drop what inference skips.")
+@option("--force", is_flag=True, help="Replace an existing file, unless it is MODEL itself.")
+@option("--simplify", is_flag=True, help="Also fold batch normalizations and remove layers unused in inference.")
 @option("--json", "as_json", is_flag=True, help="Print the result as one JSON document.")
-@option("--debug", is_flag=True, help="Show the traceback of an error.")
+@option("--debug", is_flag=True, help="Show the traceback of errors.")
 @source_options
 def command(model: str, output: Path, as_json: bool, debug: bool, **given: Any) -> int:
-    """Rewrite MODEL as the export would and save it as a Keras model: trainable, without a Lambda."""
+    """Save MODEL as rewritten for export, without Lambda layers. The result is a trainable Keras model."""
     with result_only() as result:
         from converter.pipeline.rewrite import rewrite
 
@@ -32,7 +32,7 @@ def command(model: str, output: Path, as_json: bool, debug: bool, **given: Any) 
 
 
 def print_result(result: RewriteResult, file: IO[str], as_json: bool = False) -> None:
-    """Write what `cnnexport rewrite` did to `file`: layers, parameters and difference, or one JSON document."""
+    """Write the result of `cnnexport rewrite` to `file`: layers, parameters and difference, or one JSON document."""
     from converter.core.jsonable import dumps
     from converter.core.text import inert
     from converter.report.table import NAME_LENGTH, SENTENCE_LENGTH, clean, number_text

@@ -1,4 +1,4 @@
-"""`cnnexport runtimes`: what `verify --runtime` takes."""
+"""`cnnexport runtimes`: lists the runtimes for `verify --runtime`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from converter.cli.streams import columns
 @click.command("runtimes")
 @option("--json", "as_json", is_flag=True, help="Print an array of objects.")
 def command(as_json: bool) -> int:
-    """List the runtimes: name, version, what they read, and why one is not available."""
+    """List the runtimes: name, version, formats read, availability."""
     from converter.runtimes import overview
 
     rows = overview()

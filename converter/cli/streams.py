@@ -1,4 +1,4 @@
-"""The two streams: progress on standard error, the result alone on standard output; and rows in columns."""
+"""The two output streams: progress on standard error, only the result on standard output; and aligned columns."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import IO
 
 @contextlib.contextmanager
 def result_only() -> Iterator[IO[str]]:
-    """While it lasts, what anybody prints to standard output goes to standard error; the stream is the result's.
+    """A stream for the result. In this context, all other output to standard output is redirected to standard error.
 
-    A user's module may print when it is imported, a native library whenever it likes; and with --json standard output
-    is one document.
+    A user's module may print when it is imported, and a native library at any time; with --json, standard output must
+    be exactly one JSON document.
     """
     result = sys.stdout
     result.flush()
     try:
         descriptor = result.fileno()
-    except (OSError, ValueError):  # a stream in memory
+    except (OSError, ValueError):  # a stream without a file descriptor
         descriptor = None
     if descriptor != 1:
         with contextlib.redirect_stdout(sys.stderr):
@@ -38,14 +38,14 @@ def result_only() -> Iterator[IO[str]]:
 
 
 class Progress:
-    """One line per stage on standard error: rewritten in place on a terminal, plain when done elsewhere."""
+    """One line per stage on standard error: updated in place on a terminal, otherwise written when a stage ends."""
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
         self.live = sys.stderr.isatty()
 
     def __call__(self, stage: str, seconds: float | None) -> None:
-        """Write that `stage` begins (`seconds` None), or that it took `seconds`."""
+        """Report that `stage` starts (`seconds` None), or that it took `seconds`."""
         if self.quiet or (seconds is None and not self.live):
             return
         if seconds is None:
@@ -56,7 +56,7 @@ class Progress:
 
 
 def columns(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> str:
-    """`rows` as lines whose cells are aligned; those of the columns `right` at their right end."""
+    """`rows` as lines with aligned cells; the columns `right` are right-aligned."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = (
         "  ".join(

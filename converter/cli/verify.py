@@ -14,15 +14,15 @@ from converter.cli.streams import Progress, result_only
 @click.command("verify")
 @click.argument("directory", metavar="DIRECTORY|FILE", type=click.Path(path_type=Path))
 @option("--runtime", "runtimes", type=RUNTIME_LIST, multiple=True, metavar="NAME",
-        help="Of cnnexport runtimes, or all; repeatable, or with commas. [default: one a format]")  # fmt: skip
+        help="See cnnexport runtimes; or all. Repeatable or comma-separated. [default: one per format]")  # fmt: skip
 @output_options
 def command(directory: Path, runtimes: tuple[str, ...], quiet: bool, **given: Any) -> int:
-    """Prove the artifacts of DIRECTORY again, or FILE, one of them, from what lies beside it."""
+    """Repeat the proof of DIRECTORY, or of one artifact FILE in it."""
     with result_only() as result:
         from converter.cli import delivery
         from converter.pipeline.verify import verify
 
-        wishes = delivery.wishes(given)
-        chosen = {name: value for name, value in given.items() if name not in delivery.OWN}
+        where = delivery.destinations(given)
+        chosen = {name: value for name, value in given.items() if name not in delivery.REPORT_OPTIONS}
         report = verify(directory, progress=Progress(quiet), runtimes=runtimes, **chosen)
-        return delivery.deliver(report, wishes, result)
+        return delivery.deliver(report, where, result)

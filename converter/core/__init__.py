@@ -1,1 +1,1 @@
-"""What every step of the line shares: frozen data, errors, text, JSON, distances. Standard library and numpy only."""
+"""Shared by all steps: frozen data, errors, text, JSON, distances. Imports only the standard library and numpy."""

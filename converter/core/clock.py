@@ -1,4 +1,4 @@
-"""How long each stage took, told to whoever wants to show it; neither prints nor knows a terminal."""
+"""Measures how long each stage takes and reports it to a callback. Prints nothing."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 Progress = Callable[[str, float | None], None]
-"""Called with a stage's name and None when it starts, and with its seconds when it is done."""
+"""Called with the name of a stage and None when the stage starts, and with its duration in seconds when it ends."""
 
 
 class Clock:
-    """Times the stages and tells them to `progress`."""
+    """Measures the stages and reports them to `progress`."""
 
     def __init__(self, progress: Progress | None) -> None:
         self.progress = progress or (lambda stage, seconds: None)

@@ -1,7 +1,8 @@
-"""The data of the line up to what runtimes return: source -> Rewritten -> Traced -> Artifact -> outputs.
+"""The data of the line, from the source to the outputs of a runtime.
 
-What is found of the outputs is in `converter.core.results`. Frozen dataclasses only, built from the standard library
-and numpy; no behaviour beyond what a field can answer about itself.
+source -> Rewritten -> Traced -> Artifact -> outputs. The results of comparing outputs are in `converter.core.results`.
+All classes are frozen dataclasses, built from the standard library and numpy, with no logic except properties of their
+own fields.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ SCHEMA_VERSION = 1
 class TensorSpec:
     """One input or output of a model, under its Keras name.
 
-    `shape` includes the batch axis first, `None` where a size is dynamic. `layout` is "nhwc", "nchw" or "" where the
-    tensor is no image batch. `activation` is how an output ends: it decides the domain of the comparison.
+    `shape` starts with the batch axis; None marks a dynamic size. `layout` is "nhwc" or "nchw", or "" if the tensor is
+    not a batch of images. `activation` is the final activation of an output and selects the domain of the comparison.
     """
 
     name: str
@@ -41,7 +42,7 @@ class TensorSpec:
 
 @dataclass(frozen=True)
 class Interface:
-    """What goes into a Keras model and what comes out of it, in the model's order; names are unique on each side."""
+    """The inputs and outputs of a Keras model, in the model's order; names are unique on each side."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -54,7 +55,7 @@ class Interface:
 
 @dataclass(frozen=True)
 class RuleResult:
-    """What one rewrite rule did at one place: `applied`, or declined with a `reason`."""
+    """The result of one rewrite rule at one place: `applied`, or declined with a `reason`."""
 
     rule: str
     layer: str
@@ -64,9 +65,9 @@ class RuleResult:
 
 @dataclass(frozen=True)
 class Rewritten:
-    """A Keras model after the rewrites. `model` is the input model itself where no rule applied.
+    """A Keras model after the rewrites. `model` is the input model itself if no rule was applied.
 
-    `on_purpose` is True where a rule changed the function because the user asked for it.
+    `on_purpose` is True if a rule changed the function because the user asked for it.
     """
 
     model: KerasModel
@@ -83,22 +84,22 @@ class Rewritten:
 class Traced:
     """A model as one TensorFlow graph without its large weights.
 
-    `graph_def` holds a Placeholder for every model input and for every key of `weights`; small tensors stay in it as
-    constants. `inputs` and `outputs` are keyed by graph node name (an output node is an Identity that carries the
-    Keras name). Every array of `weights` has the dtype and shape of its placeholder.
+    `graph_def` has a Placeholder for every model input and for every key of `weights`; small tensors stay in it as
+    constants. `inputs` and `outputs` are keyed by graph node name (an output node is an Identity with the Keras name).
+    Every array of `weights` has the dtype and shape of its placeholder.
     """
 
     graph_def: GraphDef
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
     weights: Mapping[str, Array]
-    layers: Mapping[str, str] = field(default_factory=dict)  # Keras layer name -> class name
-    half: str = ""  # "float16" or "bfloat16" where Keras computes in it; the graph is float32
+    layers: Mapping[str, str] = field(default_factory=dict)  # class name by Keras layer name
+    half: str = ""  # "float16" or "bfloat16" if Keras computes in it; the graph is float32 in any case
 
 
 @dataclass(frozen=True)
 class WriteOptions:
-    """What a user may fix about an artifact. `batch` None keeps the batch axis dynamic."""
+    """Options for writing an artifact. With `batch` None the batch axis stays dynamic."""
 
     batch: int | None = None
     opset: int = 17
@@ -107,9 +108,9 @@ class WriteOptions:
 
 @dataclass(frozen=True)
 class Artifact:
-    """A written file or directory. `path` is relative to the artifact directory; `operators` is its op histogram.
+    """A written file or directory. `path` is relative to the artifact directory; `operators` is its operator histogram.
 
-    `inputs` and `outputs` are as the file has them: `layout` and a fixed batch size differ from the Keras model's.
+    `inputs` and `outputs` describe the file: `layout` and a fixed batch size may differ from the Keras model.
     """
 
     format: str
@@ -125,7 +126,7 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Format:
-    """A format that can be written: `write(traced, directory, options)` returns the Artifact it left in `directory`."""
+    """An output format. `write(traced, directory, options)` writes an artifact into `directory` and returns it."""
 
     name: str
     filename: str
@@ -134,14 +135,14 @@ class Format:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A loaded artifact. `run` maps inputs by name to outputs by name; `facts` go into the report as they are."""
+    """A loaded artifact. `run` maps inputs by name to outputs by name; `facts` are copied into the report."""
 
     run: Callable[[Arrays], dict[str, Array]]
     facts: Mapping[str, Json] = field(default_factory=dict)
 
 
 Watched = Callable[[Arrays], Iterable[tuple[str, Array]]]
-"""One run that tells what it computes on the way: inputs by name to the tensors, one after the other, with names."""
+"""One run that also yields intermediate tensors: takes the inputs by name and yields pairs (name, tensor)."""
 
 
 @dataclass(frozen=True)
@@ -149,9 +150,10 @@ class Runtime:
     """A library that runs artifacts.
 
     `unavailable(device)` returns the reason why it cannot run here, or None. `prepare(path, artifact, device)` loads
-    `path`, the file itself, and checks that names are those of `artifact`. `tensors(path, artifact, device, wanted,
-    at_once)` loads it so that the tensors `wanted` (None: all) can be read, outputs always, as one or more `Watched`
-    that have different tensors, about `at_once` of them each; None where the library does not show them.
+    the file `path` and checks that its names are those of `artifact`. `tensors(path, artifact, device, wanted,
+    at_once)` loads it so that the tensors `wanted` (None: all) and the outputs can be read. It yields one or more
+    `Watched`, each for about `at_once` different tensors. `tensors` is None if the library gives no access to
+    intermediate tensors.
     """
 
     name: str
@@ -165,10 +167,10 @@ class Runtime:
 
 @dataclass(frozen=True)
 class Golden:
-    """The proof that travels with the artifacts: arrays by name, every one with the sample axis first.
+    """The arrays that prove the artifacts, stored beside them: by name, each with the sample axis first.
 
-    `references` are Keras's float32 outputs, `exact` the same model's in float64 (empty where it could not be built),
-    `controls` the outputs of the negative controls by control name.
+    `references` are Keras's float32 outputs, `exact` those of the same model in float64 (empty if it could not be
+    built), `controls` the outputs of the negative controls by control name.
     """
 
     inputs: Mapping[str, Array]
@@ -188,11 +190,11 @@ def float64(array: Array) -> npt.NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Source:
-    """A loaded model and where it came from.
+    """A loaded model and its origin.
 
-    `name` is fit for a directory name. `kind` is "zoo", "file", "keras" or "function"; `detail` goes into the manifest
-    as it is (path, sha256, builder, ...), `mended` lists what an older file needed. `untrained` marks seeded and
-    calibrated weights. `preprocessing` tells the value range of valid inputs under "range".
+    `name` is valid as a directory name. `kind` is "zoo", "file", "keras" or "function". `detail` is copied into the
+    manifest (path, sha256, builder, ...). `repairs` lists the changes that an older file needed to load. `untrained`
+    marks seeded and calibrated weights. `preprocessing` has the value range of valid inputs under "range".
     """
 
     model: KerasModel
@@ -201,13 +203,13 @@ class Source:
     detail: Mapping[str, Json] = field(default_factory=dict)
     preprocessing: Mapping[str, Json] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
-    mended: tuple[str, ...] = ()
+    repairs: tuple[str, ...] = ()
     untrained: bool = False
 
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """What a user may say about a source; shapes are without the batch axis."""
+    """Options for loading a source; shapes are without the batch axis."""
 
     weights: str | None = None
     classes: int | None = None

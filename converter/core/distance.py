@@ -1,4 +1,4 @@
-"""How far two arrays are apart, and the bound that measured noise gives: the two formulas that every check shares."""
+"""The distance of two arrays and the tolerance that follows from measured noise: two formulas that all checks share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Float64 = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Gate:
-    """The constants of a bound: `factor` times the noise, at least `floor`, at most `cap` (relative L2)."""
+    """The constants of a tolerance: `factor` times the noise, at least `floor`, at most `cap` (relative L2)."""
 
     factor: float
     floor: float
@@ -27,15 +27,15 @@ class Gate:
 
 
 def relative_l2(actual: Array, reference: Array) -> float:
-    """||actual - reference|| / ||reference|| in float64, for arrays of one shape; NaN where either is not finite.
+    """||actual - reference|| / ||reference|| in float64, for arrays of the same shape.
 
-    0 where both are zero, infinite where only the reference is.
+    NaN if either array is not finite, 0 if both are zero, infinite if only the reference is zero.
     """
     return ratio(*norms(float64(actual), float64(reference)))
 
 
 def norms(actual: Float64, reference: Float64) -> tuple[float, float]:
-    """||actual - reference|| and ||reference||, taken of scaled values, so that no square overflows."""
+    """||actual - reference|| and ||reference||, computed from scaled values so that no square overflows."""
     if not actual.size:
         return 0.0, 0.0
     with np.errstate(over="ignore", invalid="ignore"):
@@ -46,7 +46,7 @@ def norms(actual: Float64, reference: Float64) -> tuple[float, float]:
 
 
 def ratio(difference: float, magnitude: float) -> float:
-    """difference / magnitude, with 0 / 0 = 0 and anything else over 0 infinite."""
+    """difference / magnitude. 0 / 0 is 0; any other value divided by 0 is infinite."""
     if math.isnan(difference) or math.isnan(magnitude):
         return math.nan
     if magnitude > 0:

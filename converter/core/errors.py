@@ -1,7 +1,7 @@
-"""The errors of cnnexport: one class per exit code, each a message of one to three lines.
+"""The errors of cnnexport: one class for each exit code, with a message of one to three lines.
 
-A message says where it happened, what is wrong, and what to do next. `converter.cli.main` prints it and leaves with
-`exit_code`; from Python the same classes are raised. Nothing else lives here.
+A message says where, what is wrong, and what to do next. `converter.cli.main` prints it and exits with `exit_code`; the
+functions of the API raise the same classes.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ from converter.core.text import printable
 
 
 class CnnExportError(Exception):
-    """Base of every error that a user can cause or meet; `exit_code` is the process's exit status.
+    """Base of all expected errors; `exit_code` is the exit status of the process.
 
-    A message may quote what a file says: it is made fit for a terminal and for a log here, where all of them pass.
+    A message may quote text from a file. Therefore it is made safe for terminals and logs here.
     """
 
     exit_code: int = 70
@@ -22,43 +22,43 @@ class CnnExportError(Exception):
 
 
 class ParityError(CnnExportError):
-    """An artifact does not compute what the Keras model computes."""
+    """An artifact does not compute the same as the Keras model."""
 
     exit_code = 1
 
 
 class UsageError(CnnExportError):
-    """An option or argument is wrong: unknown model, format out of the list, opset out of range, bad shape."""
+    """An option or argument is wrong: an unknown model or format, an opset out of range, a bad shape."""
 
     exit_code = 2
 
 
 class InputError(CnnExportError):
-    """A file is missing, unreadable, damaged, or is not what it should be."""
+    """A file is missing, unreadable, damaged, or not of the expected kind."""
 
     exit_code = 3
 
 
 class UnsafeError(CnnExportError):
-    """Loading would run code from the file; refused without the user's explicit trust."""
+    """Loading would run code from the file; refused unless the user trusts it explicitly."""
 
     exit_code = 4
 
 
 class UnavailableError(CnnExportError):
-    """A runtime or a device that was asked for is not on this machine."""
+    """A requested runtime or device is not available on this machine."""
 
     exit_code = 5
 
 
 class ConversionError(CnnExportError):
-    """A layer or operator has no counterpart in a format; the message names the Keras layer."""
+    """A layer or operator has no equivalent in a format; the message names the Keras layer."""
 
     exit_code = 6
 
 
 class OutputError(CnnExportError):
-    """The output cannot be written, or another process holds it."""
+    """The output cannot be written, or another process has locked it."""
 
     exit_code = 7
 
@@ -70,6 +70,6 @@ class ChildError(CnnExportError):
 
 
 class InconclusiveError(CnnExportError):
-    """The check could not have failed, or compared nothing."""
+    """The check could not have failed, or nothing was compared."""
 
     exit_code = 9

@@ -1,6 +1,6 @@
-"""Names for the objects of libraries that have no types: each says what it is, none is checked.
+"""Names for objects of libraries that have no type annotations. Each name documents the object; nothing is checked.
 
-Annotations alone use them; nothing of those libraries is imported here.
+They are used in annotations only, so nothing of those libraries is imported here.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ KerasVariable: TypeAlias = Any
 """keras.Variable"""
 
 Tensor: TypeAlias = Any
-"""tf.Tensor, or what Keras takes for one"""
+"""tf.Tensor, or another value that Keras accepts as a tensor"""
 
 TensorTree: TypeAlias = Any
-"""Tensors, or their shapes, in nested lists, tuples and dicts: what keras.tree walks over"""
+"""Tensors, or their shapes, in nested lists, tuples and dicts, as keras.tree traverses them"""
 
 DType: TypeAlias = Any
 """tf.DType"""
@@ -59,16 +59,52 @@ Module: TypeAlias = Any
 """An imported module without types"""
 
 Session: TypeAlias = Any
-"""A loaded model in a library that runs it: onnxruntime.InferenceSession, a LiteRT Interpreter, …"""
+"""A loaded model in the library that runs it: onnxruntime.InferenceSession, a LiteRT Interpreter, …"""
 
 Json: TypeAlias = Any
-"""A value of JSON: dict, list, str, int, float, bool or None"""
+"""A JSON value: dict, list, str, int, float, bool or None"""
 
 JsonObject: TypeAlias = dict[str, Any]
-"""An object of JSON"""
+"""A JSON object"""
+
+ClickValue: TypeAlias = Any
+"""The value that click passes to a parameter type: text, or a default of any type"""
+
+Default: TypeAlias = Any
+"""A value of any type that replaces a missing one"""
 
 Given: TypeAlias = dict[str, Any]
-"""Arguments as a caller gave them, of any type until they are checked"""
+"""Arguments from a caller, of any type until they are checked"""
 
 Facts: TypeAlias = dict[str, Any]
-"""What goes into a report or a manifest as it is: JSON, once `converter.core.jsonable.plain` has seen it"""
+"""Content of a report or manifest that is copied without interpretation: JSON after `converter.core.jsonable.plain`"""
+
+TfVariable: TypeAlias = Any
+"""tf.Variable"""
+
+TfFunction: TypeAlias = Any
+"""A ConcreteFunction, or another callable of TensorFlow over named tensors"""
+
+Tf2OnnxGraph: TypeAlias = Any
+"""tf2onnx.graph.Graph"""
+
+Tf2OnnxNode: TypeAlias = Any
+"""tf2onnx.graph.Node"""
+
+Tf2OnnxOptimizer: TypeAlias = Any
+"""tf2onnx.optimizer.optimizer_base.GraphOptimizerBase"""
+
+OnnxAttribute: TypeAlias = Any
+"""The value of an ONNX node's attribute: a number, bytes, a list of them, a TensorProto or a GraphProto"""
+
+KerasNode: TypeAlias = Any
+"""keras.src.ops.node.Node: one call of a layer or operation in a functional model"""
+
+KerasObject: TypeAlias = Any
+"""A value in a Keras module: a class, a function, or a module"""
+
+Site: TypeAlias = Any
+"""A place in a model to which a rewrite rule may apply; each rule has its own class for it"""
+
+SessionOptions: TypeAlias = Any
+"""onnxruntime.SessionOptions"""

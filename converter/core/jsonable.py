@@ -1,4 +1,4 @@
-"""Values on their way into JSON, as the same strict text everywhere, and back out of it with their types checked."""
+"""Conversion of values to JSON, as the same strict text everywhere, and reading of JSON with checked types."""
 
 from __future__ import annotations
 
@@ -7,19 +7,18 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path, PurePath
-from typing import Any
 
 import numpy as np
 
 from converter.core.errors import InputError
-from converter.core.foreign import Json, JsonObject
+from converter.core.foreign import Default, Json, JsonObject
 from converter.core.text import COMMAND, one_line
 
-MISSING: Any = object()
-MAX_DEPTH = 64  # of JSON within JSON
-LARGEST = 2**63 - 1  # of a whole number: of anything beyond, a float cannot be made, nor a size in memory
+MISSING: Default = object()
+MAX_DEPTH = 64  # of nested lists and objects
+LARGEST = 2**63 - 1  # integer; larger ones cannot be converted to float, nor used as sizes
 KINDS = {
-    str: "text",
+    str: "a string",
     int: "a whole number",
     float: "a number",
     bool: "true or false",
@@ -31,9 +30,9 @@ KINDS = {
 def plain(value: object) -> Json:
     """`value` as dicts with string keys, lists, strings, numbers, booleans and None.
 
-    Dataclasses become dicts (without the fields whose metadata hold "json": False), arrays and tuples lists, sets
-    sorted lists, numpy scalars numbers, paths their POSIX spelling. JSON has no NaN and no infinity: they become "nan",
-    "inf" and "-inf". Raises TypeError for anything else.
+    Dataclasses become dicts (without fields that have "json": False in their metadata), arrays and tuples become lists,
+    sets sorted lists, numpy scalars numbers, and paths strings in POSIX form. JSON has no NaN and no infinities; they
+    become the strings "nan", "inf" and "-inf". Raises TypeError for any other value.
     """
     if value is None or isinstance(value, str | bool):
         return str(value) if isinstance(value, str) else value
@@ -58,18 +57,18 @@ def plain(value: object) -> Json:
 
 
 def dumps(value: object) -> str:
-    """`plain(value)` as ASCII text with sorted keys, indented by two, ending in a newline.
+    """`plain(value)` as ASCII text with sorted keys, an indent of two, and a newline at the end.
 
-    What a CI would take for a command in its log ("##[error]") is spelled with an escape; it reads back the same.
+    Text that a CI would read as a command in its log ("##[error]") is written with an escape; it reads back unchanged.
     """
     text = json.dumps(plain(value), indent=2, sort_keys=True, allow_nan=False) + "\n"
     return COMMAND.sub(r"#\\u0023", text)
 
 
 def read_json(path: Path, most_bytes: int, what: str) -> Json:
-    """The JSON value in the file `path`, which is foreign: bounded in size and depth, and without NaN or infinities.
+    """The JSON value in the untrusted file `path`, with limits on size and depth, and without NaN and infinities.
 
-    Raises InputError, which begins with the path; `what` says what the file should have been.
+    Raises InputError with a message that starts with the path; `what` describes the expected file.
     """
     try:
         if path.stat().st_size > most_bytes:
@@ -79,7 +78,7 @@ def read_json(path: Path, most_bytes: int, what: str) -> Json:
         raise InputError(f"{path}: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not readable as JSON ({one_line(error, 120)}), so it is not {what}") from error
-    if _deeper(value, MAX_DEPTH):
+    if _nested_deeper(value, MAX_DEPTH):
         raise InputError(f"{path}: nested deeper than {MAX_DEPTH} levels, so it is not {what}")
     return value
 
@@ -88,8 +87,8 @@ def _no_constant(text: str) -> float:
     raise ValueError(f"{text} is not JSON")
 
 
-def _deeper(value: Json, levels: int) -> bool:
-    """Whether lists and objects stand in each other deeper than `levels`: writing a report recurses into each."""
+def _nested_deeper(value: Json, levels: int) -> bool:
+    """Whether lists and objects are nested deeper than `levels`; writing a report recurses into each level."""
     inside = [value]
     for _ in range(levels):
         inside = [
@@ -102,7 +101,7 @@ def _deeper(value: Json, levels: int) -> bool:
 
 
 class Fields:
-    """A JSON object whose fields are read with their types; `where` is how messages name it."""
+    """A JSON object whose fields are read with checked types; `where` names it in messages."""
 
     def __init__(self, value: Json, where: str) -> None:
         if not isinstance(value, dict):
@@ -111,36 +110,36 @@ class Fields:
         self.where = where
 
     def wrong(self, key: str, expected: str) -> InputError:
-        """The error that says that the field `key` is not what it should be."""
+        """The error for a field `key` with a wrong value."""
         return InputError(f"{self.where}: {key}: expected {expected}; export the model again")
 
-    def get(self, key: str, kind: type | tuple[type, ...], default: Any = MISSING) -> Any:
+    def get(self, key: str, kind: type | tuple[type, ...], default: Default = MISSING) -> Json:
         """The field `key`, an instance of `kind`. Raises InputError for another type.
 
-        With a `default` the field may be absent or null.
+        With a `default` the field may be missing or null.
         """
         if self.value.get(key) is None and default is not MISSING:
             return default
         found = self.value.get(key)
         kinds = kind if isinstance(kind, tuple) else (kind,)
         if not isinstance(found, kinds) or (isinstance(found, bool) and bool not in kinds):
-            raise self.wrong(key, KINDS[kinds[-1]] if key in self.value else f"{KINDS[kinds[-1]]}, and it is missing")
+            raise self.wrong(key, KINDS[kinds[-1]] if key in self.value else f"{KINDS[kinds[-1]]}, but it is missing")
         if isinstance(found, int) and abs(found) > LARGEST:
             raise self.wrong(key, f"{KINDS[kinds[-1]]} of at most 64 bits")
         return found
 
     def fields(self, key: str) -> dict[str, Fields]:
-        """The object `key`, whose values are objects in turn."""
+        """The field `key`, an object whose values are objects."""
         return {name: Fields(each, f"{self.where}: {key}[{name!r}]") for name, each in self.get(key, dict).items()}
 
-    def items(self, key: str, default: Any = MISSING) -> list[Fields]:
-        """The list `key` of objects."""
+    def items(self, key: str, default: Default = MISSING) -> list[Fields]:
+        """The field `key`, a list of objects."""
         found = self.get(key, list, default)
         return [Fields(each, f"{self.where}: {key}[{index}]") for index, each in enumerate(found)]
 
     def strings(self, key: str) -> tuple[str, ...]:
-        """The list `key` of strings, empty where it is absent or null."""
+        """The field `key`, a list of strings; empty if it is missing or null."""
         found = self.value.get(key) or []
         if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
-            raise self.wrong(key, "a list of text")
+            raise self.wrong(key, "a list of strings")
         return tuple(found)

@@ -1,4 +1,4 @@
-"""The process and the machine: library versions, and memory given back to the system."""
+"""The environment of this process: library versions, the machine, and release of unused memory."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LIBRARIES = (
 
 
 def describe() -> Facts:
-    """Versions of what took part, and the machine in words; nothing that identifies its owner."""
+    """Versions of the libraries and a short description of the machine; contains nothing that identifies its owner."""
     versions = {"cnnexport": __version__}
     for name in _LIBRARIES:
         try:
@@ -39,8 +39,8 @@ def describe() -> Facts:
     }
 
 
-def give_memory_back() -> None:
-    """Return freed memory to the system, where the C library can (glibc's malloc_trim); children will need it."""
+def release_memory() -> None:
+    """Return freed memory to the system for child processes, if the C library can (glibc's malloc_trim)."""
     if sys.platform.startswith("linux"):
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:

@@ -1,4 +1,7 @@
-"""A report in a notebook's cell: the verdict and a row for each output. The page is `report.html`'s."""
+"""A short HTML summary of a report for notebook cells: the verdict and one table row for each output.
+
+The full page is made by `converter.report.html`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ if TYPE_CHECKING:
     from converter.core.results import Report
 
 _COLUMNS = ("format", "runtime", "device", "output", "error (relative L2)", "noise", "tolerance", "verdict")
-_LENGTH = 200  # of a name or a reason, which come from models that others made
+_LENGTH = 200  # limit for names and reasons, which come from untrusted models
 
 
 def summary_html(report: Report) -> str:

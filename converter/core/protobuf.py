@@ -1,6 +1,6 @@
-"""The wire format of protocol buffers, read and written without the protobuf package (protobuf.dev, "Encoding").
+"""Reads and writes the wire format of protocol buffers without the protobuf package (protobuf.dev, "Encoding").
 
-Used where a file must be looked at, or extended, without parsing its weights. What the fields mean is the caller's.
+Used to inspect or extend a file without parsing its weights. The caller knows the meaning of the fields.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ import mmap
 from collections.abc import Iterator
 
 Bytes = bytes | mmap.mmap
-LENGTH_DELIMITED = 2  # the wire type of text, bytes, and messages
+LENGTH_DELIMITED = 2  # wire type of strings, bytes and messages
 
 
 def tag(field: int) -> bytes:
-    """The key of a length-delimited record of field number `field`."""
+    """The key of a length-delimited record with field number `field`."""
     return varint(field << 3 | LENGTH_DELIMITED)
 
 
 def varint(value: int) -> bytes:
-    """`value`, not negative, in groups of seven bits, the lowest first."""
+    """The non-negative integer `value` in groups of seven bits, lowest first."""
     encoded = bytearray()
     while value > 0x7F:
         encoded.append(value & 0x7F | 0x80)
@@ -28,14 +28,14 @@ def varint(value: int) -> bytes:
 
 
 def record(field: int, content: bytes) -> bytes:
-    """A length-delimited record of field number `field`."""
+    """A length-delimited record with field number `field`."""
     return tag(field) + varint(len(content)) + content
 
 
 def records(data: Bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]:
     """(field number, start, end) of every length-delimited record of the message in data[start:end].
 
-    Raises ValueError where a record does not fit, IndexError where the data end within one.
+    Raises ValueError if a record does not fit, IndexError if the data end inside a record.
     """
     while start < end:
         key, start = read_varint(data, start)
@@ -43,7 +43,7 @@ def records(data: Bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]
         if wire == LENGTH_DELIMITED:
             length, start = read_varint(data, start)
             if start + length > end:
-                raise ValueError(f"a record of {length} bytes ends behind the file or its message")
+                raise ValueError(f"a record of {length} bytes extends beyond its message or the file")
             yield key >> 3, start, start + length
             start += length
         elif wire == 0:
@@ -55,7 +55,7 @@ def records(data: Bytes, start: int, end: int) -> Iterator[tuple[int, int, int]]
 
 
 def read_varint(data: Bytes, at: int) -> tuple[int, int]:
-    """The number at `at` and where the next one starts. Raises ValueError or IndexError where none is."""
+    """The integer at `at` and the position after it. Raises ValueError or IndexError if there is none."""
     value = shift = 0
     while shift < 70:
         byte = data[at]
@@ -64,4 +64,4 @@ def read_varint(data: Bytes, at: int) -> tuple[int, int]:
         if byte < 0x80:
             return value, at
         shift += 7
-    raise ValueError("a number of more than ten bytes")
+    raise ValueError("an integer of more than ten bytes")

@@ -1,6 +1,6 @@
-"""The data of the verdict: tolerances, comparisons, controls and the Report they make up; the end of the line.
+"""The data of the verdict: tolerances, comparisons, controls, and the Report that contains them; the end of the line.
 
-Frozen dataclasses only, as in `converter.core.data`, on which alone they are built.
+Frozen dataclasses only, built on `converter.core.data`.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ from converter.core.notebook import summary_html
 
 @dataclass(frozen=True)
 class Tolerance:
-    """The gate of one output: `value` bounds relative L2, `value_max` bounds max|d| / max|reference|.
+    """The tolerance of one output: `value` limits relative L2, `value_max` limits max|d| / max|reference|.
 
-    value = min(cap, max(floor, factor * noise)), with `noise` (and `noise_max`) measured between the reference and the
-    same model in float64, and None where that could not be built. `chosen` marks a value the user gave.
+    value = min(cap, max(floor, factor * noise)). `noise` and `noise_max` are measured between the reference and the
+    exact (float64) outputs; they are None if the float64 model could not be built. `chosen` marks a value set by the
+    user.
     """
 
     value: float
@@ -34,11 +35,10 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class OutputResult:
-    """One output of one row, the worst sample of it. Distances are float64, in the stated `domain`.
+    """The result of one output of one row, for its worst sample. Distances are float64, in the given `domain`.
 
-    `domain` is "log-probability" (centred), "logit" or "value". `multiple` is relative L2 over the noise.
-    `passed` is False with a `reason` where names, shapes, dtypes or finiteness already differ; the numbers are then
-    None.
+    `domain` is "log-probability" (centred), "logit" or "value". `multiple` is relative L2 divided by the noise. If
+    names, shapes, dtypes or finiteness differ, `passed` is False with a `reason` and the numbers are None.
     """
 
     output: str
@@ -59,9 +59,9 @@ class OutputResult:
 
 @dataclass(frozen=True)
 class Points:
-    """Some cells of one output, float64 and of one length, in the domain of the comparison; for drawing only.
+    """Some elements of one output for drawing: float64 arrays of equal length, in the domain of the comparison.
 
-    `noise` is Keras in float32 against float64 in the same cells, |difference|, or None where it was not measured.
+    `noise` is |reference - exact| of the same elements, or None if it was not measured.
     """
 
     reference: Array
@@ -71,7 +71,10 @@ class Points:
 
 @dataclass(frozen=True)
 class Stage:
-    """What the step `name` adds to the step `before`: the worst sample's relative L2 by output (None: no number)."""
+    """The error that step `name` adds to step `before`.
+
+    `errors` has the relative L2 of the worst sample by output; None if the outputs cannot be compared.
+    """
 
     name: str
     before: str
@@ -80,9 +83,10 @@ class Stage:
 
 @dataclass(frozen=True)
 class LayerError:
-    """One Keras layer in an artifact: relative L2 of its activation (None: the artifact has it no more).
+    """One Keras layer in an artifact: relative L2 of its activation (None: the artifact has no tensor for it).
 
-    `covers` names all layers that are compared in this one place; `noise` is Keras's own in float32 (None: unknown).
+    `covers` names all layers that are compared at this one tensor. `noise` is the noise of Keras in float32 at this
+    layer (None: not measured).
     """
 
     name: str
@@ -96,11 +100,11 @@ class LayerError:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Where a failed artifact goes wrong, `text` in one sentence.
+    """The place where a failed artifact starts to deviate; `text` says it in one sentence.
 
-    `layers` in the graph's order; `first` is the place of the first one beyond its tolerance, with the largest error
-    `before` it (of the layers that it reads) and the error `after` it. None, and perhaps no layers: none was found.
-    `where` is what the activations were read in, "" where none was.
+    `layers` are in the order of the graph. `first` is the index of the first layer above its tolerance, `before` the
+    largest error of the layers that it reads, `after` its own error. All three are None if no such layer was found;
+    then `layers` may be empty. `where` is the runtime that the activations were read from, "" if none.
     """
 
     text: str
@@ -113,10 +117,10 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One row of the report: a subject against the reference. Passed only if something was compared and all passed.
+    """One row of the report: an artifact in a runtime, or the rewritten Keras model, compared with the reference.
 
-    `points`, by output name, are no part of the result and never written as JSON. `diagnosis` is that of a failed ONNX
-    or TFLite file.
+    Passes only if at least one output was compared and all outputs passed. `points`, by output name, are for drawing
+    and never written to JSON. `diagnosis` is set for a failed ONNX or TFLite file.
     """
 
     subject: str  # "keras-rewritten", "onnx", "tflite", "saved-model"
@@ -138,7 +142,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Control:
-    """A negative control: something known to be wrong, fed to the comparison. `detected` means that it failed there."""
+    """A negative control: outputs that are known to be wrong. `detected` is True if the comparison rejected them."""
 
     name: str
     detected: bool
@@ -148,14 +152,17 @@ class Control:
 
 @dataclass(frozen=True)
 class Report:
-    """The verdict with everything it rests on. `exit_code`: 0 passed, 1 failed, 9 inconclusive, 6 a format missing."""
+    """The verdict and all its evidence.
+
+    `exit_code` is 0 for pass, 1 for fail, 9 for inconclusive, and 6 for a pass with a format missing.
+    """
 
     model: str
     source: Mapping[str, Json]
     rows: tuple[Comparison, ...]
     controls: tuple[Control, ...]
     tolerances: Mapping[str, Tolerance]  # by output name
-    separation: Mapping[str, float]  # smallest distance of two samples' references, by output name
+    separation: Mapping[str, float]  # smallest distance between two samples of the reference, by output
     verdict: Verdict
     reasons: tuple[str, ...] = ()
     artifacts: tuple[Artifact, ...] = ()
@@ -164,8 +171,8 @@ class Report:
     environment: Mapping[str, Json] = field(default_factory=dict)
     seed: int = 0
     directory: str = ""
-    failures: tuple[str, ...] = ()  # formats asked for that could not be written, with the reason
-    stages: tuple[Stage, ...] = ()  # each against its predecessor
+    failures: tuple[str, ...] = ()  # requested formats that could not be written, with the reason
+    stages: tuple[Stage, ...] = ()  # each compared with the step before it
 
     @property
     def exit_code(self) -> int:
@@ -173,9 +180,9 @@ class Report:
         return 6 if status == 0 and self.failures else status
 
     def raise_for_verdict(self) -> None:
-        """Return where the verdict is "pass" and no format is missing; otherwise raise what the exit code stands for.
+        """Return if the verdict is "pass" and no format is missing; otherwise raise the error of the exit code.
 
-        Raises ParityError, InconclusiveError, or ConversionError where a format that was asked for was not written.
+        Raises ParityError, InconclusiveError, or ConversionError if a requested format was not written.
         """
         kinds = {1: ParityError, 6: ConversionError, 9: InconclusiveError}
         if self.exit_code:

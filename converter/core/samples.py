@@ -1,8 +1,8 @@
-"""Seeded inputs that look enough like pictures to make a network answer differently to each of them.
+"""Seeded inputs that resemble images, so that a network returns clearly different outputs for each of them.
 
-White noise is a poor probe of a CNN: after a few poolings every sample has the same statistics, and two samples give
-almost the same answer. The images here are sums of random grids of 2, 4, 8, 16 and 32 cells a side, interpolated
-linearly, with a colour and a contrast of each sample's own and a little noise on top.
+White noise is a poor test input for a CNN: after a few pooling layers every sample has the same statistics, and the
+outputs of two samples are almost equal. The images here are sums of random grids of 2, 4, 8, 16 and 32 cells per axis,
+interpolated linearly, each sample with its own colour and contrast and a little noise.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ import numpy.typing as npt
 from converter.core.data import Array, TensorSpec
 from converter.core.errors import UsageError
 
-OCTAVES = ((2, 0.45), (4, 0.25), (8, 0.15), (16, 0.1), (32, 0.05))  # cells along an axis, share of the contrast
+OCTAVES = ((2, 0.45), (4, 0.25), (8, 0.15), (16, 0.1), (32, 0.05))  # cells per axis, share of the contrast
 NOISE = 0.02  # half width of the uniform noise, as a share of the range
-DEFAULT_SIZES = {1: 256, 2: 224, 3: 32}  # by number of spatial axes, for axes that are dynamic
+DEFAULT_SIZES = {1: 256, 2: 224, 3: 32}  # of dynamic axes, by number of spatial axes
 DEFAULT_CHANNELS = 3
 DEFAULT_FEATURES = 16
 BYTE_RANGES = {"uint8": (0.0, 255.0), "int8": (-128.0, 127.0)}
@@ -34,19 +34,19 @@ def generate(
     ranges: Mapping[str, tuple[float, float]] | None = None,
     sizes: Mapping[str, tuple[int, ...]] | None = None,
 ) -> dict[str, Array]:
-    """Inputs by name, each of shape (count, *shape[1:]) and of its spec's dtype.
+    """Inputs by name, each of shape (count, *shape[1:]) and of the dtype of its spec.
 
-    Every input draws from a PCG64 stream of its own, derived from `seed` and its name, so that neither the order of
-    the specs nor the other inputs change it. `ranges` gives (lowest, highest) by input name; the default is (0, 1),
-    and the whole range of the type for 8-bit integers. Integers include both ends. `sizes` gives the shape without
-    the batch axis of inputs that have dynamic axes; without it those get `DEFAULT_SIZES`.
-    Ranks 3 to 5 are images with a channel axis, any other rank is uniform noise.
+    Every input has its own PCG64 stream, derived from `seed` and its name, so that it depends neither on the order of
+    the specs nor on the other inputs. `ranges` has (lowest, highest) by input name; the default is (0, 1), and the
+    whole range of the type for 8-bit integers. Integers include both ends. `sizes` has the shape without the batch axis
+    for inputs with dynamic axes; by default these get `DEFAULT_SIZES`. Ranks 3 to 5 are images with a channel axis, any
+    other rank is uniform noise.
 
     Raises UsageError for a count below 1, a negative seed, a range that is empty or does not fit the dtype, a dtype
-    that is no number, and sizes or ranges for an unknown input or against a fixed axis.
+    that is not numeric, and sizes or ranges for an unknown input or in conflict with a fixed axis.
     """
     if count < 1:
-        raise UsageError(f"samples: {count} asked for; give at least 1 (2 or more for a proof)")
+        raise UsageError(f"samples: {count} requested; give at least 1 (2 or more for a proof)")
     if seed < 0:
         raise UsageError(f"seed: {seed} is negative; give 0 or more")
     names = {spec.name for spec in specs}
@@ -67,9 +67,9 @@ def generate(
 
 
 def reverse_channels(inputs: Mapping[str, Array], specs: Sequence[TensorSpec]) -> dict[str, Array] | None:
-    """`inputs` with the channel axis reversed wherever it holds more than one channel; None where none does.
+    """`inputs` with the channel axis reversed where it has more than one channel; None if no input has.
 
-    Only ranks 3 and up have a channel axis. Inputs without one are passed on as they are.
+    Only ranks 3 and up have a channel axis. Other inputs are returned unchanged.
     """
     changed = dict(inputs)
     reversible = False
@@ -88,7 +88,7 @@ def channel_axis(spec: TensorSpec) -> int:
 
 
 def _sizes(spec: TensorSpec, given: tuple[int, ...] | None) -> tuple[int, ...]:
-    """The shape of one sample, every axis fixed."""
+    """The shape of one sample, with every axis fixed."""
     declared = spec.shape[1:]
     if given is not None:
         fits = len(given) == len(declared) and all(
@@ -118,7 +118,7 @@ def _dtype(spec: TensorSpec) -> np.dtype[np.generic]:
     except TypeError:
         dtype = np.dtype(object)
     if dtype.kind not in "fiub":
-        raise UsageError(f"input {spec.name}: no samples can be made of dtype {spec.dtype}")
+        raise UsageError(f"input {spec.name}: samples cannot be generated for dtype {spec.dtype}")
     return dtype
 
 
@@ -138,7 +138,7 @@ def _range(spec: TensorSpec, dtype: np.dtype[np.generic], given: tuple[float, fl
 
 
 def _scale(unit: Float32, dtype: np.dtype[np.generic], low: float, high: float) -> Array:
-    """`unit`, in [0, 1], stretched to [low, high]; integers get equal shares of it, both ends included."""
+    """`unit`, in [0, 1], scaled to [low, high]; integers, both ends included, are equally likely."""
     if dtype.kind == "b":
         return unit >= 0.5
     if dtype.kind == "f":
@@ -148,17 +148,17 @@ def _scale(unit: Float32, dtype: np.dtype[np.generic], low: float, high: float) 
     whole = np.minimum(steps, high)
     if dtype.itemsize < 8:
         return np.asarray(whole, dtype=dtype)
-    # float64 cannot hold the ends of 64-bit ranges exactly, and casting 2**63 would wrap around
+    # float64 cannot represent the ends of 64-bit ranges exactly, and casting 2**63 would wrap around
     limits = np.iinfo(dtype.name)
     safe = np.clip(whole, float(limits.min), np.nextafter(float(limits.max), 0.0))
     return np.asarray(safe, dtype=dtype)
 
 
 def _images(rng: np.random.Generator, shape: tuple[int, ...], channel: int) -> Float32:
-    """Random images in [0, 1] of `shape`, the channel axis at index `channel`.
+    """Random images in [0, 1] of `shape`, with the channel axis at index `channel`.
 
-    The octaves are summed inside one product: with A the interpolation matrix of an axis, the sum over octaves of
-    A₁ G A₂ᵀ is the row of blocks [A₁ G …] times the stacked A₂ᵀ.
+    The octaves are summed by one product: with A the interpolation matrix of an axis, the sum over octaves of A₁ G A₂ᵀ
+    is the row of blocks [A₁ G …] times the stacked A₂ᵀ.
     """
     count, channels = shape[0], shape[channel]
     space = tuple(size for axis, size in enumerate(shape) if axis not in (0, channel))

@@ -1,9 +1,9 @@
-"""An activation in 64 numbers: enough to tell how far two activations are apart, and nothing to store.
+"""A sketch: an activation summarised in 64 numbers, enough to estimate the distance between two activations.
 
-A count sketch (Charikar, Chen and Farach-Colton 2002): every element goes, with a random sign, into one of 64 buckets
-that are summed up. The sketch is linear and preserves squared distances in expectation, with a relative standard
-deviation of about sqrt(2 / 64) (Weinberger et al. 2009, appendix A), so the relative distance of two sketches
-estimates that of two activations within a fifth or so.
+A count sketch (Charikar, Chen and Farach-Colton 2002): each element is added, with a random sign, to one of 64 buckets.
+The sketch is linear and preserves squared distances in expectation, with a relative standard deviation of about sqrt(2
+/ 64) (Weinberger et al. 2009, appendix A). So the relative distance of two sketches estimates the relative distance of
+the two activations within about a fifth.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from converter.core.distance import relative_l2
 
 BUCKETS = 64
 SAMPLES = 2
-"""How many of the golden samples are sketched."""
+"""Number of golden samples that are sketched."""
 
 PIECE = 1 << 18
-"""Elements that are hashed and summed up at once, so that the memory taken does not grow with the activation."""
+"""Number of elements that are hashed and summed at once, so that memory use does not grow with the activation."""
 
-CHANNELS_FIRST, AS_IT_IS = "channels-first", ""
-"""How an activation lies in an artifact: channels behind the batch, or as in Keras."""
+CHANNELS_FIRST, KERAS_LAYOUT = "channels-first", ""
+"""Layout of an activation in an artifact: channels after the batch axis, or the same as in Keras."""
 
 
-def sketch(activation: Array, layout: str = AS_IT_IS) -> npt.NDArray[np.float64]:
+def sketch(activation: Array, layout: str = KERAS_LAYOUT) -> npt.NDArray[np.float64]:
     """The sketch of each sample of `activation`, shape (samples, 64).
 
-    `activation` has shape (samples, ...). With `CHANNELS_FIRST` its second axis is moved to the end before, so that
-    the sketch is that of the same activation with channels last. A scalar or an empty array gives zeros.
+    `activation` has shape (samples, ...). With `CHANNELS_FIRST` its second axis is moved to the end first, so that the
+    sketch equals that of the same activation with channels last. A scalar or an empty array returns zeros.
     """
     if activation.ndim < 1 or not activation.size:
         return np.zeros((len(activation) if activation.ndim else 1, BUCKETS))
@@ -53,15 +53,15 @@ def sketch(activation: Array, layout: str = AS_IT_IS) -> npt.NDArray[np.float64]
 
 @functools.lru_cache(maxsize=16)
 def _hashes(number: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """The bucket and the sign of each element of one piece, by its number."""
+    """The bucket and the sign of each element of the piece `number`."""
     found = np.frombuffer(hashlib.shake_256(b"cnnexport layers %d" % number).digest(PIECE), np.uint8)
     return (found % BUCKETS).astype(np.int64), np.where(found & 0x80, -1.0, 1.0)
 
 
 def distance(one: Array, reference: Array) -> float:
-    """The largest relative L2 distance of two sketches' samples; infinite where `one` is not finite.
+    """The largest relative L2 distance over the samples of two sketches; infinite if `one` is not finite.
 
-    Both have shape (samples, 64). Where a reference is all zero, anything else is infinitely far from it.
+    Both have shape (samples, 64). If a reference is all zero, the distance of anything else from it is infinite.
     """
     if one.shape != reference.shape or not np.isfinite(one).all():
         return math.inf
@@ -74,12 +74,15 @@ def to_text(values: Array) -> str:
 
 
 def from_text(text: str) -> npt.NDArray[np.float64]:
-    """The sketch of `to_text`, shape (samples, 64), as it is: NaN and Inf too. Raises ValueError where it is none."""
+    """The inverse of `to_text`: a sketch of shape (samples, 64), NaN and Inf included.
+
+    Raises ValueError for invalid text.
+    """
     try:
         data = base64.b64decode(text, validate=True)
     except binascii.Error as error:
         raise ValueError(f"not base64 ({error})") from error
     values = np.frombuffer(data[: len(data) // 4 * 4], "<f4").astype(np.float64)
     if not values.size or values.size % BUCKETS:
-        raise ValueError(f"{values.size} values instead of {BUCKETS} for each sample")
+        raise ValueError(f"{values.size} values, expected a multiple of {BUCKETS}")
     return values.reshape(-1, BUCKETS)

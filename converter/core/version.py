@@ -1,3 +1,3 @@
-"""The version of cnnexport, which both distributions read; a module of its own, so that reading it loads nothing."""
+"""The version of cnnexport, which both distributions read. Separate module, so that reading it imports nothing else."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Arrays on their way into a file, without a second copy in memory. What the file looks like is its format's affair."""
+"""Arrays written to a file without a second copy in memory. The layout of the file is in each format's own module."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ _PIECE = 16 << 20  # bytes that are copied at a time
 
 
 def write_array(file: BinaryIO, array: Array) -> None:
-    """Write an array's elements in C order; a transposed view is copied in slices, not as a whole."""
+    """Write an array's elements in C order; a transposed view is copied in slices of about 16 MiB.
+
+    Raises OSError where the disk refuses.
+    """
     if array.flags.c_contiguous or array.ndim < 2:
         file.write(np.ascontiguousarray(array).data.cast("B"))
         return

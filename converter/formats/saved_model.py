@@ -1,25 +1,26 @@
-"""Traced -> saved_model/: a slim module around the graph, its weights as variables, one `serving_default` signature.
+"""Traced -> saved_model/: a small tf.Module with the graph, its weights as variables, one `serving_default` signature.
 
-The graph holds no Keras objects and no XLA-only function, so it loads wherever a TensorFlow runtime does. TensorFlow
-fuses a convolution with its bias and activation when it loads a graph, and its fused CPU kernel then refuses grouped
-ones; an EnsureShape behind a grouped convolution, which copies nothing, keeps the two apart.
+The graph holds no Keras objects and no XLA-only function, so every TensorFlow runtime loads it. TensorFlow fuses a
+convolution with its bias and activation when it loads a graph, and its fused CPU kernel does not support groups; an
+EnsureShape after a grouped convolution, which copies nothing, prevents this.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from converter.core.data import Artifact, Format, Traced, WriteOptions
+from converter.core.foreign import GraphDef, Tensor, TfFunction, TfVariable
 
 FILENAME = "saved_model"
 
 
 def write(traced: Traced, directory: Path, options: WriteOptions) -> Artifact:
-    """Write `directory/saved_model/`, channels-last whatever `options.layout` says."""
+    """Write `directory/saved_model/`; always channels-last, `options.layout` is ignored."""
     import tensorflow as tf
 
     started = time.perf_counter()
@@ -29,8 +30,7 @@ def write(traced: Traced, directory: Path, options: WriteOptions) -> Artifact:
         _attribute(index): tf.Variable(array, trainable=False, name=name)
         for index, (name, array) in enumerate(traced.weights.items())
     }
-    graph_def = _shielded(traced.graph_def)
-    signature = _signature(traced, graph_def, module.weights)
+    signature = _signature(traced, _without_fusing(traced.graph_def), module.weights)
     tf.saved_model.save(module, str(path), signatures={"serving_default": signature})
     files = sorted(file.relative_to(directory).as_posix() for file in path.rglob("*") if file.is_file())
     operators = Counter(node.op for node in traced.graph_def.node if node.op not in ("Const", "Placeholder"))
@@ -51,8 +51,8 @@ def _attribute(index: int) -> str:
     return f"w{index:05d}"
 
 
-def _shielded(graph_def: Any) -> Any:
-    """`graph_def` with an EnsureShape between each grouped Conv2D and its consumers."""
+def _without_fusing(graph_def: GraphDef) -> GraphDef:
+    """`graph_def` with an EnsureShape between each grouped Conv2D and its readers."""
     import tensorflow as tf
     from tensorflow.core.framework import graph_pb2
 
@@ -70,19 +70,20 @@ def _shielded(graph_def: Any) -> Any:
     for node in result.node:
         node.input[:] = [f"{name}/whole" if name in grouped else name for name in node.input]
     for name, shape in grouped.items():
-        shield = result.node.add(name=f"{name}/whole", op="EnsureShape", input=[name])
-        shield.attr["T"].type = graph.get_operation_by_name(name).outputs[0].dtype.as_datatype_enum
-        shield.attr["shape"].shape.CopyFrom(shape.as_proto())
+        barrier = result.node.add(name=f"{name}/whole", op="EnsureShape", input=[name])
+        barrier.attr["T"].type = graph.get_operation_by_name(name).outputs[0].dtype.as_datatype_enum
+        barrier.attr["shape"].shape.CopyFrom(shape.as_proto())
     return result
 
 
-def _signature(traced: Traced, graph_def: Any, variables: Any) -> Any:
+def _signature(traced: Traced, graph_def: GraphDef, variables: Mapping[str, TfVariable]) -> TfFunction:
+    """The function of inputs by name to outputs by name that computes `graph_def` with `variables` as its weights."""
     import tensorflow as tf
 
     names = list(traced.weights)
     specs = {name: tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in traced.inputs.items()}
 
-    def serve(**tensors: Any) -> dict[str, Any]:
+    def serve(**tensors: Tensor) -> dict[str, Tensor]:
         feeds = {f"{name}:0": tensor for name, tensor in tensors.items()}
         feeds |= {f"{name}:0": variables[_attribute(i)].read_value() for i, name in enumerate(names)}
         fetches = [f"{name}:0" for name in traced.outputs]

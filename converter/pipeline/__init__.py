@@ -1,7 +1,7 @@
-"""The line from end to end: `export` and `verify`, the stages that they are made of, and `rewrite`.
+"""The complete line: `export`, `verify` and `rewrite`, and the stages of an export.
 
-Stages only: each is one call into the package that knows it. What needs TensorFlow is imported where it is used, so
-that a machine that only verifies needs none of it.
+Each stage is one call into the package that implements it. Modules that need TensorFlow are imported inside functions,
+so that a machine that only verifies does not need it.
 """
 
 from converter.pipeline.options import ExportOptions

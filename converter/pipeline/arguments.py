@@ -1,6 +1,6 @@
-"""What was given to a function of the API, checked before anything is loaded: unknown names, wrong types, wrong values.
+"""Checks the arguments of the API functions before anything is loaded: unknown names, wrong types, wrong values.
 
-A message names the argument as it is written, and what it should have been. The names are in `.options`.
+A message names the argument and the expected value. The keywords are defined in `converter.pipeline.options`.
 """
 
 from __future__ import annotations
@@ -29,22 +29,25 @@ from converter.report.baseline import GROWTH, Baseline, read_baseline
 
 
 def export_options(options: ExportOptions | None, keywords: ExportKeywords) -> ExportOptions:
-    """`options`, by default those of an export without any, with `keywords` in their places, all of it checked.
+    """`options`, by default `ExportOptions()`, with its values replaced by `keywords`, all checked.
 
-    Raises UsageError for an unknown keyword and for a value that cannot be meant, OutputError for an output that is no
-    directory, InputError for a damaged baseline, and UnavailableError for a device that is not here.
+    Raises UsageError for an unknown keyword or an invalid value, OutputError for an output that is not a directory,
+    InputError for a damaged baseline, and UnavailableError for a device that is not available.
     """
     if options is not None and not isinstance(options, ExportOptions):
         raise UsageError(
-            f"options: expected ExportOptions, not {_kind(options)}\npass them by keyword: formats=, output="
+            f"options: expected ExportOptions, not {_type_name(options)}\n"
+            "pass single options as keywords, as in opset=17"
         )
     result = options or ExportOptions()
     refuse_unknown(keywords, ExportKeywords, "export")
     given: Given = dict(keywords)
     if "output" in given:
         given["output"] = None if given["output"] is None else path_of(given["output"], "output")
-    if "formats" in given and not names_in(given["formats"], "formats"):
-        raise UsageError("--format (none): no format is named\nleave it out for all of them")
+    if "formats" in given:
+        given["formats"] = names_in(given["formats"], "formats")
+        if not given["formats"]:
+            raise UsageError("--format: no format given\nleave the option out to write all formats")
     growth = given.pop("growth", None)
     if "baseline" in given or growth is not None:
         given["baseline"] = _baseline(given.get("baseline"), growth)
@@ -59,9 +62,9 @@ def export_options(options: ExportOptions | None, keywords: ExportKeywords) -> E
 
 
 def source_options(keywords: Mapping[str, object], options: SourceOptions | None = None) -> SourceOptions:
-    """`options`, by default those of a model of which nothing is said, with `keywords` in their places, checked.
+    """`options`, by default `SourceOptions()`, with its values replaced by `keywords`, all checked.
 
-    Raises UsageError for a value that cannot be meant.
+    Raises UsageError for an invalid value.
     """
     given: Given = dict(keywords)
     if "custom_objects" in given:
@@ -75,9 +78,9 @@ def source_options(keywords: Mapping[str, object], options: SourceOptions | None
     for name, flag in (("trust", result.trust), ("logits", result.logits)):
         require_flag(name, flag)
     if not isinstance(result.kwargs, Mapping):
-        raise UsageError(f"kwargs: expected a dict of arguments, not {_kind(result.kwargs)}")
+        raise UsageError(f"kwargs: expected a dict of arguments, not {_type_name(result.kwargs)}")
     if result.builder is not None and not isinstance(result.builder, str):
-        raise UsageError(f"builder: expected module:function, not {_kind(result.builder)}")
+        raise UsageError(f"builder: expected module:function, not {_type_name(result.builder)}")
     shape = result.input_shape
     sizes = shape if isinstance(shape, tuple | list) else () if shape is None else (0,)
     if any(size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1) for size in sizes):
@@ -86,7 +89,7 @@ def source_options(keywords: Mapping[str, object], options: SourceOptions | None
 
 
 def verify_options(keywords: VerifyKeywords) -> tuple[ProofOptions, Baseline | None]:
-    """What `keywords` say of a proof, and the baseline that it is compared with. Raises as `export_options` does."""
+    """The proof options in `keywords`, and the baseline to compare with. Raises the errors of `export_options`."""
     refuse_unknown(keywords, VerifyKeywords, "verify")
     tolerance = keywords.get("tolerance")
     _check_tolerance(tolerance)
@@ -100,24 +103,27 @@ def verify_options(keywords: VerifyKeywords) -> tuple[ProofOptions, Baseline | N
 
 
 def path_of(value: object, name: str) -> Path:
-    """`value`, text or a path, as a Path. Raises UsageError, which says that `name` is something else."""
+    """`value`, a string or a path, as a Path. Raises UsageError, naming the argument `name`, for any other type."""
     if not isinstance(value, str | PathLike) or not fspath(value):
-        raise UsageError(f"{name}: expected a path, not {_kind(value) if value != '' else 'an empty text'}")
+        raise UsageError(f"{name}: expected a path, not {_type_name(value) if value != '' else 'an empty string'}")
     text = fspath(value)
     if not isinstance(text, str) or "\0" in text:
-        raise UsageError(f"{name}: expected a path of text without NUL, not {_kind(text)}")
+        raise UsageError(f"{name}: expected a path as a string without NUL characters")
     return Path(text)
 
 
 def names_in(value: object, name: str) -> tuple[str, ...]:
-    """The names in `value`: one text, with commas between several, or a list of such texts. Raises UsageError."""
+    """The names in `value`: a string, with commas between several names, or a list of such strings.
+
+    Raises UsageError for anything else.
+    """
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, Iterable) or isinstance(texts, bytes):
-        raise UsageError(f"{name}: expected a name or a list of names, not {_kind(value)}")
+        raise UsageError(f"{name}: expected a name or a list of names, not {_type_name(value)}")
     texts = list(texts)
     wrong = next((each for each in texts if not isinstance(each, str)), None)
     if wrong is not None:
-        raise UsageError(f"{name}: expected names, and one of them is {_kind(wrong)}")
+        raise UsageError(f"{name}: expected names, but one of them is {_type_name(wrong)}")
     return tuple(part.strip() for text in texts for part in cast(str, text).split(",") if part.strip())
 
 
@@ -125,29 +131,29 @@ _WRITE = {"batch", "opset", "layout"}
 
 
 def refuse_unknown(keywords: Collection[str], known: type, function: str) -> None:
-    """Raise UsageError for a keyword that is none of the TypedDict `known`, the keywords of `function`."""
+    """Raise UsageError for a keyword that is not in the TypedDict `known`, the keywords of `function`."""
     names = known.__annotations__
     for name in keywords:
         if name not in names:
             guess = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
             hint = f"did you mean {guess[0]}? " if guess else ""
-            raise UsageError(f"{name}: no argument of {function}()\n{hint}it takes {', '.join(names)}")
+            raise UsageError(f"{name}: not an argument of {function}()\n{hint}choose from {', '.join(names)}")
 
 
 def _baseline(value: object, growth: object) -> Baseline | None:
     if value is None:
         if growth is not None:
-            raise UsageError("--growth: bounds the growth beyond a baseline\nadd --baseline report.json")
+            raise UsageError("--growth: has no effect without a baseline\nadd --baseline report.json")
         return None
     if growth is not None and (isinstance(growth, bool) or not isinstance(growth, int | float)):
-        raise UsageError(f"growth: expected a number, not {_kind(growth)}")
+        raise UsageError(f"growth: expected a number, not {_type_name(growth)}")
     if isinstance(value, Baseline):
         return value if growth is None else replace(value, growth=float(growth))
     return read_baseline(path_of(value, "baseline"), GROWTH if growth is None else float(growth))
 
 
 def _formats(names: tuple[str, ...]) -> tuple[str, ...]:
-    """`names` as `FORMATS` spells them, by default all of them."""
+    """`names` in the spelling of `FORMATS`; all formats if there are none."""
     from converter.formats import FORMATS
 
     known = {name.lower().replace("_", "-"): name for name in FORMATS}
@@ -161,32 +167,32 @@ def _formats(names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _require_whole(name: str, value: object, at_least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
-        raise UsageError(f"{name}: expected a whole number, not {_kind(value)}")
+        raise UsageError(f"{name}: expected a whole number, not {_type_name(value)}")
     if value < at_least:
         raise UsageError(f"--{name} {value}: must be at least {at_least}")
 
 
 def require_flag(name: str, value: object) -> None:
-    """Raise UsageError, which names the argument `name`, unless `value` is True or False."""
+    """Raise UsageError, naming the argument `name`, unless `value` is True or False."""
     if not isinstance(value, bool):
-        raise UsageError(f"{name}: expected True or False, not {_kind(value)}")
+        raise UsageError(f"{name}: expected True or False, not {_type_name(value)}")
 
 
 def require_choice(name: str, value: object, choices: Collection[str]) -> None:
-    """Raise UsageError, which names the argument `name`, unless `value` is one of `choices`."""
+    """Raise UsageError, naming the argument `name`, unless `value` is one of `choices`."""
     if value not in choices:
         raise UsageError(f"--{name} {value}: choose from {', '.join(choices)}")
 
 
 def require_samples(value: object) -> None:
-    """Raise UsageError unless `value` samples can be told apart."""
+    """Raise UsageError unless `value` samples are enough for a proof."""
     _require_whole("samples", value, at_least=0)
     if value in (0, 1):
-        raise UsageError(f"--samples {value}: two samples are the least that can be told apart")
+        raise UsageError(f"--samples {value}: a proof needs at least two samples")
 
 
 def _check_values(options: ExportOptions) -> None:
-    """Refuse, before anything is loaded, what can be refused without the model."""
+    """Refuse all values that can be refused without the model."""
     from converter.formats.onnx import OPSETS
 
     write = options.write
@@ -200,17 +206,17 @@ def _check_values(options: ExportOptions) -> None:
     require_choice("layout", write.layout, get_args(Layout))
     require_choice("groups", options.groups, get_args(Groups))
     if write.layout == "nchw" and "onnx" not in options.formats:
-        raise UsageError("--layout nchw: only ONNX is channels-first; TFLite and SavedModel are not\nadd --format onnx")
+        raise UsageError("--layout nchw: only ONNX can be channels-first, not TFLite or SavedModel\nadd --format onnx")
     if options.output is not None and Path(options.output).is_file():
-        raise OutputError(f"{options.output}: is a file; give a directory to --output")
+        raise OutputError(f"{options.output}: is a file; --output needs a directory")
     _check_tolerance(options.tolerance)
     require_device(options.device)
 
 
 def require_device(device: object) -> None:
-    """Raise UsageError for a device of another name than those known, UnavailableError for one that is not here."""
+    """Raise UsageError for an unknown device name, UnavailableError for a device that is not available."""
     if not isinstance(device, str):
-        raise UsageError(f"device: expected a name, not {_kind(device)}")
+        raise UsageError(f"device: expected a name, not {_type_name(device)}")
     check_runtimes((), device)
 
 
@@ -218,10 +224,10 @@ def _check_tolerance(value: object) -> None:
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UsageError(f"tolerance: expected a number, not {_kind(value)}")
+        raise UsageError(f"tolerance: expected a number, not {_type_name(value)}")
     if not (math.isfinite(value) and value > 0):
         raise UsageError(f"tolerance {value:g}: give a positive number, for example 1e-5")
 
 
-def _kind(value: object) -> str:
+def _type_name(value: object) -> str:
     return "None" if value is None else f"a value of type {type(value).__name__}"

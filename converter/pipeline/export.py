@@ -1,4 +1,4 @@
-"""`export`: a source to a directory of artifacts, each of them proven."""
+"""`export`: from a source to a directory of artifacts, each of them proven."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from converter.core.results import Report
 from converter.pipeline.arguments import export_options
 from converter.pipeline.facts import manifest_of, report_of
 from converter.pipeline.options import ExportKeywords, ExportOptions, ModelOrPath
-from converter.pipeline.stages import written
+from converter.pipeline.stages import write_artifacts
 from converter.proof.plan import ProofOptions
 from converter.proof.prove import prove
 from converter.report.baseline import compared_with
@@ -25,7 +25,7 @@ from converter.report.html import to_html
 from converter.report.table import to_json
 
 UNPROVEN = ".unproven"
-"""Added to the name of the directory that an export goes to when its proof does not pass."""
+"""Suffix of the directory that an export is written to if its proof does not pass."""
 
 
 def export(
@@ -39,16 +39,16 @@ def export(
     """Export `model`, prove every artifact, and commit the directory.
 
     `model` is a keras.Model, the path of a model file, or the text of a source: a name of the zoo, `keras:Name`,
-    `package.module:function`, `path/to/file.py:function`. Keywords (`ExportKeywords`) are those of the command line,
-    and outrank `options`. `progress` is called as each stage begins and ends; `commands` are words that an unknown
-    name is compared with, too.
+    `package.module:function`, or `path/to/file.py:function`. The keywords (`ExportKeywords`) are those of the command
+    line and override `options`. `progress` is called when a stage starts and ends. `commands` are names of commands,
+    suggested if `model` is an unknown name similar to one of them.
 
-    Where the proof does not pass, or the baseline, an earlier export stays as it was and this one goes to
-    `<directory>.unproven`; the report's `directory` says where.
+    If the proof or the comparison with the baseline does not pass, an earlier export stays unchanged and this one is
+    written to `<directory>.unproven`; `directory` of the report is the actual path.
 
     Raises the errors of `converter.core.errors`: UsageError for a wrong argument, before anything is loaded;
-    OutputError where the directory holds an export of another source and neither `output` nor `force` was given;
-    ConversionError only where no format at all could be written.
+    OutputError if the directory contains an export of another source and neither `output` nor `force` was given;
+    ConversionError only if no format at all could be written.
     """
     from converter.sources import opened
 
@@ -59,9 +59,9 @@ def export(
     if options.output is None and not options.force:
         refuse_other_source(directory, source.identity)
     with stage(directory) as staging:
-        result = written(source, options, staging.path, clock)
+        result = write_artifacts(source, options, staging.path, clock)
         gc.collect()
-        machine.give_memory_back()
+        machine.release_memory()
         evidence = prove(result.exported, ProofOptions(device=options.device, tolerance=options.tolerance), clock)
         report = replace(
             report_of(result.facts, result.exported, evidence, clock, options.source.seed), failures=result.failures

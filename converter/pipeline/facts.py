@@ -1,4 +1,4 @@
-"""What is known of a model without the model: what its manifest holds, and with the evidence its report."""
+"""Facts of a model that are kept without the model: for the manifest and, with the evidence, for the report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from converter.proof.prove import Evidence, Exported
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """A model's name, source and interface, and what was done to it. `precision` is the one that Keras computes in."""
+    """A model's name, source and interface, and how it was changed.
+
+    `precision` is the precision that Keras computes in.
+    """
 
     name: str
     source: Mapping[str, Json]
@@ -29,7 +32,7 @@ class ModelFacts:
 
     @classmethod
     def of_manifest(cls, manifest: Manifest) -> ModelFacts:
-        """The facts that an export left."""
+        """The facts recorded by an export."""
         return cls(
             name=manifest.model,
             source=manifest.source,
@@ -43,7 +46,7 @@ class ModelFacts:
 
 
 def report_of(facts: ModelFacts, exported: Exported, evidence: Evidence, clock: Clock, seed: int) -> Report:
-    """The report of a proof; where its directory will be and which formats are missing is the caller's to add."""
+    """The report of a proof. The caller adds the final directory and the formats that could not be written."""
     return Report(
         model=facts.name,
         source=facts.source,
@@ -64,7 +67,7 @@ def report_of(facts: ModelFacts, exported: Exported, evidence: Evidence, clock: 
 
 
 def manifest_of(facts: ModelFacts, artifacts: tuple[Artifact, ...], report: Report, chosen: float | None) -> Facts:
-    """The fields of the manifest, but for those that `converter.bundle.manifest.write_manifest` fills in."""
+    """The fields of the manifest, except those that `converter.bundle.manifest.write_manifest` adds."""
     return {
         "model": facts.name,
         "source": facts.source,

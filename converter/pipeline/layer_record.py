@@ -1,8 +1,9 @@
-"""Which tensor of a written file is which Keras layer's activation; found at export and kept in layers.json.
+"""Finds the tensor of each Keras layer's activation in a written file, at export, and records it in layers.json.
 
-By value: names do not survive folding and merging, and a convolution whose batch normalization was folded into it has
-no equal in the file at all. Such a layer counts to the next end that has one. A layer without parameters that no
-value matches, as in a file that is wrong already, is taken to be the tensor of its own name.
+Tensors are matched by value, because names do not survive folding and merging. A convolution whose batch normalization
+was folded into it has no equal tensor in the file; such a layer is covered by the next layer end that has one. A layer
+without parameters that no value matches, for example in a file that is already wrong, is matched with the tensor of its
+own name.
 
 A tensor of TFLite is named after all nodes that became one operator, joined by ";", mostly from the last to the first.
 """
@@ -18,17 +19,17 @@ from converter.bundle.layers import Layer, Layers, write_layers
 from converter.core.data import Array
 from converter.core.errors import ChildError, InputError, UnavailableError
 from converter.core.sketch import SAMPLES, distance, sketch
-from converter.proof.diagnosis import READ_IN, sketches
+from converter.proof.diagnosis import DIAGNOSIS_RUNTIMES, sketches
 from converter.proof.protocol import Subject
 from converter.proof.prove import Exported
 from converter.tracing.layer_ends import LayerEnd
 from converter.tracing.naming import layer_of
 
-ALIKE = 1e-4
-"""Relative L2 up to which two activations are taken for the same: above float noise, far below a wrong kernel."""
+MATCH_TOLERANCE = 1e-4
+"""Relative L2 up to which two activations count as equal: above float noise, far below the effect of a wrong kernel."""
 
 
-_JOINT = ";"
+_NAME_SEPARATOR = ";"
 
 
 @dataclass(frozen=True)
@@ -40,30 +41,31 @@ class _Tensor:
 
 
 def record_layers(exported: Exported, ends: Sequence[LayerEnd]) -> tuple[str, ...]:
-    """Run those files of an export that can be diagnosed on one golden input and write layers.json beside them.
+    """Run the files of an export that can be diagnosed on one golden input and write layers.json beside them.
 
-    Nothing is written where no end was measured or none is found in any file. Returns a warning for each file that
-    could not be run with its tensors shown. Raises OutputError.
+    Nothing is written if no layer end was measured or none is found in any file. Returns a warning for each file whose
+    tensors could not be read. Raises OutputError.
     """
     sizes = [end.elements for end in ends if end.sketch is not None]
     if not sizes:
         return ()
     warnings: list[str] = []
     layers: dict[str, tuple[Layer, ...]] = {}
-    for artifact in (each for each in exported.artifacts if each.format in READ_IN):
-        runtime, size = READ_IN[artifact.format], 4 * int(np.mean(sizes))
+    for artifact in (each for each in exported.artifacts if each.format in DIAGNOSIS_RUNTIMES):
+        runtime, size = DIAGNOSIS_RUNTIMES[artifact.format], 4 * int(np.mean(sizes))
         subject = Subject(exported.directory, artifact, exported.interface, runtime, "cpu")
         try:
             found = sketches(subject, None, size, 1)
         except (ChildError, InputError, UnavailableError) as error:
-            warnings.append(f"no layer can be named should {artifact.path} fail: {' '.join(str(error).split())}")
+            reason = " ".join(str(error).split())
+            warnings.append(f"{artifact.path}: no layers recorded, so a failure cannot be located: {reason}")
             continue
         tensors = [
             _Tensor(name, key, elements, each)
             for name, (elements, layouts) in found.items()
             for key, each in layouts.items()
         ]
-        joined = _joined(ends, _matched(ends, tensors))
+        joined = _to_layers(ends, _match(ends, tensors))
         if joined:
             layers[artifact.path] = joined
     if layers:
@@ -72,17 +74,17 @@ def record_layers(exported: Exported, ends: Sequence[LayerEnd]) -> tuple[str, ..
     return tuple(warnings)
 
 
-def _matched(ends: Sequence[LayerEnd], tensors: Sequence[_Tensor]) -> dict[int, _Tensor]:
-    """The tensor that is each end's activation, by the end's place, in the order of the ends."""
+def _match(ends: Sequence[LayerEnd], tensors: Sequence[_Tensor]) -> dict[int, _Tensor]:
+    """The tensor of each end's activation, by the index of the end, in the order of the ends."""
     owners = {end.layer: end.kind for end in ends}
     places = {end.node: place for place, end in enumerate(ends)}
     sizes: dict[int, list[_Tensor]] = {}
     named: dict[int, list[_Tensor]] = {}
     for tensor in tensors:
         sizes.setdefault(tensor.elements, []).append(tensor)
-        meant = [places[part] for part in tensor.name.split(_JOINT) if part in places]
+        meant = [places[part] for part in tensor.name.split(_NAME_SEPARATOR) if part in places]
         if meant:
-            named.setdefault(max(meant), []).append(tensor)  # of nodes that became one, it is the last one's result
+            named.setdefault(max(meant), []).append(tensor)  # several nodes became one: the output of the last
     known = {place: end.sketch[:1] for place, end in enumerate(ends) if end.sketch is not None}
     known = {place: wanted for place, wanted in known.items() if np.any(wanted)}
     matched = {}
@@ -100,20 +102,20 @@ def _matched(ends: Sequence[LayerEnd], tensors: Sequence[_Tensor]) -> dict[int, 
 
 
 def _equal(end: LayerEnd, wanted: Array, tensors: Sequence[_Tensor], owners: Mapping[str, str]) -> _Tensor | None:
-    """The tensor that equals `wanted`: of several the one named like `end`, the one of its layer, or the first."""
-    alike = [tensor for tensor in tensors if distance(tensor.sketch, wanted) <= ALIKE]
-    own = [tensor for tensor in alike if end.node in tensor.name.split(_JOINT)]
+    """The tensor equal to `wanted`; if there are several, the one of `end`, one of its layer, or the first."""
+    alike = [tensor for tensor in tensors if distance(tensor.sketch, wanted) <= MATCH_TOLERANCE]
+    own = [tensor for tensor in alike if end.node in tensor.name.split(_NAME_SEPARATOR)]
     near = [tensor for tensor in alike if end.layer in _layers_of(tensor.name, owners)]
     return next(iter(own or near or alike), None)
 
 
 def _layers_of(name: str, owners: Mapping[str, str]) -> set[str]:
-    """The layers whose nodes a tensor is named after."""
-    return {layer_of(part, owners) for part in name.split(_JOINT)}
+    """The layers whose nodes are in the name of a tensor."""
+    return {layer_of(part, owners) for part in name.split(_NAME_SEPARATOR)}
 
 
-def _joined(ends: Sequence[LayerEnd], matched: Mapping[int, _Tensor]) -> tuple[Layer, ...]:
-    """The matched ends as layers; each covers its own layer and the unmatched ones between it and its inputs."""
+def _to_layers(ends: Sequence[LayerEnd], matched: Mapping[int, _Tensor]) -> tuple[Layer, ...]:
+    """The matched ends as layers. Each covers its own layer and the unmatched ones between it and its inputs."""
     layers: list[Layer] = []
     position: dict[int, int] = {}
     for place, tensor in matched.items():

@@ -1,4 +1,4 @@
-"""`load`: the Keras model of a source, without exporting it."""
+"""`load`: loads the Keras model of a source without exporting it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from converter.pipeline.options import ModelOrPath, SourceKeywords
 
 
 def load(model: ModelOrPath, **keywords: Unpack[SourceKeywords]) -> Source:
-    """The model of a source, built, with finite weights, and what is known of it: `load("resnet50").model`.
+    """The model of a source, built and with finite weights, and its metadata: `load("resnet50").model`.
 
-    `model` is what `converter.export` takes. Raises UsageError for a wrong argument, InputError for what cannot be read
-    or is no model, UnsafeError for a file that would run code and was not trusted.
+    `model` is a source as in `converter.export`. Raises UsageError for a wrong argument, InputError if the source
+    cannot be read or is not a model, and UnsafeError for an untrusted file that would run code.
     """
     from converter.sources import opened
 

@@ -1,4 +1,4 @@
-"""Everything an export, a rewrite, a proof and a source can be told; `converter.pipeline.arguments` checks it."""
+"""The options of exports, rewrites, proofs and sources; `converter.pipeline.arguments` checks them."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Layout = Literal["nhwc", "nchw"]
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """Everything an export can be told. `formats` are those of `converter.formats.FORMATS`, by default all.
+    """The options of an export. `formats` are names in `converter.formats.FORMATS`; empty means all.
 
-    `output` is the artifact directory, by default artifacts/<name>. `force` lets an export of another source in that
-    directory be replaced; a directory that was named needs no force.
+    `output` is the artifact directory, by default artifacts/<name>. With `force`, an export of another source in the
+    default directory is replaced; a directory given as `output` is replaced without it.
     """
 
     formats: tuple[str, ...] = ()
@@ -39,7 +39,7 @@ class ExportOptions:
 
 
 class SourceKeywords(TypedDict, total=False):
-    """What can be said about a model: the keywords of `converter.load`, and of every function that takes a model."""
+    """The options of a source: the keywords of `converter.load`, and of every function that takes a model."""
 
     weights: PathText | None
     classes: int | None

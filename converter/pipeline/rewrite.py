@@ -1,6 +1,7 @@
-"""`rewrite`: a Keras model after its rewrites, saved as a Keras model again, and what that changed.
+"""`rewrite`: applies the rewrites to a Keras model, saves the result as a Keras model, and reports the changes.
 
-The export applies the same rules; here their result stays in Keras, trainable, without a Lambda, loadable in safe mode.
+The export applies the same rules; here the result remains a Keras model that is trainable, has no Lambda layer, and
+loads in safe mode.
 """
 
 from __future__ import annotations
@@ -31,7 +32,11 @@ from converter.proof.tolerance import tolerances
 
 @dataclass(frozen=True)
 class RewriteResult:
-    """What `rewrite` did: counts before and after, the rules' results, and the measured difference by output name."""
+    """The result of `rewrite`.
+
+    `layers` and `parameters` are counts before and after, `results` those of the rules. `difference` is the relative L2
+    distance between the outputs of the two models by output name, `noise` the noise of the original model.
+    """
 
     model: str
     path: str
@@ -45,14 +50,15 @@ class RewriteResult:
 
 
 def rewrite(model: ModelOrPath, output: PathText, **keywords: Unpack[RewriteKeywords]) -> RewriteResult:
-    """Load the source `model`, rewrite it, prove that it still predicts the same, and save it to `output`.
+    """Load the source `model`, rewrite it, prove that its predictions are unchanged, and save it to `output`.
 
-    Keywords (`RewriteKeywords`): those about the model, `groups`, `simplify` (also fold batch normalizations and remove
-    what inference does not need), `force` (replace a file), and `samples`, the number of inputs it is proven on.
+    Keywords (`RewriteKeywords`): the options of a source, `groups`, `simplify` (also fold batch normalizations and
+    remove layers that inference does not need), `force` (replace an existing file), and `samples`, the number of inputs
+    for the proof.
 
-    Raises UsageError or OutputError for an `output` that cannot be written, is there already (without `force`), or is
-    the source itself; ConversionError where the result would still hold a Lambda; and ParityError where it predicts
-    something else and the function was not changed on purpose (`groups` "as-written").
+    Raises UsageError or OutputError if `output` cannot be written, already exists (without `force`), or is the source
+    itself; ConversionError if the result would still contain a Lambda layer; and ParityError if its predictions differ
+    although the function was not changed on purpose (`groups` "as-written").
     """
     from converter import rewrites, sources
     from converter.core.samples import generate
@@ -77,7 +83,8 @@ def rewrite(model: ModelOrPath, output: PathText, **keywords: Unpack[RewriteKeyw
     left = [layer.name for layer in rewritten.model._flatten_layers() if type(layer).__name__ == "Lambda"]
     if left:
         reasons = [result.reason for result in rewritten.results if not result.applied][:1]
-        raise ConversionError(f"{left[0]}: still a Lambda after the rewrites{': ' + reasons[0] if reasons else ''}")
+        reason = f": {reasons[0]}" if reasons else ""
+        raise ConversionError(f"{left[0]}: still a Lambda layer after the rewrites{reason}")
     before = reference.predict(source.model, signature, inputs)
     after = reference.predict(rewritten.model, signature, inputs)
     specs = {spec.name: spec for spec in signature.outputs}
@@ -102,16 +109,18 @@ def rewrite(model: ModelOrPath, output: PathText, **keywords: Unpack[RewriteKeyw
 
 
 def _check_output(path: Path, model: ModelOrPath, force: bool) -> None:
-    """Refuse, before anything is loaded, an output that is no place for the result."""
+    """Refuse an invalid output path before anything is loaded."""
     if path.suffix != ".keras":
-        raise OutputError(f"{path}: a Keras model is saved as .keras\ngive -o NAME.keras")
-    if path.is_dir() or not path.parent.is_dir():
-        raise OutputError(f"{path}: {'is a directory' if path.is_dir() else 'its folder does not exist'}")
+        raise OutputError(f"{path}: the name of a Keras model file must end in .keras\ngive -o NAME.keras")
+    if path.is_dir():
+        raise OutputError(f"{path}: is a directory; give a file")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: its directory does not exist; create it first")
     if path.exists():
         if isinstance(model, str | PathLike) and Path(model).exists() and path.samefile(model):
-            raise OutputError(f"{path}: is the model that is to be rewritten\ngive another file with -o")
+            raise OutputError(f"{path}: is the model to rewrite\ngive another file with -o")
         if not force:
-            raise OutputError(f"{path}: exists already\ngive another file with -o, or --force to replace it")
+            raise OutputError(f"{path}: already exists\ngive another file with -o, or --force to replace it")
 
 
 def _layers(model: KerasModel) -> int:
@@ -119,15 +128,15 @@ def _layers(model: KerasModel) -> int:
 
 
 def _save(model: KerasModel, output: Path) -> None:
-    """Write beside `output` and move it there, so that an interrupted save leaves what was there before."""
+    """Write to a temporary file beside `output` and move it, so that an interruption leaves the old file intact."""
     import warnings
 
     partial = output.with_name(f".{output.stem}.{secrets.token_hex(4)}.keras")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # numpy 2 deprecates what Keras calls while saving
+            warnings.simplefilter("ignore", DeprecationWarning)  # numpy 2 deprecates functions that Keras uses here
             model.save(partial)
-        os.replace(partial, output)  # noqa: PTH105  the atomic call, by its name
+        os.replace(partial, output)  # noqa: PTH105  the documented atomic call
     except OSError as error:
         raise OutputError(f"{output}: cannot be written: {error.strerror or error}") from error
     finally:

@@ -1,7 +1,7 @@
 """The stages of an export that need TensorFlow: load, rewrite, predict, trace, write, record the layers.
 
-Each takes what the one before returned. When `written` returns, the model is gone: what is left is files, golden arrays
-and the facts that the manifest and the report hold.
+Each stage takes the results of the stages before it. When `write_artifacts` returns, the model is released; files,
+golden arrays and the facts for manifest and report remain.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from converter.pipeline.facts import ModelFacts
 from converter.pipeline.layer_record import record_layers
 from converter.pipeline.options import ExportOptions
 from converter.proof.comparison import compare_outputs
-from converter.proof.diagnosis import READ_IN
+from converter.proof.diagnosis import DIAGNOSIS_RUNTIMES
 from converter.proof.prove import Exported
 from converter.proof.tolerance import tolerances
 from converter.sources import Opened
 from converter.tracing.layer_ends import LayerEnd
 from converter.tracing.signature import Signature
 
-HALF = (
-    "Keras computes this model, or a part of it, in {0}; the artifacts compute in float32, and their tolerance is made "
-    "of what {0} does to Keras's own predictions"
+HALF_PRECISION = (
+    "Keras computes this model, or a part of it, in {0}; the artifacts compute in float32, and their tolerance is "
+    "derived from the rounding error of {0} in Keras's predictions"
 )
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A source's model and what goes into it and comes out of it."""
+    """The model of a source, and its inputs and outputs."""
 
     source: Source
     signature: Signature
@@ -54,7 +54,10 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Predicted:
-    """The golden arrays, where each Keras layer ends, and the rewritten model's own outputs (None where it is none)."""
+    """The golden arrays, the end of each Keras layer, and warnings.
+
+    `rewritten` are the outputs of the rewritten model, None if it is not compared.
+    """
 
     golden: Golden
     ends: tuple[LayerEnd, ...]
@@ -64,28 +67,28 @@ class Predicted:
 
 @dataclass(frozen=True)
 class Written:
-    """An export as files: what is to be proven, the facts of the model, and the formats that could not be written."""
+    """An export as files: the artifacts to prove, the facts of the model, and the formats that could not be written."""
 
     exported: Exported
     facts: ModelFacts
     failures: tuple[str, ...] = ()
 
 
-def written(opened: Opened, options: ExportOptions, directory: Path, clock: Clock) -> Written:
-    """All stages up to the files in `directory`.
+def write_artifacts(opened: Opened, options: ExportOptions, directory: Path, clock: Clock) -> Written:
+    """Run all stages and write the files into `directory`.
 
-    Raises the errors of `converter.core.errors`; ConversionError only where no format at all could be written.
+    Raises the errors of `converter.core.errors`; ConversionError only if no format at all could be written.
     """
     with clock("load"):
-        loaded = _loaded(opened)
+        loaded = _load(opened)
     with clock("rewrite"):
-        rewritten = _rewritten(loaded, options)
+        rewritten = _rewrite(loaded, options)
     with clock("reference"):
-        predicted = _predicted(loaded, rewritten, options)
+        predicted = _predict(loaded, rewritten, options)
         write_golden(directory / GOLDEN, predicted.golden)
     with clock("trace"):
-        traced = _traced(loaded, rewritten, options)
-    artifacts, failures = _artifacts(traced, options, directory, clock)
+        traced = _trace(loaded, rewritten, options)
+    artifacts, failures = _write_formats(traced, options, directory, clock)
     facts = _facts(loaded, rewritten, traced, predicted)
     exported = Exported(
         directory,
@@ -100,21 +103,24 @@ def written(opened: Opened, options: ExportOptions, directory: Path, clock: Cloc
     return Written(exported, replace(facts, warnings=(*facts.warnings, *warnings)), failures)
 
 
-def _loaded(opened: Opened) -> Loaded:
+def _load(opened: Opened) -> Loaded:
     from converter.tracing.signature import describe
 
     source = opened.load()
     return Loaded(source, describe(source.model), opened.identity)
 
 
-def _rewritten(loaded: Loaded, options: ExportOptions) -> Rewritten:
+def _rewrite(loaded: Loaded, options: ExportOptions) -> Rewritten:
     from converter import rewrites
 
     return rewrites.rewrite(loaded.source.model, groups=options.groups, seed=options.source.seed)
 
 
-def _predicted(loaded: Loaded, rewritten: Rewritten, options: ExportOptions) -> Predicted:
-    """The reference is the model as its author wrote it; changed on purpose, it is the changed one."""
+def _predict(loaded: Loaded, rewritten: Rewritten, options: ExportOptions) -> Predicted:
+    """Predict the golden arrays, and the outputs of the rewritten model if it is to be compared.
+
+    The reference is the model as its author wrote it, or the changed model if it was changed on purpose.
+    """
     from converter.core.samples import generate
     from converter.tracing import reference
 
@@ -122,32 +128,32 @@ def _predicted(loaded: Loaded, rewritten: Rewritten, options: ExportOptions) -> 
     ranges = input_ranges(source, signature.inputs)
     inputs = generate(signature.inputs, options.samples, options.source.seed, ranges)
     author = rewritten.model if rewritten.on_purpose else source.model
-    golden, ends = reference.golden(author, signature, inputs, layers=bool(READ_IN.keys() & options.formats))
+    golden, ends = reference.golden(author, signature, inputs, layers=bool(DIAGNOSIS_RUNTIMES.keys() & options.formats))
     warnings, changed = rewritten.warnings, None
     if rewritten.on_purpose:
         own = reference.predict(source.model, signature, inputs)
-        warnings = (*warnings, _changed_on_purpose(own, golden, signature.outputs))
+        warnings = (*warnings, _change_warning(own, golden, signature.outputs))
     elif rewritten.changed:
         changed = reference.predict(rewritten.model, signature, inputs)
     return Predicted(golden, ends, changed, warnings)
 
 
 def input_ranges(source: Source, inputs: Sequence[TensorSpec]) -> dict[str, tuple[float, float]] | None:
-    """The range of valid values by input name, None where the source does not say."""
+    """The range of valid values by input name, None if the source does not define it."""
     span = source.preprocessing.get("range")
     return {spec.name: (float(span[0]), float(span[1])) for spec in inputs} if span else None
 
 
-def _traced(loaded: Loaded, rewritten: Rewritten, options: ExportOptions) -> Traced:
+def _trace(loaded: Loaded, rewritten: Rewritten, options: ExportOptions) -> Traced:
     from converter.tracing.trace import trace
 
     return trace(rewritten.model, loaded.signature.with_batch(options.write.batch))
 
 
-def _artifacts(
+def _write_formats(
     traced: Traced, options: ExportOptions, directory: Path, clock: Clock
 ) -> tuple[tuple[Artifact, ...], tuple[str, ...]]:
-    """The files written, and a sentence for each format that could not be."""
+    """The written artifacts, and a sentence for each format that could not be written."""
     from converter.formats import FORMATS
 
     artifacts, failures = [], []
@@ -180,7 +186,7 @@ def _facts(loaded: Loaded, rewritten: Rewritten, traced: Traced, predicted: Pred
             "kind": source.kind,
             "identity": loaded.identity,
             "untrained": source.untrained,
-            "mended": list(source.mended),
+            "mended": list(source.repairs),
             "changed_on_purpose": rewritten.on_purpose,
             "layers": len(source.model.layers),
             "layer_classes": classes,
@@ -189,14 +195,14 @@ def _facts(loaded: Loaded, rewritten: Rewritten, traced: Traced, predicted: Pred
         interface=Interface(signature.inputs, outputs),
         precision="float16" if traced.half else "float32",
         rewrites=rewritten.results,
-        warnings=(*predicted.warnings, *([HALF.format(traced.half)] if traced.half else [])),
+        warnings=(*predicted.warnings, *([HALF_PRECISION.format(traced.half)] if traced.half else [])),
         preprocessing=source.preprocessing,
         labels=source.labels,
     )
 
 
-def _changed_on_purpose(own: Arrays, golden: Golden, outputs: Sequence[TensorSpec]) -> str:
-    """In words: that the artifacts are compared with the changed function, and how far it is from the model's own."""
+def _change_warning(own: Arrays, golden: Golden, outputs: Sequence[TensorSpec]) -> str:
+    """A warning that the artifacts are compared with the changed function, and its distance from the original one."""
     specs = {spec.name: spec for spec in outputs}
     bounds = tolerances(golden.references, golden.exact, specs)
     found = [

@@ -1,4 +1,4 @@
-"""`verify`: the proof of an artifact directory again, from what lies there; needs neither TensorFlow nor Keras."""
+"""`verify`: repeats the proof of an artifact directory from its files; needs neither TensorFlow nor Keras."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ from converter.report.baseline import compared_with
 
 
 def verify(directory: PathText, *, progress: Progress | None = None, **keywords: Unpack[VerifyKeywords]) -> Report:
-    """Repeat the proof of an artifact directory, or of one artifact in it, from what lies there; writes nothing.
+    """Repeat the proof of an artifact directory, or of one artifact in it, from its files. Writes nothing.
 
-    Keywords: `runtimes` (a name, names separated by commas, or several), `device`, `tolerance`, `baseline` (a path or a
-    Baseline) with `growth`. Without `runtimes` each format is run in the first of its runtimes, and one that has none
-    here is reported and left out as long as another could be run. `progress` is called as each stage begins and ends.
+    Keywords: `runtimes` (a name, names separated by commas, or a list), `device`, `tolerance`, `baseline` (a path or a
+    Baseline) with `growth`. Without `runtimes` each format is run in the first of its runtimes; a format without an
+    available runtime is reported and left out if another format can be run. `progress` is called when a stage starts
+    and ends.
 
-    Raises UsageError for a wrong keyword, InputError for a directory that is no intact export and for the baseline of
-    another model, UnavailableError for a runtime or device that is not here. A failed comparison outranks golden arrays
-    that are not the exported ones; with them nothing ever passes.
+    Raises UsageError for a wrong keyword, InputError for a directory that is not an intact export and for the baseline
+    of another model, and UnavailableError for a runtime or device that is not available. If golden.npz was changed, a
+    failed comparison is still reported; any other verdict raises InputError.
     """
     given = path_of(directory, "directory")
     options, baseline = verify_options(keywords)
@@ -40,7 +41,7 @@ def verify(directory: PathText, *, progress: Progress | None = None, **keywords:
         artifacts = tuple(each for each in manifest.artifacts if only in (None, each.path))
         if not artifacts:
             there = ", ".join(each.path for each in manifest.artifacts)
-            raise InputError(f"{given}: no artifact of {path / MANIFEST}; it lists {there}")
+            raise InputError(f"{given}: not an artifact in {path / MANIFEST}, which lists {there}")
         intact = check_hashes(path, manifest)
         golden = read_golden(path / GOLDEN, manifest.interface)
     facts = ModelFacts.of_manifest(manifest)
@@ -49,5 +50,5 @@ def verify(directory: PathText, *, progress: Progress | None = None, **keywords:
     exported = Exported(path, artifacts, facts.interface, golden, facts.precision)
     evidence = prove(exported, options, clock)
     if not intact and evidence.verdict != "fail":
-        raise InputError(f"{path / GOLDEN}: damaged, its sha256 is not the one in the manifest\n{EXPORT_AGAIN}")
+        raise InputError(f"{path / GOLDEN}: damaged, its sha256 differs from the one in the manifest\n{EXPORT_AGAIN}")
     return compared_with(report_of(facts, exported, evidence, clock, manifest.seed), baseline)

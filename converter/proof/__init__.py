@@ -1,1 +1,1 @@
-"""Artifacts -> rows, controls, verdict: run as files by child processes, compared, and the check shown to fail."""
+"""Artifacts -> rows, controls, verdict. Child processes run the files; controls show that the check can fail."""

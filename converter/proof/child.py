@@ -1,8 +1,8 @@
-"""One artifact in one runtime, in a process of its own: `python -m converter.proof.child` with a job on standard input.
+"""Runs one artifact in one runtime: `python -m converter.proof.child`, with a job on standard input.
 
-A runtime may crash on a damaged file, or hold memory for ever; here it takes only this process with it. Standard
-output is one JSON document (facts, latency, or the error), the outputs go to an .npz.
-`converter.proof.isolate` is the other end.
+A runtime may crash on a damaged file or never release memory; in a separate process this affects no other run. Standard
+output is one JSON document (facts and latency, or the error); the outputs are written to an .npz file.
+`converter.proof.isolate` starts it.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from converter.runtimes import RUNTIMES
 from converter.runtimes.shared.onnx_records import require_own_weights
 
 MAX_BATCH = 2 << 30  # bytes of inputs
-INDEX = 8  # bytes that a sample takes in an array of indices
+INDEX = 8  # bytes per sample in an array of indices
 _TIMED_RUNS = 5
 
 
 def main(work: Callable[[Json], object]) -> None:
-    """Read the job, let `work` do it, write the answer. Exit status 0 unless the process itself fails."""
+    """Read the job, call `work` with it, write the answer. The exit status is 0 unless the process itself fails."""
     job = json.load(sys.stdin)
     answer = sys.stdout
-    sys.stdout = sys.stderr  # what a library prints must not end up in the answer
+    sys.stdout = sys.stderr  # text that a library prints must not become part of the answer
     try:
         result = work(job)
     except CnnExportError as error:
@@ -45,7 +45,7 @@ def main(work: Callable[[Json], object]) -> None:
 
 
 def run(raw: Json) -> RunAnswer:
-    """Do the `RunJob` in `raw`: run its subject at every batch size that it can take, and leave the outputs."""
+    """Do the `RunJob` in `raw`: run its subject at every batch size that it supports, and write the outputs."""
     job = run_job(raw)
     artifact, path = job.subject.artifact, job.subject.path
     golden = read_golden(job.subject.directory / GOLDEN, job.subject.interface)
@@ -75,22 +75,22 @@ def run(raw: Json) -> RunAnswer:
 
 
 def as_declared(array: Array, spec: TensorSpec) -> Array:
-    """A channels-last array as the artifact wants it."""
+    """A channels-last array in the layout that the artifact declares."""
     if spec.layout == "nchw" and array.ndim == 4:
         return np.ascontiguousarray(array.transpose(0, 3, 1, 2))
     return array
 
 
 def as_keras(array: Array, name: str, artifact: Artifact) -> Array:
-    """An artifact's output as Keras would have returned it."""
+    """An output of an artifact in the layout of Keras."""
     layout = next((spec.layout for spec in artifact.outputs if spec.name == name), "")
     return array.transpose(0, 2, 3, 1) if layout == "nchw" and array.ndim == 4 else array
 
 
 def in_batches(run_once: Callable[[Arrays], dict[str, Array]], inputs: Arrays, batch: int) -> dict[str, Array]:
-    """All samples in batches of `batch`; the last one is filled up by repeating and cut again.
+    """Run all samples in batches of `batch`; the last batch is filled with repeated samples, which are cut off again.
 
-    Raises InputError where an output's first axis is not the batch.
+    Raises InputError if the first axis of an output is not the batch.
     """
     count = len(next(iter(inputs.values())))
     pieces: dict[str, list[Array]] = {}
@@ -99,13 +99,13 @@ def in_batches(run_once: Callable[[Arrays], dict[str, Array]], inputs: Arrays, b
         outputs = run_once({name: np.ascontiguousarray(array[index]) for name, array in inputs.items()})
         for name, array in outputs.items():
             if array.ndim < 1 or len(array) != batch:
-                raise InputError(f"output {name} has shape {array.shape} for a batch of {batch}")
+                raise InputError(f"output {name} has shape {array.shape}; its first axis must be the batch, {batch}")
             pieces.setdefault(name, []).append(np.array(array))
     return {name: np.concatenate(arrays)[:count] for name, arrays in pieces.items()}
 
 
 def _latency(run_once: Callable[[Arrays], dict[str, Array]], inputs: Arrays) -> float:
-    """Median seconds of one call."""
+    """The median duration of one call, in seconds."""
     taken = []
     for _ in range(_TIMED_RUNS):
         started = time.perf_counter()

@@ -1,7 +1,7 @@
-"""Arrays against arrays: the gate that every output of every artifact passes through, and how far samples are apart.
+"""Compares the arrays of an artifact with the reference, output by output, and measures how different the samples are.
 
-Every distance is taken in the domain of `converter.proof.domains`, in float64, per output and per sample; the worst
-sample speaks for its output. Knows no runtime.
+Every distance is computed in the domain of `converter.proof.domains`, in float64, for each output and sample; the
+result of an output is that of its worst sample. Independent of the runtimes.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import numpy as np
 
 from converter.core.data import Array, Arrays, TensorSpec
 from converter.core.results import OutputResult, Tolerance
-from converter.proof.domains import DOMAINS, Distance, left_out_excess, measure, no_probabilities, score
+from converter.proof.domains import DOMAINS, Distance, measure, probability_error, saturation_excess, score
 
 
 def compare_outputs(
     reference: Arrays, actual: Arrays, specs: Mapping[str, TensorSpec], tolerances: Mapping[str, Tolerance]
 ) -> tuple[OutputResult, ...]:
-    """One result per output, in the order of `specs`, then one per name that only one side has.
+    """One result per output, in the order of `specs`, then one for each name that only one side has.
 
-    Arrays have shape (samples, ...). Name, shape, dtype, emptiness and NaN or Inf come first: an output that differs
-    there has failed with a `reason` and without numbers. Nothing is raised for what `actual` holds.
+    Arrays have shape (samples, ...). Names, shapes, dtypes, emptiness and NaN or Inf are checked first: an output that
+    differs there has failed with a `reason` and without numbers. Raises nothing for wrong content of `actual`.
     """
     results = []
     for name in [*specs, *sorted((set(reference) | set(actual)) - set(specs))]:
@@ -60,30 +60,30 @@ def _mismatch(
         bad = int(array.size - np.isfinite(array).sum())
         if bad:
             return f"{bad} of {array.size} values of the {side} are NaN or Inf"
-        wrong = no_probabilities(array, spec.activation)
+        wrong = probability_error(array, spec.activation)
         if wrong:
             return f"{side}: {wrong}"
     return ""
 
 
 def _compare(reference: Array, actual: Array, spec: TensorSpec, tolerance: Tolerance) -> OutputResult:
-    """The gate on arrays that are known to be comparable: the worst sample's figures."""
+    """The comparison of two arrays that are known to be comparable: the figures of the worst sample."""
     worst_share, worst_excess, index, worst = -1.0, 0.0, 0, None
-    left_out = flips = votes = 0
+    saturated = flips = votes = 0
     ranked = reference.ndim >= 2 and reference.shape[-1] > 1 and (spec.activation == "softmax" or reference.ndim == 2)
     for sample, (one, other) in enumerate(zip(reference, actual, strict=True)):
         distance = measure(one, other, spec.activation)
-        excess = left_out_excess(one, other, spec.activation, tolerance)
+        excess = saturation_excess(one, other, spec.activation, tolerance)
         share = max(distance.relative_l2 / tolerance.value, distance.relative_max / tolerance.value_max, excess)
-        left_out += distance.left_out
-        if math.isnan(share):  # only where float64 itself overflowed
+        saturated += distance.saturated
+        if math.isnan(share):  # only if float64 itself overflowed
             share = math.inf
         if share > worst_share:
             worst_share, worst_excess, index, worst = share, excess, sample, distance
         if ranked:
             changed, counted = _flips(one, other, spec, 2 * tolerance.value_max * distance.largest)
             flips, votes = flips + changed, votes + counted
-    assert worst is not None  # the caller refuses arrays without samples
+    assert worst is not None  # `_mismatch` rejects arrays without samples
     return OutputResult(
         output=spec.name,
         domain=DOMAINS[spec.activation],
@@ -97,25 +97,25 @@ def _compare(reference: Array, actual: Array, spec: TensorSpec, tolerance: Toler
         worst_index=(index, *worst.index),
         top1_agreement=1 - flips / votes if votes else None,
         flips=flips,
-        underflows=left_out,
+        underflows=saturated,
         multiple=worst.relative_l2 / tolerance.noise if tolerance.noise else None,
     )
 
 
 def _excess_reason(distance: Distance, excess: float, tolerance: Tolerance) -> str:
-    """What the worst sample exceeds, in words, or ""."""
+    """Which limit the worst sample exceeds, as text, or ""."""
     if not distance.relative_l2 <= tolerance.value:
         return f"relative L2 {distance.relative_l2:.3g} exceeds {tolerance.value:.3g}"
     if not distance.relative_max <= tolerance.value_max:
         return f"max|d| / max|reference| {distance.relative_max:.3g} exceeds {tolerance.value_max:.3g}"
-    return f"a probability near 0 or 1 is off by {excess:.3g} times what its logit may be" if excess > 1 else ""
+    return f"a probability near 0 or 1 differs by {excess:.3g} times its limit" if excess > 1 else ""
 
 
 def _flips(reference: Array, actual: Array, spec: TensorSpec, margin: float) -> tuple[int, int]:
-    """(changed winners, rows) of one sample; classes on the last axis.
+    """(number of changed top-1 classes, number of predictions) of one sample; classes on the last axis.
 
-    A changed winner counts only where the reference's lead exceeds `margin`, twice the largest error that the
-    tolerance allows: a smaller lead is a tie that rounding may decide.
+    A changed class counts only if the lead in the reference exceeds `margin`, twice the largest error that the
+    tolerance allows: a smaller lead is a tie, which rounding may decide.
     """
     wanted = score(reference, spec.activation).reshape(-1, reference.shape[-1])
     got = np.argmax(actual.reshape(-1, actual.shape[-1]), axis=-1)
@@ -125,14 +125,15 @@ def _flips(reference: Array, actual: Array, spec: TensorSpec, margin: float) -> 
 
 
 def separation(reference: Arrays, specs: Mapping[str, TensorSpec]) -> dict[str, float]:
-    """Smallest relative L2 distance between two samples' references (either as the base), by output name.
+    """The smallest relative L2 distance between two samples of the reference (either one as the base), by output name.
 
-    0 with fewer than two samples, and for values that cannot be compared at all.
+    0 for fewer than two samples, and for values that cannot be compared.
     """
     result = {}
     for name, spec in specs.items():
         array = reference[name]
-        if len(array) < 2 or not array.size or not np.isfinite(array).all() or no_probabilities(array, spec.activation):
+        comparable = array.size and np.isfinite(array).all() and not probability_error(array, spec.activation)
+        if len(array) < 2 or not comparable:
             result[name] = 0.0
             continue
         pairs = itertools.permutations(array, 2)

@@ -1,8 +1,8 @@
-"""Where a failed file goes wrong: the first Keras layer whose activation leaves its tolerance.
+"""Finds where a failed file goes wrong: the first Keras layer whose activation exceeds its tolerance.
 
-Works from the artifact directory alone. layers.json (see `converter.bundle.layers`) says what Keras's layers answered
-to the golden inputs and which tensors of the file must equal that; here those tensors are computed again and compared.
-Runs only after a failure, and never changes a verdict.
+Needs only the artifact directory. layers.json (see `converter.bundle.layers`) has sketches of the Keras layers'
+activations for the golden inputs, and the names of the tensors of the file that must be equal to them. Here these
+tensors are computed again and compared. Runs only after a failure, and never changes a verdict.
 """
 
 from __future__ import annotations
@@ -17,68 +17,69 @@ from converter.bundle.manifest import GOLDEN
 from converter.core.data import Array
 from converter.core.errors import CnnExportError
 from converter.core.results import Diagnosis, LayerError
-from converter.core.sketch import AS_IT_IS, CHANNELS_FIRST, SAMPLES, distance, from_text, sketch
+from converter.core.sketch import CHANNELS_FIRST, KERAS_LAYOUT, SAMPLES, distance, from_text, sketch
 from converter.core.text import one_line
 from converter.proof import isolate
 from converter.proof.protocol import LayersJob, Subject, layers_answer
 from converter.proof.tolerance import bound
 from converter.runtimes import RUNTIMES
 
-SAME_INPUT = 1e-5
-"""Relative L2 up to which golden inputs are the ones that layers.json was made with; it holds them in float32."""
+INPUT_TOLERANCE = 1e-5
+"""Relative L2 up to which golden inputs count as those that layers.json was made with; it stores them in float32."""
 
-READ_IN = {"onnx": "onnxruntime-noopt", "tflite": "litert"}
-"""The formats whose files can be diagnosed, and the runtime that shows their tensors as the file has them."""
+DIAGNOSIS_RUNTIMES = {"onnx": "onnxruntime-noopt", "tflite": "litert"}
+"""The formats whose files can be diagnosed, with the runtime from which their tensors are read."""
 
-_LAYOUTS = {"onnx": (AS_IT_IS, CHANNELS_FIRST), "tflite": (AS_IT_IS,)}
-_WORDS = {"litert": "litert without XNNPACK"}  # what its tensors are read in, see `run_litert.tensors`
+_LAYOUTS = {"onnx": (KERAS_LAYOUT, CHANNELS_FIRST), "tflite": (KERAS_LAYOUT,)}
+_RUNTIME_NAMES = {"litert": "litert without XNNPACK"}  # how the report calls a runtime; see `run_litert.tensors`
 
 
 def explain(subject: Subject) -> Diagnosis:
-    """Why the file of `subject`, of a format in `READ_IN`, failed.
+    """The reason why the file of `subject`, of a format in `DIAGNOSIS_RUNTIMES`, failed.
 
-    Errors are the larger of both samples'. A file that failed in a runtime that does not show its tensors is looked at
-    in the one of `READ_IN`, on the CPU. Where nothing can be found out, the text says why; no error is raised for that.
+    The error of a layer is the larger one of the two samples. If the runtime of `subject` gives no access to tensors,
+    they are read from the one in `DIAGNOSIS_RUNTIMES`, on the CPU. If nothing is found, the text says why; no error is
+    raised.
     """
     directory, artifact, runtime = subject.directory, subject.artifact, subject.runtime
     shown = subject
     if not RUNTIMES[runtime].tensors:
-        shown = replace(subject, runtime=READ_IN[artifact.format], device="cpu")
+        shown = replace(subject, runtime=DIAGNOSIS_RUNTIMES[artifact.format], device="cpu")
     try:
         known = read_layers(directory) if (directory / LAYERS).exists() else None
         layers = known.artifacts.get(artifact.path) if known else None
         if known is None or layers is None:
-            return _none(f"the export recorded no activations to compare {artifact.path} with")
+            return _no_layer(f"the export recorded no activations to compare {artifact.path} with")
         golden = read_golden(directory / GOLDEN, subject.interface)
         for name, array in golden.inputs.items():
-            if name not in known.inputs or distance(sketch(array[:SAMPLES]), known.inputs[name]) > SAME_INPUT:
-                return _none("the golden inputs are not the ones whose activations the export recorded")
+            if name not in known.inputs or distance(sketch(array[:SAMPLES]), known.inputs[name]) > INPUT_TOLERANCE:
+                return _no_layer("the golden inputs differ from those that the export recorded activations for")
         size = 4 * sum(layer.elements for layer in layers) // max(1, len(layers))
         found = sketches(shown, [layer.tensor for layer in layers], size, SAMPLES)
     except CnnExportError as error:
-        return _none(one_line(error, 300))
-    used = _WORDS.get(shown.runtime, shown.runtime)
-    rows = tuple(_compared(layer, found, subject.device) for layer in layers)
+        return _no_layer(one_line(error, 300))
+    used = _RUNTIME_NAMES.get(shown.runtime, shown.runtime)
+    rows = tuple(_compare(layer, found, subject.device) for layer in layers)
     if all(row.error is None for row in rows):
-        return _none("the file has no tensor any more that the export recorded")
+        return _no_layer("the file has none of the tensors that the export recorded")
     first = next((place for place, row in enumerate(rows) if row.error is not None and row.error > row.tolerance), None)
     if first is None:
-        return Diagnosis(_nothing(runtime, shown.runtime), rows, where=used)
+        return Diagnosis(_all_within_text(runtime, shown.runtime), rows, where=used)
     layer, after = layers[first], rows[first].error
-    before, absent = _before(first, layers, rows)
-    text = f"first divergence: {_described(layer)}: {before:.1e} before, {after:.1e} after"
+    before, absent = _error_before(first, layers, rows)
+    text = f"first divergence: {_description(layer)}: {before:.1e} before, {after:.1e} after"
     if absent:
-        text += f"; or it is in one of {absent} layers before it that this file does not show any more"
+        text += f"; or one of the {absent} layers before it that cannot be read from this file"
     return Diagnosis(text, rows, first, before, after, used)
 
 
 def sketches(
     subject: Subject, tensors: Sequence[str] | None, mean_bytes: int, samples: int
 ) -> dict[str, tuple[int, dict[str, Array]]]:
-    """The size of one sample and the sketches by layout of `tensors` (None: all) of a file, by tensor name.
+    """The sketches of `tensors` (None: all) of a file: (size of one sample, sketches by layout), by tensor name.
 
-    The first `samples` golden inputs are run, in a child process (`converter.proof.layers_child`, which says more);
-    tensors that the file lacks are missing. Raises ChildError and InputError.
+    The first `samples` golden inputs are run in a child process, see `converter.proof.layers_child`. Tensors that the
+    file lacks are missing in the result. Raises ChildError and InputError.
     """
     wanted = None if tensors is None else tuple(tensors)
     job = LayersJob(subject, wanted, _LAYOUTS[subject.artifact.format], mean_bytes, samples)
@@ -89,8 +90,11 @@ def sketches(
     }
 
 
-def _before(first: int, layers: Sequence[Layer], rows: Sequence[LayerError]) -> tuple[float, int]:
-    """The largest error of the nearest layers that `first` reads and that have one; and how many between have none."""
+def _error_before(first: int, layers: Sequence[Layer], rows: Sequence[LayerError]) -> tuple[float, int]:
+    """The largest error of the nearest layers before `first`, and how many layers without an error are between.
+
+    The inputs of `first` are followed back to layers that have an error.
+    """
     errors, absent, waiting = [0.0], set(), list(layers[first].inputs)
     while waiting:
         place = waiting.pop()
@@ -103,15 +107,15 @@ def _before(first: int, layers: Sequence[Layer], rows: Sequence[LayerError]) -> 
     return max(errors), len(absent)
 
 
-def _compared(layer: Layer, found: Mapping[str, tuple[int, Mapping[str, Array]]], device: str) -> LayerError:
+def _compare(layer: Layer, found: Mapping[str, tuple[int, Mapping[str, Array]]], device: str) -> LayerError:
     covers = tuple(name for name, _ in layer.covers)
-    row = "tf32" if device.endswith("tf32") else "float32"  # of the outputs' gates
+    row = "tf32" if device.endswith("tf32") else "float32"  # of `tolerance.GATES`, as for outputs
     tolerance = bound(layer.noise, row)
     return LayerError(layer.name, layer.kind, covers, layer.tensor, _error(layer, found), tolerance, layer.noise)
 
 
 def _error(layer: Layer, found: Mapping[str, tuple[int, Mapping[str, Array]]]) -> float | None:
-    """Relative L2 of a layer's activation; infinite where its size differs, None where the file has it no more."""
+    """Relative L2 of a layer's activation; infinite if its size differs, None if the file has no such tensor."""
     if layer.tensor not in found:
         return None
     elements, layouts = found[layer.tensor]
@@ -120,20 +124,20 @@ def _error(layer: Layer, found: Mapping[str, tuple[int, Mapping[str, Array]]]) -
     return distance(layouts[layer.layout], layer.sketch)
 
 
-def _described(layer: Layer) -> str:
-    """`conv (Conv2D)`, with what was computed together with it."""
+def _description(layer: Layer) -> str:
+    """`conv (Conv2D)`, followed by the layers that were computed together with it."""
     others = [f"{name} ({kind})" for name, kind in layer.covers if name != layer.name]
     more = f" and {len(others) - 3} more" if len(others) > 3 else ""
     return f"{layer.name} ({layer.kind})" + (f", with {', '.join(others[:3])}{more}" if others else "")
 
 
-def _nothing(runtime: str, used: str) -> str:
-    if runtime == used and used not in _WORDS:
-        fine, rest = "where its activation is read", "fused nodes"
+def _all_within_text(runtime: str, used: str) -> str:
+    if runtime == used and used not in _RUNTIME_NAMES:
+        fine, rest = "where its activation can be read", "fused nodes"
     else:
-        fine, rest = f"in {_WORDS.get(used, used)}", "XNNPACK" if runtime == used else runtime
+        fine, rest = f"in {_RUNTIME_NAMES.get(used, used)}", "XNNPACK" if runtime == used else runtime
     return f"every layer is within its tolerance {fine}, so the difference arises in {rest}"
 
 
-def _none(reason: str) -> Diagnosis:
+def _no_layer(reason: str) -> Diagnosis:
     return Diagnosis(f"no layer found: {reason}")

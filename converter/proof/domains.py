@@ -1,17 +1,18 @@
-"""Where two outputs are compared: on the numbers a classifier computes before it squashes them.
+"""The domain in which two outputs are compared: the logits, recovered from the probabilities of a softmax or a sigmoid.
 
-A softmax hides a wrong logit: where every probability is near 1/n, all differences are tiny. With z the logits,
-log p = z - log(sum(exp z)), so log p minus its mean over the classes is z minus its mean: the logits, up to the
-constant that softmax ignores, without touching the artifact. For a sigmoid log p - log(1 - p) = z.
+A softmax hides a wrong logit: if every probability is near 1/n, all differences are tiny. With z the logits,
+log p = z - log(sum(exp z)), so log p minus its mean over the classes equals z minus its mean. These are the logits up
+to the constant that softmax ignores, and the artifact need not be changed. For a sigmoid, log p - log(1 - p) = z.
 
-Both lose their footing at the ends of the range, and the cells there, on either side, are compared as plain values:
+Both formulas are inaccurate at the ends of the range. Elements that are there on either side are called saturated and
+are compared as plain values:
 
 - below `TINY`, where float32 comes near its smallest numbers and libraries begin to flush to zero;
 - for a sigmoid also above 1 - `NEAR_ONE`. There p is known only to half a unit in its last place (3e-8 in float32),
-  which is an error of 3e-8 / (1 - p) in z: 3e-5 at 0.999, and beyond it soon more than a float32 tolerance.
+  which is an error of 3e-8 / (1 - p) in z: 3e-5 at 0.999, and soon above a float32 tolerance beyond that.
 
-A difference of plain values near 0 or 1 is small whatever the logits are, so those cells get a gate of their own,
-`left_out_excess`.
+A difference of plain values near 0 or 1 is small for any logits, so saturated elements have a separate limit, see
+`saturation_excess`.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ from converter.core.results import Tolerance
 TINY = 1e-30
 NEAR_ONE = 1e-3
 ROUNDING = 4 * 2.0**-24  # four units in the last place of float32 just below 1
-SUM_SLACK = 1e-3  # how far probabilities may be from summing to 1
-LOW_PRECISION_CAP = 1e-3  # a tolerance that may grow beyond this belongs to TF32, float16 or int8
+SUM_SLACK = 1e-3  # allowed deviation of the sum of probabilities from 1
+LOW_PRECISION_CAP = 1e-3  # a tolerance with a cap above this is that of TF32, float16 or int8
 DOMAINS: dict[Activation, str] = {"softmax": "log-probability", "sigmoid": "logit", "linear": "value"}
 
 Mask = npt.NDArray[np.bool_]
@@ -38,10 +39,10 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Distance:
-    """How far one sample's output is from its reference, in the domain of its activation.
+    """The distance of one sample's output from its reference, in the domain of its activation.
 
-    `largest` is max|reference| there, `index` the cell of the largest difference, `left_out` how many cells were
-    compared as plain values, `cosine` None where one side is all zeros.
+    `largest` is max|reference| in that domain, `index` the element with the largest difference, `saturated` the number
+    of saturated elements, which are compared as plain values. `cosine` is None if one side is all zeros.
     """
 
     relative_l2: float
@@ -50,38 +51,39 @@ class Distance:
     largest: float
     cosine: float | None
     index: tuple[int, ...]
-    left_out: int
+    saturated: int
 
     @property
     def sqnr_db(self) -> float:
-        """Signal to noise in decibels: -20 log10 of relative L2, infinite where nothing differs."""
+        """Signal to noise ratio in decibels: -20 log10 of relative L2, infinite if nothing differs."""
         return -20.0 * math.log10(self.relative_l2) if self.relative_l2 > 0 else math.inf
 
 
 def low_precision(tolerance: Tolerance) -> bool:
-    """Whether this is a tolerance of TF32, float16 or int8, which a kernel scaled by 1.001 may well meet."""
+    """Whether this is a tolerance of TF32, float16 or int8, which a kernel scaled by 1.001 may meet."""
     return tolerance.cap > LOW_PRECISION_CAP
 
 
-def no_probabilities(array: Array, activation: Activation) -> str:
-    """Why `array`, finite, cannot have come out of a softmax or a sigmoid; "" where it can."""
+def probability_error(array: Array, activation: Activation) -> str:
+    """Why `array`, finite, cannot be the output of a softmax or a sigmoid; "" if it can."""
     if activation == "linear":
         return ""
     values = float64(array)
     if values.min() < 0 or values.max() > 1 + SUM_SLACK:
-        return f"values from {values.min():.3g} to {values.max():.3g} are no {activation} probabilities"
+        return f"values from {values.min():.3g} to {values.max():.3g} are not {activation} probabilities"
     if activation == "softmax":
         sums = np.atleast_1d(values).sum(axis=-1)
         worst = float(sums.flat[int(np.argmax(np.abs(sums - 1)))])
         if abs(worst - 1) > SUM_SLACK:
-            return f"the classes sum to {worst:.6g} instead of 1, so they are no softmax probabilities"
+            return f"the classes sum to {worst:.6g} instead of 1, so they are not softmax probabilities"
     return ""
 
 
 def pair(reference: Array, actual: Array, activation: Activation) -> tuple[Float64, Float64, Mask | None]:
-    """Both arrays (one sample, any shape) in the domain of `activation`, and which cells are logarithms.
+    """Both arrays (one sample, any shape) in the domain of `activation`, and a mask of the logarithms in them.
 
-    Where the mask is False the plain value stands; None means that no cell was left out.
+    Where the mask is False the element is saturated and the plain value is kept. The mask is None if no element is
+    saturated.
     """
     p, q = np.atleast_1d(float64(reference)), np.atleast_1d(float64(actual))
     if activation == "linear":
@@ -105,9 +107,9 @@ def pair(reference: Array, actual: Array, activation: Activation) -> tuple[Float
 def measure(reference: Array, actual: Array, activation: Activation) -> Distance:
     """The distance of one sample's output (any shape, not empty) from its reference.
 
-    A reference without any magnitude gives 0 where nothing differs and infinity otherwise. Where every cell was left
-    out, or all but the one of each sure answer, whose centred logarithm is 0, the plain values are measured against 1,
-    the full scale of a probability: relative to 1e-35 anything is far.
+    If the reference is all zero, the relative distance is 0 for no difference and infinite otherwise. If every element
+    is saturated, or all except one whose centred logarithm is 0 (a certain prediction), the plain values are measured
+    relative to 1, the full scale of a probability: relative to 1e-35 any difference is large.
     """
     x, y, inside = pair(reference, actual, activation)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -124,24 +126,24 @@ def measure(reference: Array, actual: Array, activation: Activation) -> Distance
         largest=largest,
         cosine=cosine,
         index=tuple(int(i) for i in np.unravel_index(int(np.argmax(difference)), np.shape(reference))),
-        left_out=0 if inside is None else int(inside.size - inside.sum()),
+        saturated=0 if inside is None else int(inside.size - inside.sum()),
     )
 
 
 def _cosine(x: Float64, y: Float64) -> float | None:
-    """The cosine of the angle between two arrays of one shape; None where one of them is all zeros."""
+    """The cosine of the angle between two arrays of the same shape; None if one of them is all zeros."""
     scale = max(float(np.abs(x).max()), float(np.abs(y).max())) or 1.0
     lengths = float(np.linalg.norm(x / scale)) * float(np.linalg.norm(y / scale))
     return min(1.0, max(-1.0, float(np.vdot(x / scale, y / scale)) / lengths)) if lengths > 0 else None
 
 
-def left_out_excess(reference: Array, actual: Array, activation: Activation, tolerance: Tolerance) -> float:
-    """Largest difference of a left-out cell of one sample over what it may be; at most 1 is within the gate.
+def saturation_excess(reference: Array, actual: Array, activation: Activation, tolerance: Tolerance) -> float:
+    """The largest difference of a saturated element of one sample, divided by its limit; at most 1 is within tolerance.
 
     Two outputs within tolerance differ by at most t = value_max * max|z| in the domain (2t after centring), so their
-    p / q, or (1 - p) / (1 - q), is at most exp(2t). A cell below TINY on one side must hence be below TINY * exp(2t) on
-    the other, and one near 1 may differ by (1 - p) * (exp(2t) - 1) plus rounding. Never more than value * max|p| is
-    allowed, and at low precision, whose smallest numbers are far above TINY, that is the only bound.
+    p / q, or (1 - p) / (1 - q), is at most exp(2t). Therefore an element below TINY on one side must be below
+    TINY * exp(2t) on the other, and one near 1 may differ by (1 - p) * (exp(2t) - 1) plus rounding. The limit is never
+    more than value * max|p|; at low precision, whose smallest numbers are far above TINY, that is the only limit.
     """
     p, q = np.atleast_1d(float64(reference)), np.atleast_1d(float64(actual))
     x, _, inside = pair(reference, actual, activation)
@@ -161,7 +163,7 @@ def left_out_excess(reference: Array, actual: Array, activation: Activation, tol
 
 
 def score(array: Array, activation: Activation) -> Float64:
-    """`array` on a scale where the margin between two classes is a difference of logits; order is kept."""
+    """`array` on a scale where the margin between two classes is a difference of logits; the order is kept."""
     values = float64(array)
     if activation == "linear":
         return values

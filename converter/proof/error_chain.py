@@ -1,7 +1,7 @@
-"""The error by stage: what each step from Keras in float64 to an artifact in a runtime adds, against the step before.
+"""The error by stage: what each step from Keras in float64 to an artifact in a runtime adds to the step before it.
 
-float64 -> Keras -> rewritten Keras -> each artifact in each runtime; onnxruntime with its optimizations is held against
-itself without them, where both ran. Stages are told and never judged: the verdict compares with Keras alone.
+float64 -> Keras -> rewritten Keras -> each artifact in each runtime. onnxruntime with optimizations is compared with
+onnxruntime without them, if both ran. Stages are only reported: the verdict depends on the comparison with Keras.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from converter.core.data import Array, Arrays, Golden, TensorSpec
 from converter.core.results import Stage
 from converter.proof.domains import measure
 
-_WITHOUT = {"onnxruntime": "onnxruntime-noopt"}
-"""Runtimes that have a stage of their own before them: the same without optimizations."""
+_UNOPTIMIZED = {"onnxruntime": "onnxruntime-noopt"}
+"""The runtime without optimizations that is the step before a runtime."""
 
 
 def stages(
     golden: Golden,
     rewritten: Arrays | None,
-    answers: Mapping[tuple[str, str, str], Arrays],
+    outputs: Mapping[tuple[str, str, str], Arrays],
     specs: Mapping[str, TensorSpec],
 ) -> tuple[Stage, ...]:
-    """One stage for each step that ran; `answers` are outputs by (format, runtime, device).
+    """One stage for each step that ran; `outputs` is keyed by (format, runtime, device).
 
-    All arrays are (samples, ...) by output name. Without `golden.exact` the first stage is missing, without `rewritten`
-    the artifacts follow Keras itself.
+    All arrays are (samples, ...) by output name. Without `golden.exact` the first stage is missing; without `rewritten`
+    the artifacts are compared with Keras itself.
     """
     found = []
     before, reference = "keras", golden.references
@@ -36,13 +36,13 @@ def stages(
     if rewritten is not None:
         found.append(Stage("keras-rewritten", before, _errors(reference, rewritten, specs)))
         before, reference = "keras-rewritten", rewritten
-    formats = list(dict.fromkeys(key[0] for key in answers))
-    order = sorted(answers, key=lambda key: (key[2] != "cpu", formats.index(key[0]), key[1] in _WITHOUT))
+    formats = list(dict.fromkeys(key[0] for key in outputs))
+    order = sorted(outputs, key=lambda key: (key[2] != "cpu", formats.index(key[0]), key[1] in _UNOPTIMIZED))
     for key in order:
         kind, runtime, device = key
-        plain = (kind, _WITHOUT.get(runtime, ""), device)
-        previous, base = (_name(*plain), answers[plain]) if plain in answers else (before, reference)
-        found.append(Stage(_name(*key), previous, _errors(base, answers[key], specs)))
+        plain = (kind, _UNOPTIMIZED.get(runtime, ""), device)
+        previous, base = (_name(*plain), outputs[plain]) if plain in outputs else (before, reference)
+        found.append(Stage(_name(*key), previous, _errors(base, outputs[key], specs)))
     return tuple(found)
 
 
@@ -51,7 +51,7 @@ def _name(kind: str, runtime: str, device: str) -> str:
 
 
 def _errors(before: Arrays, after: Arrays, specs: Mapping[str, TensorSpec]) -> dict[str, float | None]:
-    """The worst sample's relative L2 by output; None where the two cannot be compared."""
+    """Relative L2 of the worst sample by output; None if the two cannot be compared."""
     return {name: _error(before.get(name), after.get(name), spec) for name, spec in specs.items()}
 
 

@@ -1,6 +1,6 @@
-"""Running one artifact in one runtime in a child process, and what to say when the child dies.
+"""Runs one artifact in one runtime in a child process, and reports how the child ended if it fails.
 
-The child's side is `converter.proof.child`.
+`converter.proof.child` is the program of the child.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from converter.core.text import last_line
 from converter.proof.protocol import RunAnswer, RunJob, Subject, run_answer
 
 TIMEOUT = 900.0
-"""Seconds that a child may take."""
+"""Time limit for a child, in seconds."""
 
 
 def run_artifact(subject: Subject, timeout: float = TIMEOUT) -> tuple[dict[int, dict[str, Array]], RunAnswer]:
-    """Run `subject` on the golden inputs beside it.
+    """Run `subject` on the golden inputs in its directory.
 
-    Returns outputs by batch size and name, shape (samples, ...), and the child's answer. Raises ChildError where the
-    child crashed or ran out of time, and whatever error of cnnexport the child met.
+    Returns the outputs by batch size and name, shape (samples, ...), and the child's answer. Raises ChildError if the
+    child crashed or ran out of time, and every error of cnnexport that the child reports.
     """
     with tempfile.TemporaryDirectory(prefix="cnnexport-") as scratch:
         results = Path(scratch, "outputs.npz")
@@ -46,10 +46,10 @@ def run_artifact(subject: Subject, timeout: float = TIMEOUT) -> tuple[dict[int, 
 
 
 def call(module: str, job: object, what: str, timeout: float = TIMEOUT) -> Json:
-    """What `python -m module` answers to `job`, both as JSON; errors, those of `run_artifact`, begin with `what`.
+    """The answer of `python -m module` to `job`, both as JSON. Error messages of the child process start with `what`.
 
-    The child imports nothing from the current directory, which may be the artifacts', and what it leaves among the
-    temporary files goes away with it.
+    Raises the errors of `run_artifact`. The child imports nothing from the current directory, which may be that of the
+    artifacts. Temporary files that it leaves are removed.
     """
     path = os.pathsep.join(filter(None, sys.path))
     with tempfile.TemporaryDirectory(prefix="cnnexport-", ignore_cleanup_errors=True) as place:
@@ -64,25 +64,25 @@ def call(module: str, job: object, what: str, timeout: float = TIMEOUT) -> Json:
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
-            raise errors.ChildError(f"{what}: no answer after {timeout:.0f} s; its process was ended") from error
+            raise errors.ChildError(f"{what}: no answer after {timeout:.0f} s; its process was stopped") from error
     if done.returncode != 0:
-        raise errors.ChildError(f"{what}: its process {_fate(done.returncode)}{_said(done.stderr)}")
+        raise errors.ChildError(f"{what}: its process {_exit_reason(done.returncode)}{_stderr_reason(done.stderr)}")
     try:
         answer = json.loads(done.stdout)
     except ValueError as error:
-        raise errors.ChildError(f"{what}: its process ended without an answer{_said(done.stderr)}") from error
+        raise errors.ChildError(f"{what}: its process ended without an answer{_stderr_reason(done.stderr)}") from error
     if "error" in answer:
         raise getattr(errors, answer["error"])(answer["message"])
     return answer
 
 
-def _fate(code: int) -> str:
+def _exit_reason(code: int) -> str:
     if code < 0:
         name = signal.Signals(-code).name
         return f"was killed ({name}{', probably out of memory' if name == 'SIGKILL' else ''})"
     return f"failed with status {code}"
 
 
-def _said(stderr: bytes) -> str:
+def _stderr_reason(stderr: bytes) -> str:
     last = last_line(stderr.decode(errors="replace"))
     return f": {last}" if last else ""

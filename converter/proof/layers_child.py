@@ -1,8 +1,8 @@
-"""What an artifact computes on the way, as sketches: `python -m converter.proof.layers_child`, a job on standard input.
+"""Sketches the intermediate tensors of an artifact: `python -m converter.proof.layers_child`, job on standard input.
 
-How a runtime shows the tensors of a file is the runtime's own (`Runtime.tensors`); here each is sketched at once, so
-that no more of them than the runtime holds is in memory. A process of its own for the reason that
-`converter.proof.child` gives, and with the same protocol. The other end is `converter.proof.diagnosis`.
+The runtime gives access to the tensors of a file (`Runtime.tensors`). Each tensor is sketched as soon as it is
+available, so that memory holds no more of them than the runtime keeps. It runs in its own process for the same reason
+as `converter.proof.child`, with the same protocol. `converter.proof.diagnosis` starts it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from converter.proof.protocol import LayersAnswer, TensorSketches, layers_job
 from converter.runtimes import RUNTIMES
 
 PART = 256 << 20
-"""Bytes of tensors that a runtime may keep at a time, by the mean size that the job gives."""
+"""Bytes of tensors that a runtime may keep at a time, estimated from the mean size in the job."""
 
 
 def run(raw: Json) -> LayersAnswer:
@@ -35,7 +35,7 @@ def run(raw: Json) -> LayersAnswer:
     wanted = None if job.tensors is None else set(job.tensors)
     tensors = RUNTIMES[job.subject.runtime].tensors
     if tensors is None:
-        raise UnavailableError(f"{job.subject.runtime} does not show what it computes on the way")
+        raise UnavailableError(f"{job.subject.runtime}: gives no access to intermediate tensors")
     at_once = max(1, PART // (max(1, job.mean_bytes) * batch))
     found: dict[str, TensorSketches] = {}
     for watched in tensors(path, artifact, job.subject.device, wanted, at_once):
@@ -49,9 +49,9 @@ def run(raw: Json) -> LayersAnswer:
 def _sketching(
     watched: Watched, batch: int, layouts: Sequence[str], elements: dict[str, int]
 ) -> Callable[[Arrays], dict[str, Array]]:
-    """`watched`, of whose tensors only the sketches stay, shape (batch, 64 for each layout), and the `elements`.
+    """`watched`, with every tensor replaced by its sketches, shape (batch, 64 for each layout). Fills `elements`.
 
-    A tensor with a single axis behind the batch lies in one way only, and has the first of the layouts.
+    A tensor with a single axis after the batch has only one layout and is sketched in the first one.
     """
 
     def run_once(inputs: Arrays) -> dict[str, Array]:
@@ -59,7 +59,7 @@ def _sketching(
         for name, array in watched(inputs):
             if array.dtype.kind == "f" and array.shape[:1] == (batch,):
                 elements[name] = int(np.prod(array.shape[1:], dtype=np.int64))
-                with np.errstate(all="ignore"):  # a broken file may well compute infinities
+                with np.errstate(all="ignore"):  # a broken file may compute infinities
                     several = layouts if array.ndim > 2 else layouts[:1]
                     sketches[name] = np.concatenate([sketch(array, layout) for layout in several], axis=1)
         return sketches

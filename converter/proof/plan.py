@@ -1,4 +1,4 @@
-"""What is to be run: every artifact in the runtimes and on the devices that were asked for, checked before anything is.
+"""Decides which artifacts to run in which runtimes on which devices, and checks the request before anything runs.
 
 `converter.proof.prove` carries the plan out.
 """
@@ -14,16 +14,17 @@ from converter.core.errors import InputError, UnavailableError, UsageError
 from converter.runtimes import DEVICES, ON_GPU, RUNTIMES, TENSORRT
 
 ALL = "all"
-"""As the name of a runtime: every one that reads an artifact; those that cannot run are reported, not an error."""
+"""As a runtime name: every runtime that reads an artifact; one that cannot run is reported and is not an error."""
 
 
 @dataclass(frozen=True)
 class ProofOptions:
-    """How an export is to be proven.
+    """Options of a proof.
 
-    Without `runtimes`, each format is run in the first that reads it, which must be here unless `every` is False; with
-    "all" among them, in every one that reads it. `device` "cuda" adds rows with TF32 off and on, and one with TensorRT
-    where that is installed. `tolerance` replaces the one that the measured noise gives.
+    Without `runtimes`, each format is run in the first runtime that reads it; it must be available unless `every` is
+    False. With "all" among them, each format is run in every runtime that reads it. `device` "cuda" adds rows with TF32
+    off and on, and one with TensorRT if it is installed. `tolerance` replaces the tolerance derived from the measured
+    noise.
     """
 
     runtimes: Sequence[str] = ()
@@ -34,7 +35,7 @@ class ProofOptions:
 
 @dataclass(frozen=True)
 class Run:
-    """One artifact in one runtime on one device; an `optional` one may turn out not to be possible."""
+    """One artifact in one runtime on one device; an `optional` run may turn out to be impossible."""
 
     artifact: Artifact
     runtime: str
@@ -45,7 +46,7 @@ class Run:
 def check_runtimes(names: Iterable[str], device: str) -> None:
     """Raise UsageError for an unknown runtime or device, UnavailableError for one that cannot run here.
 
-    "all" asks for none in particular.
+    "all" requires no particular runtime.
     """
     if device not in DEVICES:
         raise UsageError(f"--device {device}: choose from {', '.join(DEVICES)}")
@@ -61,11 +62,11 @@ def check_runtimes(names: Iterable[str], device: str) -> None:
 
 
 def plan(artifacts: Sequence[Artifact], options: ProofOptions) -> tuple[list[Run], list[str]]:
-    """What to run, and a sentence for each runtime that nobody named and that is not here."""
+    """The runs, and a sentence for each unavailable runtime that was left out because no option names it."""
     names, found, left_out = options.runtimes, [], []
     for artifact in artifacts:
         able = [name for name, runtime in RUNTIMES.items() if artifact.format in runtime.reads]
-        if not able:  # left out, it would count as proven
+        if not able:  # an artifact that is left out would count as proven
             raise InputError(f"{artifact.path}: no runtime reads the format {artifact.format!r}; upgrade cnnexport")
         wanted = able if ALL in names else [each for each in names if each in able] if names else able[:1]
         for name in wanted:
@@ -89,10 +90,10 @@ def plan(artifacts: Sequence[Artifact], options: ProofOptions) -> tuple[list[Run
     idle = [name for name in names if name != ALL and not set(formats) & set(RUNTIMES[name].reads)]
     if idle:
         raise UsageError(
-            f"--runtime {', '.join(idle)}: reads no artifact of this directory, only {', '.join(formats)} here"
+            f"--runtime {', '.join(idle)}: cannot read the formats of this directory: {', '.join(formats)}"
         )
     if not found:
-        raise UnavailableError(f"no runtime for {', '.join(formats)} here\n{'; '.join(left_out)[:300]}")
+        raise UnavailableError(f"no runtime for {', '.join(formats)} is available\n{'; '.join(left_out)[:300]}")
     return found, left_out
 
 

@@ -1,7 +1,7 @@
-"""A few thousand cells of a comparison, picked for drawing: the report's scatter and its histogram.
+"""Selects a few thousand elements of a comparison for drawing: for the scatter plot and the histogram of the report.
 
-They are spread evenly over all samples and batch sizes, and every sample's worst cell is always among them, so that
-what failed is in the picture. The verdict does not depend on them.
+They are spread evenly over all samples and batch sizes, and the worst element of every sample is always included, so
+that a failure is visible. The verdict does not depend on them.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from converter.core.data import Arrays, Golden, TensorSpec
 from converter.core.results import OutputResult, Points
 from converter.proof.domains import pair
 
-LIMIT = 2000  # cells of one output of one row, give or take one for every sample
+LIMIT = 2000  # elements of one output of one row, plus at most one for every sample
 
 
 def pick(
     golden: Golden, by_batch: Mapping[int, Arrays], specs: Mapping[str, TensorSpec], results: Iterable[OutputResult]
 ) -> dict[str, Points]:
-    """Points for every output of `results` that has numbers; the others could not be compared cell by cell."""
+    """Points for every output of `results` that has numbers; the others could not be compared element by element."""
     return {
         each.output: _pick(golden, [outputs[each.output] for outputs in by_batch.values()], specs[each.output])
         for each in results
@@ -28,18 +28,18 @@ def pick(
     }
 
 
-def _pick(golden: Golden, answers: list[np.ndarray], spec: TensorSpec) -> Points:
+def _pick(golden: Golden, outputs: list[np.ndarray], spec: TensorSpec) -> Points:
     reference, exact = golden.references[spec.name], golden.exact.get(spec.name)
-    share = max(1, LIMIT // (len(answers) * len(reference)))
+    share = max(1, LIMIT // (len(outputs) * len(reference)))
     wanted, got, noise = [], [], []
-    for answer in answers:
-        for sample, (one, other) in enumerate(zip(reference, answer, strict=True)):
+    for output in outputs:
+        for sample, (one, other) in enumerate(zip(reference, output, strict=True)):
             x, y = (side.reshape(-1) for side in pair(one, other, spec.activation)[:2])
             even = np.linspace(0, x.size - 1, min(share, x.size)).astype(np.int64)
-            cells = np.union1d(even, np.argmax(np.abs(y - x)))
-            wanted.append(x[cells])
-            got.append(y[cells])
+            places = np.union1d(even, np.argmax(np.abs(y - x)))
+            wanted.append(x[places])
+            got.append(y[places])
             if exact is not None:
                 true, rounded = pair(exact[sample], one, spec.activation)[:2]
-                noise.append(np.abs(rounded - true).reshape(-1)[cells])
+                noise.append(np.abs(rounded - true).reshape(-1)[places])
     return Points(np.concatenate(wanted), np.concatenate(got), np.concatenate(noise) if noise else None)

@@ -1,7 +1,7 @@
-"""What passes between the proof and its child processes, typed at both ends: a job in, an answer out, both JSON.
+"""The messages between the proof and its child processes: a job to the child, an answer from it.
 
-Two kinds of child: `converter.proof.child` runs an artifact, `converter.proof.layers_child` sketches what it computes
-on the way. `converter.proof.isolate` starts them.
+Both are typed and sent as JSON. There are two kinds of child: `converter.proof.child` runs an artifact,
+`converter.proof.layers_child` sketches its intermediate tensors. `converter.proof.isolate` starts them.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ from converter.core.jsonable import Fields
 
 @dataclass(frozen=True)
 class Subject:
-    """One artifact of `directory` in one runtime on one device; `interface` is the Keras model's, as in golden.npz."""
+    """One artifact of `directory` in one runtime on one device.
+
+    `interface` is that of the Keras model, as in golden.npz.
+    """
 
     directory: Path
     artifact: Artifact
@@ -28,13 +31,13 @@ class Subject:
 
     @property
     def path(self) -> Path:
-        """The artifact's file or folder."""
+        """The file or folder of the artifact."""
         return self.directory / self.artifact.path
 
 
 @dataclass(frozen=True)
 class RunJob:
-    """Run the subject on the golden inputs; its outputs, by batch size and name, go to the .npz file `outputs`."""
+    """Run the subject on the golden inputs; write its outputs, by batch size and name, to the .npz file `outputs`."""
 
     subject: Subject
     outputs: Path
@@ -42,7 +45,7 @@ class RunJob:
 
 @dataclass(frozen=True)
 class RunAnswer:
-    """Batch sizes that were run, seconds of loading and of one call (median), and what the runtime says of itself."""
+    """The batch sizes that were run, the seconds for loading and for one call (median), and facts from the runtime."""
 
     batches: tuple[int, ...]
     load_seconds: float
@@ -52,9 +55,9 @@ class RunAnswer:
 
 @dataclass(frozen=True)
 class LayersJob:
-    """Sketch `tensors` (None: all) of the subject on the first `samples` golden inputs.
+    """Sketch `tensors` (None: all) of the subject for the first `samples` golden inputs.
 
-    `layouts` are those to sketch, `mean_bytes` is what one tensor takes for one sample, about.
+    `layouts` are the layouts to sketch in; `mean_bytes` is the approximate size of one tensor for one sample.
     """
 
     subject: Subject
@@ -74,26 +77,29 @@ class TensorSketches:
 
 @dataclass(frozen=True)
 class LayersAnswer:
-    """What the subject computes on the way, by tensor name: of floating-point tensors whose first axis is the batch."""
+    """The intermediate tensors of the subject by name.
+
+    Contains only floating-point tensors whose first axis is the batch.
+    """
 
     tensors: Mapping[str, TensorSketches]
 
 
 def run_job(raw: Json) -> RunJob:
-    """The job whose JSON is `raw`. Raises InputError for a wrong type, as the other readers here do."""
+    """The job in the JSON value `raw`. Like the other readers here, it raises InputError for a wrong type."""
     fields = Fields(raw, "job")
     return RunJob(_subject(fields), Path(fields.get("outputs", str)))
 
 
 def run_answer(raw: Json) -> RunAnswer:
-    """The answer whose JSON is `raw`."""
+    """The answer in the JSON value `raw`."""
     fields = Fields(raw, "answer")
     loading, latency = (float(fields.get(key, (int, float))) for key in ("load_seconds", "latency_seconds"))
     return RunAnswer(tuple(fields.get("batches", list)), loading, latency, fields.get("facts", dict))
 
 
 def layers_job(raw: Json) -> LayersJob:
-    """The job whose JSON is `raw`."""
+    """The job in the JSON value `raw`."""
     fields = Fields(raw, "job")
     tensors = None if fields.value.get("tensors") is None else fields.strings("tensors")
     return LayersJob(
@@ -102,7 +108,7 @@ def layers_job(raw: Json) -> LayersJob:
 
 
 def layers_answer(raw: Json) -> LayersAnswer:
-    """The answer whose JSON is `raw`."""
+    """The answer in the JSON value `raw`."""
     found = Fields(raw, "answer").fields("tensors")
     return LayersAnswer(
         {name: TensorSketches(each.get("elements", int), each.get("sketches", dict)) for name, each in found.items()}

@@ -1,7 +1,7 @@
-"""Artifacts on disk -> rows, controls and a verdict: every artifact in its runtimes, each in a child process.
+"""Artifacts on disk -> rows, controls and a verdict: runs every artifact in its runtimes, each in a child process.
 
-`converter.proof.plan` says what to run, `converter.proof.isolate` runs it, `converter.proof.comparison` compares; here
-they meet. Used by the export right after writing and by `cnnexport verify`; needs neither TensorFlow nor Keras.
+Combines `converter.proof.plan` (what to run), `converter.proof.isolate` (runs it) and `converter.proof.comparison`.
+Used by the export right after writing and by `cnnexport verify`; needs neither TensorFlow nor Keras.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from converter.core.errors import ConversionError, InputError, UnavailableError
 from converter.core.results import Comparison, Control, OutputResult, Stage, Tolerance
 from converter.proof.comparison import compare_outputs, separation
 from converter.proof.controls import ARTIFACT_CONTROL, check_controls
-from converter.proof.diagnosis import READ_IN, explain
+from converter.proof.diagnosis import DIAGNOSIS_RUNTIMES, explain
 from converter.proof.error_chain import stages
 from converter.proof.isolate import run_artifact
 from converter.proof.plan import ProofOptions, Run, plan, skipped
@@ -32,10 +32,10 @@ Key = tuple[str, str, str]
 
 @dataclass(frozen=True)
 class Exported:
-    """What is to be proven: files of `directory`, with the Keras model's interface and golden arrays.
+    """The export to prove: artifacts in `directory`, with the Keras model's interface and golden arrays.
 
-    `rewritten` are the rewritten Keras model's outputs, the first row; `precision` "float16" says that Keras computed
-    the golden outputs in half precision.
+    `rewritten` are the outputs of the rewritten Keras model, compared in the first row (None: no such row). `precision`
+    is "float16" if Keras computed the golden outputs in half precision.
     """
 
     directory: Path
@@ -48,9 +48,10 @@ class Exported:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What a proof found. `tolerances` are those of float32; rows of another precision carry theirs in `facts`.
+    """The result of a proof.
 
-    `skipped` has a sentence for each runtime that "all" includes and that did not run, with the reason.
+    `tolerances` are those of float32; rows of another precision have theirs in `facts`. `skipped` has a sentence with
+    the reason for each runtime that "all" includes and that was not run.
     """
 
     rows: tuple[Comparison, ...]
@@ -65,26 +66,26 @@ class Evidence:
 
 @dataclass(frozen=True)
 class _Row:
-    """A row, the answers that it was made of (those of the largest batch), and the control that was made of them."""
+    """A row, the outputs that it was computed from (of the largest batch), and the control made of these outputs."""
 
     comparison: Comparison
     controls: tuple[Control, ...]
-    answers: Arrays
+    outputs: Arrays
 
 
 def prove(exported: Exported, options: ProofOptions, clock: Clock) -> Evidence:
-    """Run every artifact in the runtimes of `options` and compare with the golden arrays.
+    """Run every artifact in the runtimes of `options` and compare its outputs with the golden arrays.
 
-    With "all" among the runtimes, one that is missing or cannot take the model is left out and reported in `skipped`,
-    except the first one of a format. Raises UnavailableError where a runtime asked for is missing, UsageError where it
-    reads nothing here, and the errors of `converter.proof.isolate`.
+    With "all" among the runtimes, a runtime that is missing or cannot run the model is left out and listed in
+    `skipped`, except the first one of each format. Raises UnavailableError if a requested runtime is missing,
+    UsageError if it reads none of the artifacts, and the errors of `converter.proof.isolate`.
     """
     runs, left_out = plan(exported.artifacts, options)
     golden, specs = exported.golden, exported.interface.by_output
     judged: list[tuple[Verdict, tuple[str, ...]]] = []
     rows: list[Comparison] = []
     controls: list[Control] = []
-    answers: dict[Key, Arrays] = {}
+    outputs: dict[Key, Arrays] = {}
     apart = separation(golden.references, specs)
     for tf32 in (False, True):
         own = [run for run in runs if (run.device == "cuda-tf32") is tf32]
@@ -106,7 +107,7 @@ def prove(exported: Exported, options: ProofOptions, clock: Clock) -> Evidence:
             facts = {**row.comparison.facts, "tolerance": bounds} if tf32 else row.comparison.facts
             group.append(replace(row.comparison, facts=facts))
             found.extend(row.controls)
-            answers[run.artifact.format, run.runtime, run.device] = row.answers
+            outputs[run.artifact.format, run.runtime, run.device] = row.outputs
         judged.append(judge(group, found, apart, bounds))
         rows.extend(group)
         controls.extend(replace(each, name=f"{each.name} (TF32)") if tf32 else each for each in found)
@@ -120,7 +121,7 @@ def prove(exported: Exported, options: ProofOptions, clock: Clock) -> Evidence:
         verdict=min((verdict for verdict, _ in judged), key=order.index),
         reasons=(*(reason for _, each in judged for reason in each), *causes),
         skipped=tuple(left_out),
-        stages=stages(golden, exported.rewritten, answers, specs),
+        stages=stages(golden, exported.rewritten, outputs, specs),
     )
 
 
@@ -133,10 +134,10 @@ def _tolerances(exported: Exported, options: ProofOptions, tf32: bool) -> dict[s
 def _rewritten_row(exported: Exported, bounds: Mapping[str, Tolerance]) -> Comparison:
     """The row of the rewritten Keras model, whose outputs were predicted before it was traced."""
     golden, specs = exported.golden, exported.interface.by_output
-    answers = {0: exported.rewritten or {}}
-    results = _results(golden, answers, specs, bounds)
+    outputs = {0: exported.rewritten or {}}
+    results = _results(golden, outputs, specs, bounds)
     row = Comparison("keras-rewritten", "keras", "cpu", "float32", results, golden.samples)
-    return replace(row, points=pick(golden, answers, specs, results))
+    return replace(row, points=pick(golden, outputs, specs, results))
 
 
 def _row(exported: Exported, run: Run, bounds: Mapping[str, Tolerance]) -> _Row:
@@ -154,7 +155,7 @@ def _row(exported: Exported, run: Run, bounds: Mapping[str, Tolerance]) -> _Row:
         samples=golden.samples,
         seconds=answer.latency_seconds,
         size=artifact.size,
-        diagnosis=explain(subject) if failed and artifact.format in READ_IN else None,
+        diagnosis=explain(subject) if failed and artifact.format in DIAGNOSIS_RUNTIMES else None,
         facts={
             **answer.facts,
             "batches": list(answer.batches),
@@ -175,17 +176,17 @@ def _results(
     specs: Mapping[str, TensorSpec],
     tolerances: Mapping[str, Tolerance],
 ) -> tuple[OutputResult, ...]:
-    """One result for each output: the worst of all batch sizes."""
+    """One result for each output: the worst over all batch sizes."""
     worst: dict[str, OutputResult] = {}
     for batch, actual in by_batch.items():
         for result in compare_outputs(golden.references, actual, specs, tolerances):
             if not result.passed and len(by_batch) > 1:
-                result = replace(result, reason=f"{result.reason or 'beyond the tolerance'} (batch {batch})")
+                result = replace(result, reason=f"{result.reason or 'above the tolerance'} (batch {batch})")
             known = worst.get(result.output)
-            if known is None or _badness(result) > _badness(known):
+            if known is None or _severity(result) > _severity(known):
                 worst[result.output] = result
     return tuple(worst.values())
 
 
-def _badness(result: OutputResult) -> tuple[bool, float]:
+def _severity(result: OutputResult) -> tuple[bool, float]:
     return not result.passed, float("inf") if result.relative_l2 is None else result.relative_l2

@@ -1,4 +1,4 @@
-"""How far an output may be from its reference: a multiple of what float rounding does to the reference itself."""
+"""The tolerance of an output: a multiple of the float rounding error measured in the reference itself."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from converter.proof.domains import measure
 
 GATES = {
     "float32": Gate(factor=8.0, floor=1e-6, cap=1e-4),
-    "tf32": Gate(factor=3.0, floor=1e-6, cap=1e-1),  # float32 on a device that may round its products to 10 bits
+    "tf32": Gate(factor=3.0, floor=1e-6, cap=1e-1),  # float32 with products rounded to 10 bits of mantissa
     "float16": Gate(factor=3.0, floor=1e-4, cap=1e-1),
 }
-INT8 = Gate(factor=0.0, floor=0.1, cap=0.1)  # relative L2 of 20 dB, whatever the noise
-INT8_MAX = Gate(factor=0.0, floor=1.0, cap=1.0)  # no cell may be off by as much as the largest value of all
-UNMEASURED = {"float32": 1e-5, "tf32": 1e-5, "float16": 1e-3}  # where no float64 reference says what the noise is
+INT8 = Gate(factor=0.0, floor=0.1, cap=0.1)  # relative L2 of 20 dB, independent of the noise
+INT8_MAX = Gate(factor=0.0, floor=1.0, cap=1.0)  # the largest difference must not exceed the largest value
+DEFAULTS = {"float32": 1e-5, "tf32": 1e-5, "float16": 1e-3}  # if the noise is unknown: no float64 model
 
 
 def bound(noise: float | None, row: str) -> float:
-    """The tolerance of row `row` of `GATES` for a measured `noise`; the strict default where it is None."""
-    return UNMEASURED[row] if noise is None else GATES[row].bound(noise)
+    """The tolerance of row `row` of `GATES` for a measured `noise`; the strict default if the noise is None."""
+    return DEFAULTS[row] if noise is None else GATES[row].bound(noise)
 
 
 def tolerances(
@@ -36,15 +36,15 @@ def tolerances(
     tf32: bool = False,
     chosen: float | None = None,
 ) -> dict[str, Tolerance]:
-    """The gate of every output: min(cap, max(floor, K * noise)), with the constants of `GATES`.
+    """The tolerance of every output: min(cap, max(floor, factor * noise)), with the constants of `GATES`.
 
-    The noise is the worst sample's distance between `reference` and `exact`, the same model in float64 (arrays of
-    shape (samples, ...) by output name). For an output that `exact` lacks it is None and the tolerance 10 times the
-    floor, 1e-5 for float32: never the cap, since nothing shows that the model needs it. int8 has a fixed gate of 20 dB
-    (and 1 on the maximum). `chosen` replaces both bounds; the noise stays what was measured.
+    The noise is the worst sample's distance between `reference` and `exact`, the same model in float64 (arrays of shape
+    (samples, ...) by output name). For an output that `exact` lacks, the noise is None and the tolerance is 10 times
+    the floor, 1e-5 for float32; it is not the cap, because nothing shows that the model needs it. int8 has a fixed
+    tolerance of 20 dB (and 1 for the maximum). `chosen` replaces both limits; the measured noise stays.
 
-    Raises UsageError for an unknown precision or a `chosen` that is not a positive number, and InputError where
-    `exact` has another shape than `reference` or either holds NaN or Inf.
+    Raises UsageError for an unknown precision or a `chosen` that is not a positive number. Raises InputError if `exact`
+    has another shape than `reference`, or if either contains NaN or Inf.
     """
     if precision not in ("float32", "float16", "int8"):
         raise UsageError(f"precision {precision!r} has no tolerance; use float32, float16 or int8")
@@ -68,10 +68,10 @@ def tolerances(
 
 
 def _noise(name: str, reference: Array, exact: Array, spec: TensorSpec) -> tuple[float, float]:
-    """Worst relative L2 and worst relative maximum over the samples."""
+    """The largest relative L2 and the largest relative maximum over the samples."""
     if reference.shape != exact.shape or not reference.size:
-        raise InputError(f"output {name}: float64 reference of shape {exact.shape} for outputs of {reference.shape}")
+        raise InputError(f"output {name}: the float64 outputs have shape {exact.shape} instead of {reference.shape}")
     if not (np.isfinite(reference).all() and np.isfinite(exact).all()):
-        raise InputError(f"output {name}: the reference holds NaN or Inf")
+        raise InputError(f"output {name}: the reference contains NaN or Inf")
     distances = [measure(one, other, spec.activation) for one, other in zip(reference, exact, strict=True)]
     return max(each.relative_l2 for each in distances), max(each.relative_max for each in distances)

@@ -1,4 +1,4 @@
-"""Rows and controls to a verdict: pass, fail or inconclusive, with the reasons in words."""
+"""From rows and controls to a verdict: pass, fail or inconclusive, with the reasons as sentences."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from converter.core.data import Verdict
 from converter.core.results import Comparison, Control, OutputResult, Tolerance
 from converter.proof.domains import low_precision
 
-RESOLUTION = 8 * 2.0**-23  # of a logit that is taken from float32 probabilities
-SEPARATION, SEPARATION_LOW = 100.0, 3.0  # times the tolerance, between any two samples
+RESOLUTION = 8 * 2.0**-23  # of a logit computed from float32 probabilities
+SEPARATION, SEPARATION_LOW = 100.0, 3.0  # required distance of any two samples, in multiples of the tolerance
 
 
 def judge(
@@ -18,10 +18,11 @@ def judge(
     separation: Mapping[str, float],
     tolerances: Mapping[str, Tolerance],
 ) -> tuple[Verdict, tuple[str, ...]]:
-    """The verdict and its reasons; a failure outranks doubt, since a check that failed evidently could.
+    """The verdict and its reasons.
 
-    A difference beyond the gate that Keras's own rounding explains is doubt and no failure: Keras itself would miss
-    that gate (a stock random classifier, whose logits are all rounding).
+    A failure takes precedence over inconclusive: a check that failed was able to fail. A difference above the tolerance
+    that Keras's own rounding explains is inconclusive and not a failure: Keras itself would exceed that tolerance (for
+    example a randomly initialised classifier whose logits are all rounding error).
     """
     failures: list[str] = []
     doubts: list[str] = []
@@ -32,13 +33,13 @@ def judge(
         if not row.outputs:
             doubts.append(f"{where}: no output was compared")
         if row.samples < 2:
-            doubts.append(f"{where}: {row.samples} sample(s) compared; two or more can be told apart")
+            doubts.append(f"{where}: {row.samples} sample(s) compared; at least two are needed")
         for output in row.outputs:
             if output.passed:
                 continue
             text = f"{where}, output {output.output}: {output.reason or 'failed'}"
             if _within_noise(output, tolerances.get(output.output)):
-                doubts.append(f"{text}; Keras's own rounding does nearly as much")
+                doubts.append(f"{text}; Keras's own rounding error is nearly as large")
             else:
                 failures.append(text)
     if not controls:
@@ -48,16 +49,17 @@ def judge(
         needed = (SEPARATION_LOW if low_precision(tolerance) else SEPARATION) * tolerance.value
         apart = separation.get(name, 0.0)
         if not apart >= needed:
-            doubts.append(f"output {name}: two samples differ by {apart:.3g} only, {needed:.3g} is needed")
+            doubts.append(f"output {name}: two samples differ by only {apart:.3g}, at least {needed:.3g} is needed")
     if failures:
         return "fail", tuple(failures + doubts)
     return ("inconclusive", tuple(doubts)) if doubts else ("pass", ())
 
 
 def _within_noise(output: OutputResult, tolerance: Tolerance | None) -> bool:
-    """Whether the numbers of a failed output exceed the gate by no more than rounding explains.
+    """Whether the numbers of a failed output exceed the tolerance by no more than rounding explains.
 
-    That is K times the noise, where this is above the cap, or eight units in the last place of a float32 probability.
+    The limit is `factor` times the noise, if this is above the cap, or eight units in the last place of a float32
+    probability.
     """
     if tolerance is None or tolerance.chosen or output.relative_l2 is None or output.relative_max is None:
         return False

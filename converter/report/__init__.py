@@ -1,1 +1,1 @@
-"""Report -> what people and programs read: table and JSON, HTML page, JUnit, annotations; an earlier one as a bound."""
+"""Output of a Report: table, JSON, HTML page, JUnit XML, GitHub annotations; and comparison with an earlier report."""

@@ -1,7 +1,7 @@
-"""An earlier report as a bound: no error may have grown much, no operator count changed, no row gone.
+"""Compares a report with an earlier one: fails if an error grew, an operator count changed, or a row is missing.
 
-A gate on parity alone lets an artifact drift from 1 to 7 times the noise, or grow fifty Transposes, without a word;
-held against the report of the last good build, both are failures.
+The parity check alone lets an artifact drift from 1 to 7 times the noise, or gain fifty Transposes, without a message.
+Compared with the report of the last good build, both are failures.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from converter.core.results import Comparison, Report
 MAX_BYTES = 64 << 20
 GROWTH = 2.0
 KERAS = "keras"
-"""The runtime of a row that is no artifact. Only an export has it, so that a later check does not miss it."""
+"""The runtime of the row of the rewritten Keras model. Only an export has this row, so `verify` must not require it."""
 
 Row = tuple[str, str, str, str]  # subject, runtime, device, precision
 Kind = tuple[str, str]  # format, precision
@@ -28,10 +28,10 @@ Kind = tuple[str, str]  # format, precision
 
 @dataclass(frozen=True)
 class Baseline:
-    """What a report.json says of the build that it is from.
+    """The content of a report.json that later reports are compared with.
 
-    `errors` are relative L2 by row and output; None where the outputs could not be compared by numbers, which bounds
-    nothing. `growth` is the factor by which an error may exceed them.
+    `errors` are relative L2 by row and output; None, if the outputs could not be compared by numbers, sets no limit.
+    `growth` is the factor by which an error may exceed them.
     """
 
     path: Path
@@ -44,11 +44,11 @@ class Baseline:
 def read_baseline(path: Path, growth: float = GROWTH) -> Baseline:
     """The baseline in the report.json at `path`.
 
-    Raises InputError where it cannot be read, is no report of cnnexport, or bounds nothing, and UsageError for a
-    `growth` that is no number of at least 1.
+    Raises InputError if it cannot be read, is not a report of cnnexport, or sets no limit. Raises UsageError if
+    `growth` is not a number of at least 1.
     """
     if not 1 <= growth < math.inf:
-        raise UsageError(f"--growth {growth:g}: must be a number of at least 1; 2 lets an error double")
+        raise UsageError(f"--growth {growth:g}: must be a number of at least 1; 2 allows an error to double")
     try:
         baseline = _parse(read_json(path, MAX_BYTES, "a report of cnnexport"), path, growth)
     except InputError as error:
@@ -57,43 +57,45 @@ def read_baseline(path: Path, growth: float = GROWTH) -> Baseline:
             f"--baseline {where}\ngive the report.json that an export wrote, or the output of --json"
         ) from error
     if not any(error is not None for outputs in baseline.errors.values() for error in outputs.values()):
-        raise InputError(f"--baseline {path}: holds no error to compare with; give the report of a build that passed")
+        raise InputError(
+            f"--baseline {path}: contains no error to compare with\ngive the report of a build that passed"
+        )
     return baseline
 
 
 def compared_with(report: Report, baseline: Baseline | None) -> Report:
-    """`report`, failed with its reasons added where it is worse than `baseline`; unchanged otherwise.
+    """`report`, changed to fail with added reasons if it is worse than `baseline`; otherwise unchanged.
 
-    Raises InputError for the baseline of another model.
+    Raises InputError if the baseline is of another model.
     """
     if baseline is None:
         return report
     if report.model != baseline.model:
         raise InputError(
-            f"--baseline {baseline.path}: is of the model {baseline.model[:60]!r}, not {report.model[:60]!r}"
+            f"--baseline {baseline.path}: is a report of the model {baseline.model[:60]!r}, not {report.model[:60]!r}"
         )
-    reasons = (*_grown(report, baseline), *_restructured(report.artifacts, baseline))
+    reasons = (*_error_reasons(report, baseline), *_operator_reasons(report.artifacts, baseline))
     return replace(report, verdict="fail", reasons=(*report.reasons, *reasons)) if reasons else report
 
 
-def _grown(report: Report, baseline: Baseline) -> Iterator[str]:
-    """A sentence for each row and output that is gone, or whose error is beyond its bound."""
-    rows = {_key(row): row for row in report.rows}
+def _error_reasons(report: Report, baseline: Baseline) -> Iterator[str]:
+    """A sentence for each row and output that is missing, or whose error is above its limit."""
+    rows = {_row_key(row): row for row in report.rows}
     for key, errors in baseline.errors.items():
         subject, runtime, device, precision = key
         where = f"baseline: {subject} in {runtime} on {device}{'' if precision == 'float32' else f' ({precision})'}"
         if key not in rows:
             if runtime != KERAS:
-                yield f"{where}: compared there, and not in this report"
+                yield f"{where}: compared in the baseline, but not in this report"
             continue
         found = {each.output: each for each in rows[key].outputs}
         for name, before in errors.items():
             if name not in found:
-                yield f"{where}, output {name}: compared there, and not in this report"
+                yield f"{where}, output {name}: compared in the baseline, but not in this report"
                 continue
             now = found[name].relative_l2
             if before is None or now is None or not math.isfinite(before):
-                continue  # without numbers the output fails by itself, and bounded nothing before
+                continue  # an output without numbers fails by itself now, or set no limit before
             bound = report.tolerances.get(name)
             noise = (bound.noise if bound else None) or 0.0
             if not (now <= baseline.growth * before or now - before < noise):
@@ -103,13 +105,13 @@ def _grown(report: Report, baseline: Baseline) -> Iterator[str]:
                 )
 
 
-def _restructured(artifacts: tuple[Artifact, ...], baseline: Baseline) -> Iterator[str]:
-    """A sentence for each artifact that is gone or counts other operators."""
+def _operator_reasons(artifacts: tuple[Artifact, ...], baseline: Baseline) -> Iterator[str]:
+    """A sentence for each artifact that is missing or whose operator counts differ."""
     present = {(each.format, each.precision): each.operators for each in artifacts}
     for key, before in baseline.operators.items():
         where = f"baseline: {key[0]}{'' if key[1] == 'float32' else f' ({key[1]})'}"
         if key not in present:
-            yield f"{where}: written there, and not here"
+            yield f"{where}: written in the baseline, but not in this report"
             continue
         now = present[key]
         names = sorted({*before, *now})
@@ -120,7 +122,7 @@ def _restructured(artifacts: tuple[Artifact, ...], baseline: Baseline) -> Iterat
             yield f"{where}: operator counts changed: {', '.join(changes)}"
 
 
-def _key(row: Comparison) -> Row:
+def _row_key(row: Comparison) -> Row:
     return row.subject, row.runtime, row.device, row.precision
 
 
@@ -140,7 +142,7 @@ def _parse(raw: Json, path: Path, growth: float) -> Baseline:
 
 
 def _error(fields: Fields) -> float | None:
-    """relative_l2: a number, null, or one of the words that stand for what JSON cannot write."""
+    """relative_l2: a number, null, or one of the strings that represent values JSON cannot express."""
     value = fields.get("relative_l2", (int, float, str), "")
     if isinstance(value, str):
         if value not in ("", "nan", "inf", "-inf"):

@@ -1,8 +1,8 @@
-"""The pictures of report.html as coordinates: what is drawn with them is the template's business.
+"""The figures of report.html as coordinates; the template draws them.
 
-Those of an output are `WIDTH` x `HEIGHT` units with the plot inside the margins, that of the layers is `WIDE` units
-wide. Positions are rounded to a tenth of a unit, which
-no eye can see, and points that fall on one position are drawn once.
+The figures of an output are `WIDTH` x `HEIGHT` units, with the plot inside the margins; that of the layers is `WIDE`
+units wide. Positions are rounded to a tenth of a unit, which is not visible, and points at the same position are drawn
+once.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Values = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Tick:
-    """A labelled position on an axis, in units of the picture."""
+    """A labelled position on an axis, in units of the figure."""
 
     at: float
     label: str
@@ -33,7 +33,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class Scatter:
-    """`path` has a point of no length for each cell; `low` and `high` are the ends of the line where both are equal."""
+    """`path` has a zero-length stroke at each distinct position; `count` is the number of elements."""
 
     path: str
     ticks_x: tuple[Tick, ...]
@@ -43,7 +43,7 @@ class Scatter:
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar of the histogram, which stands on the bottom of the plot."""
+    """A bar of the histogram, from the bottom of the plot upwards."""
 
     x: float
     y: float
@@ -53,10 +53,10 @@ class Bar:
 
 @dataclass(frozen=True)
 class Histogram:
-    """Bars of |artifact - reference|, a step line of the noise in the same cells ("" where it was not measured).
+    """Bars of |artifact - reference|, and a step line of the noise of the same elements ("" if it was not measured).
 
-    `equal` counts cells without any difference, which a logarithmic axis has no place for; `noiseless` those of the
-    noise.
+    `equal` counts elements without a difference, which cannot be shown on a logarithmic axis; `noiseless` counts those
+    whose noise is 0.
     """
 
     bars: tuple[Bar, ...]
@@ -72,7 +72,8 @@ class Histogram:
 class LayerChart:
     """The error of each layer on a logarithmic axis: points `within` their tolerance and `beyond` it.
 
-    `tolerance` and `noise` are lines. `first` is where the first layer beyond its tolerance stands, None without one.
+    `tolerance` and `noise` are lines. `first` is the horizontal position of the first layer above its tolerance, None
+    if there is no such layer.
     """
 
     within: str
@@ -85,9 +86,10 @@ class LayerChart:
 
 
 def layer_chart(layers: Sequence[LayerError], first: int | None) -> LayerChart:
-    """Errors (up) by layer (right). Infinite ones lie on the upper end, those of 0 on the lower; unknown ones nowhere.
+    """Errors (vertical) by layer (horizontal).
 
-    `layers` has one or more, `first` is a place in it.
+    Infinite errors are drawn at the upper end, errors of 0 at the lower end, unknown ones not at all. `layers` has at
+    least one entry; `first` is an index into it.
     """
     known = [value for each in layers for value in (each.error, each.tolerance, each.noise) if value is not None]
     logs = [math.log10(value) for value in known if 0 < value < math.inf] or [-7.5]
@@ -131,7 +133,7 @@ _ROUND = [base * 10**power for power in range(12) for base in (1, 2, 5)]
 
 
 def scatter(points: Points) -> Scatter:
-    """Artifact (up) against reference (right), both axes alike."""
+    """Artifact (vertical) over reference (horizontal), with the same scale on both axes."""
     x, y = _finite(points.reference, points.actual)
     both = np.concatenate([x, y]) if x.size else np.zeros(1)
     low, high = float(both.min()), float(both.max())
@@ -150,7 +152,7 @@ def scatter(points: Points) -> Scatter:
 
 
 def histogram(points: Points) -> Histogram:
-    """How often which |difference| occurs, on a logarithmic axis of whole decades, beside Keras's own rounding."""
+    """The distribution of |difference|, on a logarithmic axis of whole decades, together with that of the noise."""
     x, y = _finite(points.reference, points.actual)
     errors = np.abs(y - x)
     noise = np.zeros(0) if points.noise is None else points.noise[np.isfinite(points.noise)]

@@ -1,8 +1,7 @@
-"""A Report as annotations of GitHub Actions: workflow commands on standard error, one a line.
+"""A Report as annotations for GitHub Actions: workflow commands on standard error, one per line.
 
-The syntax and the escapes are those of GitHub's "Workflow commands": `::error title=T::message`, with %, CR and LF as
-%25, %0D and %0A everywhere and `:` and `,` as %3A and %2C in a title. What a model calls its layers can neither end a
-command nor begin another.
+Syntax and escapes follow GitHub's "Workflow commands": `::error title=T::message`, with %, CR and LF as %25, %0D and
+%0A everywhere, and `:` and `,` as %3A and %2C in a title. A layer name can neither end a command nor start another.
 """
 
 from __future__ import annotations
@@ -14,19 +13,19 @@ from converter.core.text import COMMAND
 from converter.report.table import clean
 
 TITLE_LENGTH, MESSAGE_LENGTH = 120, 1000
-MOST = 10  # of one kind: GitHub shows no more of a step
+MAX_PER_LEVEL = 10  # GitHub shows at most so many of each level for a step
 
 
-def wanted(environment: Mapping[str, str]) -> bool:
+def in_github_actions(environment: Mapping[str, str]) -> bool:
     """Whether this process is a step of GitHub Actions, which sets GITHUB_ACTIONS to "true"."""
     return environment.get("GITHUB_ACTIONS", "").lower() in ("true", "1")
 
 
 def to_annotations(report: Report) -> list[str]:
-    """Errors and warnings as workflow commands, at most `MOST` of each and a last one that counts the rest."""
+    """Errors and warnings as workflow commands: at most `MAX_PER_LEVEL` of each; the last one counts the others."""
     lines = []
     for level, found in (("error", list(_errors(report))), ("warning", list(_warnings(report)))):
-        shown = found if len(found) <= MOST else found[: MOST - 1]
+        shown = found if len(found) <= MAX_PER_LEVEL else found[: MAX_PER_LEVEL - 1]
         lines += [_command(level, f"{report.model}: {title}", text) for title, text in shown]
         if len(found) > len(shown):
             rest = f"{len(found) - len(shown)} more of this kind; the report has them all"
@@ -35,26 +34,26 @@ def to_annotations(report: Report) -> list[str]:
 
 
 def _errors(report: Report) -> Iterator[tuple[str, str]]:
-    told = set()
+    reported = set()
     for row in report.rows:
         where = f"{row.subject} in {row.runtime} on {row.device}"
         for output in row.outputs:
             if not output.passed:
                 text = f"{where}, output {output.output}: {output.reason or 'failed'}"
-                told.add(text)
+                reported.add(text)
                 yield "parity", text
         if not row.outputs:
-            told.add(f"{where}: no output was compared")
+            reported.add(f"{where}: no output was compared")
             yield "parity", f"{where}: no output was compared"
     for control in report.controls:
         if not control.detected:
             text = f"control {control.name}: {control.detail}"
-            told.add(text)
-            yield "a wrong answer was not detected", text
+            reported.add(text)
+            yield "control not detected", text
     for failure in report.failures:
         yield "not written", failure
     for reason in report.reasons:
-        if reason not in told:
+        if reason not in reported:
             yield report.verdict, reason
 
 

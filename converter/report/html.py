@@ -1,8 +1,7 @@
-"""A Report as one self-contained HTML page: no script, nothing loaded, and a policy that forbids both.
+"""A Report as one self-contained HTML page: no script, no external resource, and a policy that forbids both.
 
-The template escapes everything; names and sentences that models brought along are cleaned and cut first, as they are
-for the terminal. The policy admits one style sheet, by its hash, so that not even an escape that failed could bring in
-another.
+The template escapes all values. Names and sentences from models are cleaned and shortened first, as for the terminal.
+The policy allows one style sheet, by its hash, so that even an error in the escaping could not add another one.
 """
 
 from __future__ import annotations
@@ -12,9 +11,9 @@ import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from converter.core.data import Artifact
+from converter.core.foreign import Facts, Json
 from converter.core.jsonable import plain
 from converter.core.results import Comparison, LayerError, OutputResult, Report, Tolerance
 from converter.report.figures import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDE, WIDTH, histogram, layer_chart, scatter
@@ -22,20 +21,20 @@ from converter.report.table import clean, number_text, size_text
 
 TEMPLATES = Path(__file__).with_name("templates")
 NAME_LENGTH, SENTENCE_LENGTH = 80, 600
-MOST_ENTRIES, MOST_FIGURES, MOST_LAYERS = 200, 48, 400
-FEW_LAYERS = 16
-"""Up to so many, the numbers of all layers are shown; of more, they are there to be opened."""
+MAX_ENTRIES, MAX_FIGURES, MAX_LAYERS = 200, 48, 400
+OPEN_LAYERS = 16
+"""Up to this number of layers their table is shown open, above it closed."""
 LAYER_CLASSES = "layer_classes"
-"""In a report's source: the number of layers by class, as "loaded" and, where rules were applied, "rewritten"."""
-WORDS = {
-    "pass": "Every artifact gives what Keras gives, and the check was shown to notice when it does not.",
-    "fail": "At least one condition below does not hold.",
-    "inconclusive": "The check could not have failed, or compared nothing; this is no pass.",
+"""Key in a report's source: number of layers by class, as "loaded" and, if rules were applied, "rewritten"."""
+VERDICT_TEXT = {
+    "pass": "Every artifact agrees with Keras within its tolerance, and every negative control was detected.",
+    "fail": "At least one condition below is not met.",
+    "inconclusive": "The check could not have failed, or nothing was compared. This is not a pass.",
 }
 
 
 def to_html(report: Report, files: Mapping[str, str] | None = None) -> str:
-    """The page. `files` are the sha256 of the artifact directory's files by path, shown as they are."""
+    """The page. `files` are the sha256 of the files in the artifact directory by path, for display."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -50,22 +49,22 @@ def to_html(report: Report, files: Mapping[str, str] | None = None) -> str:
         "report.html.j2"
     ).render(
         report=report,
-        words=WORDS[report.verdict],
-        style=Markup(style),  # our own file, whose hash is in the policy
+        explanation=VERDICT_TEXT[report.verdict],
+        style=Markup(style),  # not escaped: a file of this package, whose hash is in the policy
         policy=f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
         samples=max((row.samples for row in report.rows), default=0),
-        lines=list(_lines(report)),
-        causes=[(_where(row), row.diagnosis.text) for row in report.rows if row.diagnosis],
+        lines=list(_table_rows(report)),
+        causes=[(_row_name(row), row.diagnosis.text) for row in report.rows if row.diagnosis],
         reasons=list(_reasons(report)),
         stages=_stages(report),
         layers=list(_layers(report)),
-        figures=list(_figures(report))[:MOST_FIGURES],
+        figures=list(_figures(report))[:MAX_FIGURES],
         frame=_frame(WIDTH),
         wide=_frame(WIDE),
         before=_counts_before(report.source),
         bounds=[(name, _bound(tolerance)) for name, tolerance in report.tolerances.items()],
         artifacts=[_artifact(each) for each in report.artifacts],
-        facts=[(_where(row), _entries(row.facts)) for row in report.rows if row.facts],
+        facts=[(_row_name(row), _entries(row.facts)) for row in report.rows if row.facts],
         files=sorted((files or {}).items()),
         environment=_entries(report.environment),
         source=_entries({name: each for name, each in report.source.items() if name != LAYER_CLASSES}),
@@ -73,7 +72,7 @@ def to_html(report: Report, files: Mapping[str, str] | None = None) -> str:
     return page.encode("utf-8", "replace").decode("utf-8")
 
 
-def _where(row: Comparison) -> str:
+def _row_name(row: Comparison) -> str:
     precision = "" if row.precision == "float32" else f" {row.precision}"
     return f"{row.subject}{precision} in {row.runtime}{'' if row.device == 'cpu' else f' on {row.device}'}"
 
@@ -90,15 +89,15 @@ def _frame(width: int) -> dict[str, int]:
 
 
 def _reasons(report: Report) -> Iterator[str]:
-    """The reasons and failures, without the sentences that stand beside the verdict already."""
-    told = {each.diagnosis.text for each in report.rows if each.diagnosis}
+    """The reasons and failures, without the sentences that are shown beside the verdict already."""
+    causes = {each.diagnosis.text for each in report.rows if each.diagnosis}
     for reason in (*report.reasons, *report.failures):
-        if not any(reason.endswith(text) for text in told if text):
+        if not any(reason.endswith(text) for text in causes if text):
             yield reason
 
 
-def _stages(report: Report) -> dict[str, Any]:
-    """The lines of the table of stages, with lengths of bars on one logarithmic scale from `low` to `high`."""
+def _stages(report: Report) -> Facts:
+    """The lines of the table of stages, with bar lengths on one logarithmic scale from `low` to `high`."""
     found = [
         (stage, output, error, report.tolerances.get(output))
         for stage in report.stages
@@ -126,24 +125,24 @@ def _stages(report: Report) -> dict[str, Any]:
         }
         for stage, output, error, bound in found
     ]
-    return {"lines": lines[:MOST_ENTRIES], "low": f"1e{low}", "high": f"1e{high}"}
+    return {"lines": lines[:MAX_ENTRIES], "low": f"1e{low}", "high": f"1e{high}"}
 
 
-def _layers(report: Report) -> Iterator[dict[str, Any]]:
+def _layers(report: Report) -> Iterator[Facts]:
     """Chart and numbers for each row whose layers were compared."""
     for row in report.rows:
         found = row.diagnosis
         if found and found.layers:
             first = found.first if found.first is not None and 0 <= found.first < len(found.layers) else None
-            shown = found.layers[:MOST_LAYERS]
+            shown = found.layers[:MAX_LAYERS]
             yield {
-                "where": _where(row),
+                "where": _row_name(row),
                 "read_in": found.where or row.runtime,
                 "text": found.text,
                 "chart": layer_chart(found.layers, first),
                 "first": first,
                 "name": "" if first is None else clean(found.layers[first].name, 30),
-                "open": len(found.layers) <= FEW_LAYERS,
+                "open": len(found.layers) <= OPEN_LAYERS,
                 "layers": [(each, _beyond(each), _others(each)) for each in shown],
                 "count": len(found.layers),
                 "absent": sum(each.error is None for each in found.layers),
@@ -158,32 +157,32 @@ def _others(layer: LayerError) -> str:
     return ", ".join(_clean(name) for name in layer.covers if name != layer.name)
 
 
-def _counts_before(source: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """How many layers of which class the Keras model had, and after rewriting; an older report does not tell."""
-    told = source.get(LAYER_CLASSES)
-    titles = {"loaded": "The Keras model as it was loaded", "rewritten": "The Keras model as rewritten"}
+def _counts_before(source: Mapping[str, Json]) -> list[Facts]:
+    """The number of layers by class, as loaded and as rewritten; an older report does not have it."""
+    recorded = source.get(LAYER_CLASSES)
+    titles = {"loaded": "The Keras model as loaded", "rewritten": "The Keras model as rewritten"}
     found = []
     for key, title in titles.items():
-        counts = told.get(key) if isinstance(told, Mapping) else None
+        counts = recorded.get(key) if isinstance(recorded, Mapping) else None
         if isinstance(counts, Mapping) and counts and all(type(count) is int for count in counts.values()):
             found.append({"title": title, "total": sum(counts.values()), "operators": _sorted(counts)})
     return found
 
 
 def _sorted(counts: Mapping[str, int]) -> list[tuple[str, int]]:
-    return sorted(counts.items(), key=lambda each: (-each[1], each[0]))[:MOST_ENTRIES]
+    return sorted(counts.items(), key=lambda each: (-each[1], each[0]))[:MAX_ENTRIES]
 
 
-def _lines(report: Report) -> Iterator[dict[str, Any]]:
-    """One line of the table for each row and output; a row in which nothing was compared has one, too."""
+def _table_rows(report: Report) -> Iterator[Facts]:
+    """One line of the table for each row and output, and one for a row in which nothing was compared."""
     for row in report.rows:
-        bounds = row.facts.get("tolerance", report.tolerances)  # rows of another precision carry theirs
+        bounds = row.facts.get("tolerance", report.tolerances)  # rows of another precision have theirs
         outputs: tuple[OutputResult | None, ...] = row.outputs or (None,)
         for result in outputs:
             bound = bounds.get(result.output) if result else None
             yield {
                 "row": row,
-                "where": _where(row),
+                "where": _row_name(row),
                 "result": result,
                 "bound": bound,
                 "verdict": ("pass" if result.passed else "fail") if result else "nothing compared",
@@ -192,21 +191,21 @@ def _lines(report: Report) -> Iterator[dict[str, Any]]:
 
 
 def _share(result: OutputResult | None, bound: Tolerance | None) -> float | None:
-    """How much of the tolerance the error takes, 0 to 1, for the meter beside it."""
+    """The error as a share of the tolerance, 0 to 1, for the bar beside it."""
     if result is None or bound is None or result.relative_l2 is None or not bound.value > 0:
         return None
     return min(1.0, result.relative_l2 / bound.value) if result.relative_l2 == result.relative_l2 else 1.0
 
 
-def _figures(report: Report) -> Iterator[dict[str, Any]]:
-    """Scatter and histogram for each row and output with points, those that failed first."""
+def _figures(report: Report) -> Iterator[Facts]:
+    """Scatter plot and histogram for each row and output with points, failed ones first."""
     found = [
         (result.passed, row, result) for row in report.rows for result in row.outputs if result.output in row.points
     ]
     for passed, row, result in sorted(found, key=lambda each: each[0]):
         points = row.points[result.output]
         yield {
-            "where": _where(row),
+            "where": _row_name(row),
             "output": result.output,
             "domain": result.domain,
             "passed": passed,
@@ -215,7 +214,7 @@ def _figures(report: Report) -> Iterator[dict[str, Any]]:
         }
 
 
-def _artifact(artifact: Artifact) -> dict[str, Any]:
+def _artifact(artifact: Artifact) -> Facts:
     return {
         "artifact": artifact,
         "operators": _sorted(artifact.operators),
@@ -231,15 +230,15 @@ def _spec(name: str, shape: tuple[int | None, ...], dtype: str) -> str:
 
 def _bound(tolerance: Tolerance) -> str:
     if tolerance.chosen:
-        return f"{_number(tolerance.value)}, chosen by you"
+        return f"{_number(tolerance.value)}, set by the user"
     if tolerance.noise is None:
-        return f"{_number(tolerance.value)}, the strict default: the noise was not measured"
+        return f"{_number(tolerance.value)}, the strict default, because the noise was not measured"
     rule = f"{tolerance.factor:g} times the noise {_number(tolerance.noise)}"
-    return f"{_number(tolerance.value)}, from {rule}, within {tolerance.floor:g} to {tolerance.cap:g}"
+    return f"{_number(tolerance.value)}, {rule} (floor {tolerance.floor:g}, cap {tolerance.cap:g})"
 
 
-def _entries(value: Any, prefix: str = "") -> list[tuple[str, str]]:
-    """A nested mapping as (dotted name, text), lists of plain values in one line; what is longer is cut."""
+def _entries(value: Json, prefix: str = "") -> list[tuple[str, str]]:
+    """A nested mapping as (dotted name, text); a list of plain values is one line; long text is cut."""
     value = plain(value)
     if isinstance(value, dict):
         found = [
@@ -247,9 +246,9 @@ def _entries(value: Any, prefix: str = "") -> list[tuple[str, str]]:
             for name, each in value.items()
             for entry in _entries(each, f"{prefix}.{_clean(name)}" if prefix else _clean(name))
         ]
-        return found[:MOST_ENTRIES]
+        return found[:MAX_ENTRIES]
     if isinstance(value, list):
-        text = ", ".join(str(each) for each in value[:MOST_ENTRIES])
+        text = ", ".join(str(each) for each in value[:MAX_ENTRIES])
     else:
         text = "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
     return [(prefix, clean(text, 6 * NAME_LENGTH) or "-")]
@@ -260,7 +259,7 @@ def _clean(text: object) -> str:
 
 
 def _sentence(text: str) -> str:
-    """Several lines stay several lines; each is cleaned, and together they are not endless."""
+    """Text whose lines are kept; each line is cleaned, and their number is limited."""
     return "\n".join(clean(line, SENTENCE_LENGTH) for line in text.splitlines()[:60])
 
 

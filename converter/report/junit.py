@@ -1,7 +1,7 @@
-"""A Report as JUnit XML: one suite a model, one case for each row and output, each control, and each other condition.
+"""A Report as JUnit XML: one suite per model, with a case for each row and output, and for each control.
 
-The cases fail exactly where the report does: a condition that stands in none of them (a baseline, a format that could
-not be written) has a case of its own, so that a green suite is exit 0 and nothing else.
+The suite fails if and only if the exit code is not 0: each other condition (the separation of the samples, a baseline,
+a format that could not be written) has its own case.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NAME_LENGTH, TEXT_LENGTH = 200, 2000
 
 @dataclass(frozen=True)
 class Case:
-    """One test case: passed unless `reason` says otherwise. `kind` is the JUnit element that carries the reason."""
+    """One test case, passed if `reason` is empty. `kind` is the JUnit element that contains the reason."""
 
     group: str
     name: str
@@ -31,7 +31,7 @@ class Case:
 
 
 def to_junit(report: Report) -> str:
-    """The report as a JUnit document. Its characters are all valid in XML 1.0 and printable, whatever names hold."""
+    """The report as a JUnit document, with only printable characters that are valid in XML 1.0."""
     cases = list(_cases(report))
     failures = sum(bool(case.reason) and case.kind == "failure" for case in cases)
     errors = sum(bool(case.reason) and case.kind == "error" for case in cases)
@@ -66,10 +66,10 @@ def _cases(report: Report) -> Iterator[Case]:
     for row in report.rows:
         yield from _row(report, row)
     for control in report.controls:
-        reason = "" if control.detected else f"a wrong answer was not told apart: {control.detail}"
+        reason = "" if control.detected else f"control not detected: {control.detail}"
         yield Case("control", control.name, reason, details=_figure("relative L2", control.relative_l2))
     if not report.controls:
-        yield Case("control", "negative controls", "none was run", "error")
+        yield Case("control", "negative controls", "no negative control was run", "error")
     yield _separation(report)
     for failure in report.failures:
         yield Case("format", failure.partition(":")[0], failure, "error")
@@ -104,16 +104,16 @@ def _details(report: Report, output: OutputResult) -> str:
 
 
 def _separation(report: Report) -> Case:
-    """Whether every output's two closest samples differ by as much as `converter.proof.comparison` demands."""
-    told, close = [], []
+    """Whether the two closest samples of every output differ by as much as `converter.proof.verdict` requires."""
+    measured, close = [], []
     for name, bound in report.tolerances.items():
         apart = report.separation.get(name, 0.0)
         needed = (SEPARATION_LOW if low_precision(bound) else SEPARATION) * bound.value
-        told.append(f"{name} {apart:.3g} ({needed:.3g} needed)")
+        measured.append(f"{name} {apart:.3g} ({needed:.3g} needed)")
         if not apart >= needed:
-            close.append(f"output {name}: two samples differ by {apart:.3g} only, {needed:.3g} is needed")
-    reason = "; ".join(close) if told else "not measured"
-    return Case("separation", "separation of the samples", reason, details=", ".join(told))
+            close.append(f"output {name}: two samples differ by only {apart:.3g}, at least {needed:.3g} is needed")
+    reason = "; ".join(close) if measured else "not measured"
+    return Case("separation", "separation of the samples", reason, details=", ".join(measured))
 
 
 def _properties(report: Report) -> Iterator[tuple[str, str]]:

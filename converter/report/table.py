@@ -1,7 +1,7 @@
 """A Report as a table for people and as JSON for programs.
 
-Names in a report come from models that others made. They are printed as literal text, without control characters,
-escape sequences or markup, and cut to a length that cannot push the verdict off the screen.
+Names in a report come from models and are untrusted. They are printed as literal text, without control characters,
+escape sequences or markup, and shortened so that the verdict stays visible.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
+from converter.core.foreign import JsonObject
 from converter.core.jsonable import dumps, plain
 from converter.core.results import Comparison, OutputResult, Report, Tolerance
 from converter.core.text import clean as clean_line
@@ -22,13 +23,13 @@ if TYPE_CHECKING:
 WIDTH = 100
 NAME_LENGTH = 60
 SENTENCE_LENGTH = 300
-WARNING_LINES = 40  # of one warning, behind its first
+WARNING_LINES = 40  # of one warning, after its first
 COLOURS = {"pass": "green", "fail": "bold red", "inconclusive": "yellow"}
 
 
-def to_json(report: Report) -> dict[str, Any]:
-    """The report as JSON values, with `exit_code` and `passed` in it; NaN and infinities become strings."""
-    value: dict[str, Any] = plain(report)
+def to_json(report: Report) -> JsonObject:
+    """The report as JSON values, with `exit_code` and `passed` added; NaN and infinities become strings."""
+    value: JsonObject = plain(report)
     value["exit_code"] = report.exit_code
     for row, written in zip(report.rows, value["rows"], strict=True):
         written["passed"] = row.passed
@@ -42,9 +43,9 @@ def print_json(report: Report, file: IO[str]) -> None:
 
 
 def print_report(report: Report, file: IO[str]) -> None:
-    """Write the table and its notes to `file`: at most 100 columns, coloured only on a terminal.
+    """Write the table and the lines below it to `file`: at most 100 columns, with colours only on a terminal.
 
-    Characters that `file`'s encoding lacks become "?".
+    Characters that the encoding of `file` lacks become "?".
     """
     from rich.console import Console
 
@@ -63,7 +64,10 @@ def print_report(report: Report, file: IO[str]) -> None:
 
 
 def table(report: Report, width: int = WIDTH) -> RenderableType:
-    """What `print_report` prints. Narrower than its columns need, the table becomes a block of lines per result."""
+    """The content that `print_report` prints.
+
+    If `width` is too small for the table, each result becomes a block of text.
+    """
     from rich.console import Console, Group
     from rich.table import Table
     from rich.text import Text
@@ -77,7 +81,7 @@ def table(report: Report, width: int = WIDTH) -> RenderableType:
         grid.add_column(name, justify="right" if numeric else "left", no_wrap=True, overflow="ellipsis")
         room -= max(len(name), *(len(cell[name]) for cell in cells)) + 2
     if room < 0 and "output" in shown:
-        # the name of an output is the one column that may be shortened
+        # only the column with the name of the output may be shortened
         longest = max(len(cell["output"]) for cell in cells)
         for cell in cells:
             cell["output"] = shorten(cell["output"], max(8, longest + room))
@@ -95,16 +99,16 @@ def table(report: Report, width: int = WIDTH) -> RenderableType:
     if not cells:
         parts.append(Text("nothing was compared", "yellow"))
     parts.append(Text(""))
-    parts += [Text(line) for line in _notes(report)]
+    parts += [Text(line) for line in _lines_below(report)]
     where = f": {clean(report.directory, SENTENCE_LENGTH)}" if report.directory else ""
     if report.source.get("changed_on_purpose") is True:
-        where = f", of a function that was changed on purpose{where}"
+        where = f", with the function changed on purpose{where}"
     parts.append(Text(f"{report.verdict}{where}", COLOURS[report.verdict]))
     return Group(*parts)
 
 
 def clean(text: str, limit: int = NAME_LENGTH) -> str:
-    """`converter.core.text.clean` at the length of a name."""
+    """`converter.core.text.clean` with the maximum length of a name."""
     return clean_line(text, limit)
 
 
@@ -113,7 +117,7 @@ def _style(column: str, text: str) -> str:
 
 
 def _cells(report: Report) -> Iterator[dict[str, str]]:
-    """One dict of texts per line of the table; a column that is empty everywhere is left out."""
+    """One dict of texts per line of the table; a column that is empty in every line is left out."""
     rows = sorted(report.rows, key=lambda row: not row.subject.startswith("keras"))
     several = any(len(row.outputs) > 1 for row in rows)
     devices = {row.device for row in rows} != {"cpu"}
@@ -142,63 +146,63 @@ def _format(row: Comparison) -> str:
     return clean(row.subject + precision, 24)
 
 
-def _notes(report: Report) -> Iterator[str]:
-    """The lines below the table, in the order in which they matter; each one thing."""
+def _lines_below(report: Report) -> Iterator[str]:
+    """The lines below the table, most important first."""
     for reason in report.reasons:
         yield f"{report.verdict}: {clean(reason, SENTENCE_LENGTH)}"
     found = [control for control in report.controls if control.detected]
-    told = ", ".join(f"{clean(each.name)} {number_text(each.relative_l2)}".rstrip() for each in found)
+    detected = ", ".join(f"{clean(each.name)} {number_text(each.relative_l2)}".rstrip() for each in found)
     missed = ", ".join(clean(each.name) for each in report.controls if not each.detected)
-    line = f"controls: {len(found)} of {len(report.controls)} wrong answers detected"
-    yield line + (f": {told}" if told else "") + (f"; NOT detected: {missed}" if missed else "")
+    line = f"controls: {len(found)} of {len(report.controls)} wrong outputs detected"
+    yield line + (f": {detected}" if detected else "") + (f"; NOT detected: {missed}" if missed else "")
     apart = [_separation(name, value, report.tolerances.get(name)) for name, value in report.separation.items()]
     if apart:
-        yield f"separation of the closest two samples: {'; '.join(apart)}"
+        yield f"distance of the two closest samples: {'; '.join(apart)}"
     bounds = [f"{clean(name)} {_bound(tolerance)}" for name, tolerance in report.tolerances.items()]
     if bounds:
         yield f"tolerance: {'; '.join(bounds)}"
     yield from _stages(report)
     underflows = sum(result.underflows for row in report.rows for result in row.outputs)
     if underflows:
-        yield f"probabilities too close to 0 or 1 for a logit, compared as values: {underflows}"
+        yield f"probabilities too close to 0 or 1 for a logit, compared as plain values: {underflows}"
     if report.source.get("untrained") is True:
-        yield "weights: untrained (seeded and calibrated); this proves the export, not what the model has learnt"
+        yield "weights: untrained (seeded and calibrated); this proves the export, not the accuracy of the model"
     for warning in report.warnings:
         first, *others = warning.splitlines() or [""]
         yield f"warning: {clean(first, SENTENCE_LENGTH)}"
         yield from (f"  {clean(line, SENTENCE_LENGTH)}" for line in others[:WARNING_LINES])
         if len(others) > WARNING_LINES:
-            yield f"  … and {len(others) - WARNING_LINES} more lines, in the report as JSON"
+            yield f"  … and {len(others) - WARNING_LINES} more lines, see the JSON report"
 
 
 def _stages(report: Report) -> Iterator[str]:
-    """A line for each output: what each step adds to the one before it."""
+    """A line for each output: the error that each step adds to the step before it."""
     for output in report.stages[0].errors if report.stages else ():
         steps = [
-            f"{clean(stage.name, 40)} {number_text(stage.errors.get(output)) or '-'} from {clean(stage.before, 40)}"
+            f"{clean(stage.name, 40)} vs {clean(stage.before, 40)} {number_text(stage.errors.get(output)) or '-'}"
             for stage in report.stages
         ]
         yield f"error by stage, {clean(output)}: {'; '.join(steps)}"
 
 
 def _separation(name: str, value: float, tolerance: Tolerance | None) -> str:
-    times = f", {value / tolerance.value:,.0f} tolerances" if tolerance and tolerance.value > 0 else ""
+    times = f", {value / tolerance.value:,.0f} times the tolerance" if tolerance and tolerance.value > 0 else ""
     return f"{clean(name)} {number_text(value)}{times}"
 
 
 def _bound(tolerance: Tolerance) -> str:
-    """How a tolerance came about."""
+    """A tolerance and its derivation."""
     value = number_text(tolerance.value)
     if tolerance.chosen:
-        return f"{value}, chosen by you"
+        return f"{value}, set by the user"
     if tolerance.floor == tolerance.cap:
         return f"{value}, fixed for this precision"
     if tolerance.noise is None:
-        return f"{value}, the strict default: the noise was not measured"
+        return f"{value}, the strict default, because the noise was not measured"
     multiple = f"{tolerance.factor:g} times the noise {number_text(tolerance.noise)}"
     if tolerance.value <= tolerance.floor:
-        return f"{value}, the floor, above {multiple}"
-    return f"{value}, the cap, below {multiple}" if tolerance.value >= tolerance.cap else f"{value}, {multiple}"
+        return f"{value}, the floor ({multiple} is less)"
+    return f"{value}, the cap ({multiple} is more)" if tolerance.value >= tolerance.cap else f"{value}, {multiple}"
 
 
 def number_text(value: float | None) -> str:

@@ -1,7 +1,7 @@
 """Places where one tensor is sliced by channels, each slice goes through a convolution, and the results are joined.
 
-This is how tutorials spell a grouped convolution. Two rules share the pattern: `grouped_convolution` for slices that
-tile the channels, `late_binding` for slices that all turn out to be the same one.
+Tutorials write grouped convolutions like this. Two rules share the pattern: `grouped_convolution` for slices that tile
+the channels, `late_binding` for slices that are all the same one.
 """
 
 from __future__ import annotations
@@ -9,16 +9,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from converter.core.data import Array
+from converter.core.foreign import KerasLayer, KerasNode, KerasObject, KerasOperation, KerasTensor
 from converter.rewrites.graph import Graph, is_layer, is_weightless
 from converter.rewrites.layers import altered_weights, array, channel_axis, renew, setting
 from converter.rewrites.probe import NotASliceError, joined_channels, sliced_channels
 
-LONGEST = 6  # calls in a branch before it is no candidate any more
+LONGEST = 6  # calls in a branch; a longer one is not a candidate
 SAME_IN_ALL = ("filters", "kernel_size", "strides", "padding", "dilation_rate", "data_format", "groups", "use_bias")
 ACROSS_CHANNELS = ("softmax", "log_softmax", "sparsemax", "glu")
 
@@ -28,17 +28,17 @@ class Branches:
     """One such place, its branches in the order of the joined channels.
 
     `source` is the sliced tensor, `target` the joined one, `axis` the channel axis (1 or -1). Per branch: `slices`
-    (the tensor that the convolution reads), `convolutions` (the call), `channels` (which of the source it reads, in
-    order) and `filters` (which filter makes each of the branch's output channels). `problem` is the reason why the
-    place cannot be rewritten at all; what could not be found out is then empty.
+    (the tensor that the convolution reads), `convolutions` (the call), `channels` (those of the source that it reads,
+    in order) and `filters` (the filter that makes each of the branch's output channels). `problem` is the reason why
+    the place cannot be rewritten; fields that could not be determined are then empty.
     """
 
-    join: Any
-    source: Any
-    target: Any
+    join: KerasNode
+    source: KerasTensor
+    target: KerasTensor
     axis: int = -1
-    slices: tuple[Any, ...] = ()
-    convolutions: tuple[Any, ...] = ()
+    slices: tuple[KerasTensor, ...] = ()
+    convolutions: tuple[KerasNode, ...] = ()
     channels: tuple[tuple[int, ...], ...] = ()
     filters: tuple[tuple[int, ...], ...] = ()
     problem: str = ""
@@ -49,27 +49,26 @@ class Branches:
         return len(self.channels) > 1 and len(set(self.channels)) == 1
 
     @property
-    def layers(self) -> tuple[Any, ...]:
+    def layers(self) -> tuple[KerasLayer, ...]:
         """The convolution layers."""
         return tuple(node.operation for node in self.convolutions)
 
-    def nodes(self, graph: Graph) -> tuple[Any, ...]:
-        """Every call that the place consists of."""
+    def nodes(self, graph: Graph) -> tuple[KerasNode, ...]:
+        """Every call in this place."""
         slicing = {id(graph.producer(tensor)): graph.producer(tensor) for tensor in self.slices}
         return (*slicing.values(), *self.convolutions, self.join)
 
 
 def name_of(site: Branches) -> str:
-    """The join's name: what a place is called in a report."""
+    """The join's name, which reports use for the place."""
     return str(site.join.operation.name)
 
 
 def find(graph: Graph) -> tuple[Branches, ...]:
-    """All places in `graph` that look like the pattern, worked out once."""
-    if "branches" not in graph.notes:
-        graph.notes["branches"] = tuple(_candidates(graph))
-    found: tuple[Branches, ...] = graph.notes["branches"]
-    return found
+    """All places in `graph` that look like the pattern; they are searched for once."""
+    if graph.notes.branches is None:
+        graph.notes.branches = tuple(_candidates(graph))
+    return graph.notes.branches
 
 
 def _candidates(graph: Graph) -> Iterator[Branches]:
@@ -83,9 +82,9 @@ def _candidates(graph: Graph) -> Iterator[Branches]:
             yield _examine(graph, node, chains)
 
 
-def _chain(graph: Graph, tensor: Any) -> list[Any]:
-    """The calls from `tensor` back to the slice it comes from, [] where it comes from none through a convolution."""
-    calls: list[Any] = []
+def _chain(graph: Graph, tensor: KerasTensor) -> list[KerasNode]:
+    """The calls from `tensor` back through a convolution to a slice, last call first; [] for any other chain."""
+    calls: list[KerasNode] = []
     convolution = None
     while len(calls) < LONGEST:
         node = graph.producer(tensor)
@@ -100,14 +99,14 @@ def _chain(graph: Graph, tensor: Any) -> list[Any]:
     return []
 
 
-def _is_convolution(operation: Any) -> bool:
+def _is_convolution(operation: KerasOperation) -> bool:
     from keras import layers
 
     return isinstance(operation, layers.Conv1D | layers.Conv2D | layers.Conv3D)
 
 
-def _narrows(node: Any, tensor: Any, axis: int) -> bool:
-    """Whether `tensor` has fewer channels than the input of the weightless call `node`, and else its shape."""
+def _narrows(node: KerasNode, tensor: KerasTensor, axis: int) -> bool:
+    """Whether `tensor` has fewer channels than the input of the weightless call `node`, and otherwise its shape."""
     source = node.input_tensors[0]
     if not is_weightless(node.operation) or len(source.shape) != len(tensor.shape):
         return False
@@ -116,8 +115,8 @@ def _narrows(node: Any, tensor: Any, axis: int) -> bool:
     return before == after and wide is not None and narrow is not None and narrow < wide
 
 
-def _examine(graph: Graph, join: Any, chains: Sequence[list[Any]]) -> Branches:
-    """What a candidate is in detail. `chains` are the branches' calls, last to first, in the order of the join."""
+def _examine(graph: Graph, join: KerasNode, chains: Sequence[list[KerasNode]]) -> Branches:
+    """The details of a candidate. `chains` are the calls of each branch, last call first, in the order of the join."""
     full = next(chain for chain in chains if chain)
     site = Branches(join, full[-1].input_tensors[0], join.outputs[0])
     problem = _wiring(graph, chains)
@@ -129,7 +128,7 @@ def _examine(graph: Graph, join: Any, chains: Sequence[list[Any]]) -> Branches:
         return replace(site, problem=problem)
     site = replace(site, axis=channel_axis(convolutions[0].operation.data_format))
     try:
-        columns = joined_channels(graph, join, site.axis)
+        columns = joined_channels(join, site.axis)
         slices = [node.input_tensors[0] for node in convolutions]
         channels = [sliced_channels(graph, tensor, site.axis) for tensor in slices]
     except NotASliceError as error:
@@ -148,8 +147,8 @@ def _examine(graph: Graph, join: Any, chains: Sequence[list[Any]]) -> Branches:
     )
 
 
-def _wiring(graph: Graph, chains: Sequence[list[Any]]) -> str:
-    """Why the calls are not one slice and one convolution per branch that nothing else reads, or ""."""
+def _wiring(graph: Graph, chains: Sequence[list[KerasNode]]) -> str:
+    """Why a branch is not one slice and one convolution that nothing else reads, "" where all are."""
     for index, chain in enumerate(chains):
         if not chain:
             return f"branch {index} is not a slice of channels followed by a convolution"
@@ -168,8 +167,8 @@ def _wiring(graph: Graph, chains: Sequence[list[Any]]) -> str:
     return ""
 
 
-def _settings(layers: Sequence[Any]) -> str:
-    """Why the convolutions cannot be one, or ""."""
+def _settings(layers: Sequence[KerasLayer]) -> str:
+    """Why the convolutions cannot be made into one, "" where they can."""
     from keras import layers as keras_layers
 
     first = layers[0]
@@ -180,7 +179,7 @@ def _settings(layers: Sequence[Any]) -> str:
         if problem:
             return f"{layer.name}: {problem}"
         if is_layer(layer.activation) and layer.activation.weights:
-            return f"the activation of {layer.name} holds weights of its own"
+            return f"the activation of {layer.name} holds weights"
         if type(layer) is not type(first):
             return f"unequal branches: {first.name} is {type(first).__name__}, {layer.name} is {type(layer).__name__}"
         for key in (*SAME_IN_ALL, "activation", "trainable", "dtype_policy"):
@@ -192,19 +191,19 @@ def _settings(layers: Sequence[Any]) -> str:
         return f"{first.name} is a grouped convolution itself"
     name = getattr(first.activation, "__name__", "")
     if name in ACROSS_CHANNELS:
-        return f"the activation {name} of {first.name} acts across the channels of its branch alone"
+        return f"the activation {name} of {first.name} acts across the channels of its branch"
     return ""
 
 
-def _shown(value: Any) -> str:
+def _shown(value: KerasObject) -> str:
     return str(getattr(value, "__name__", None) or getattr(value, "name", None) or value)
 
 
-def joined(site: Branches, name: str, groups: int, width: int, rows: Iterable[Sequence[int]]) -> Any:
+def joined(site: Branches, name: str, groups: int, width: int, rows: Iterable[Sequence[int]]) -> KerasLayer:
     """One convolution with the trained kernels of all branches side by side, in the order of the join.
 
-    `width` is the number of input channels that it is built for, and `rows` says per branch in which order the
-    input channels of its kernel go, so that they meet the channels they were trained on.
+    `width` is the number of input channels that it is built for. `rows` gives, per branch, the order of its kernel's
+    input channels, so that each meets the channel that it was trained on.
     """
     first = site.layers[0]
     shape = list(site.source.shape)
@@ -216,7 +215,7 @@ def joined(site: Branches, name: str, groups: int, width: int, rows: Iterable[Se
         if layer.use_bias:
             biases.append(array(layer.bias)[list(filters)])
     weights = [np.concatenate(kernels, axis=-1)] + ([np.concatenate(biases)] if biases else [])
-    changes: dict[str, Any] = {"name": name, "filters": weights[0].shape[-1], "groups": groups}
+    changes: dict[str, object] = {"name": name, "filters": weights[0].shape[-1], "groups": groups}
     for key in (
         "kernel_regularizer",
         "bias_regularizer",
@@ -230,9 +229,9 @@ def joined(site: Branches, name: str, groups: int, width: int, rows: Iterable[Se
 
 
 def name_for(graph: Graph, site: Branches) -> str:
-    """A name for the new layer: what the branches' names have in common, else the join's name with a suffix.
+    """A name for the new layer: the common beginning of the branches' names, else the join's name with a suffix.
 
-    Both are the author's where the author named anything; Keras's own counters ("conv2d_7") are never used.
+    These are names that the model's author chose; Keras's counters ("conv2d_7") are never used.
     """
     letters = zip(*(layer.name for layer in site.layers), strict=False)
     common = "".join(column[0] for column in itertools.takewhile(lambda column: len(set(column)) == 1, letters))

@@ -1,7 +1,7 @@
 """The proof of one replacement: the old part of the model and the new one on the same seeded numbers.
 
 The part runs from the replacement's sources to its target, at the model's real sizes where they are known. The
-difference is a relative L2 in float64; it must stay within min(cap, max(1e-6, 8 times the noise)), the noise being the
+difference is a relative L2 in float64 and must be at most min(cap, max(1e-6, 8 times the noise)). The noise is the
 distance of the old part in its own precision from the old part in float64.
 """
 
@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from converter.core.data import Array, float64
 from converter.core.distance import Gate, relative_l2
+from converter.core.foreign import KerasLayer, KerasModel, KerasOperation, KerasTensor, Tensor, TensorTree
 from converter.core.text import first_line
-from converter.rewrites.graph import Graph, evaluate, is_functional, is_layer, is_weightless
+from converter.rewrites.graph import Compute, Graph, call_errors, evaluate, is_functional, is_layer, is_weightless
 from converter.rewrites.layers import array, channel_axis, needs_xla, renew
 from converter.rewrites.probe import sizes
 from converter.rewrites.rule import Replacement, as_array
@@ -30,10 +30,10 @@ HALF = Gate(factor=8.0, floor=1e-6, cap=1e-1)
 
 @dataclass(frozen=True)
 class Proof:
-    """The measured distance of new from old. `noise` is None where float64 is unavailable; the cap is then the bound.
+    """The measured distance of new from old, as a relative L2.
 
-    Where the difference is below the gate's floor the noise decides nothing and is left at 0. `problem` says why
-    nothing could be compared.
+    `noise` is None where float64 is unavailable; the tolerance is then the gate's cap. It is 0 where it was not
+    measured, since the difference is below the gate's floor. `problem` says why nothing could be compared.
     """
 
     difference: float
@@ -64,8 +64,8 @@ def distance(values: Sequence[Array], references: Sequence[Array]) -> float:
     return math.nan if any(map(math.isnan, found)) else max(found, default=0.0)
 
 
-def run(function: Callable[..., Any], inputs: Sequence[Array], layers: Sequence[Any]) -> list[Array]:
-    """`function(*inputs)` as arrays; compiled as a whole where one of `layers` has no kernel of its own."""
+def run(function: Compute, inputs: Sequence[Array], layers: Sequence[KerasLayer]) -> list[Array]:
+    """`function(*inputs)` as arrays; compiled by XLA where TensorFlow has no kernel for one of `layers`."""
     import tensorflow as tf
     from keras import ops, tree
 
@@ -73,20 +73,20 @@ def run(function: Callable[..., Any], inputs: Sequence[Array], layers: Sequence[
     if any(needs_xla(layer) for layer in layers):
         compiled = tf.function(function, jit_compile=True, autograph=False)
         return [as_array(value) for value in tree.flatten(compiled(*tensors))]
-    with inlined_functions():  # else Keras compiles each grouped convolution with XLA, 0.3 s apiece
+    with inlined_functions():  # otherwise Keras compiles each grouped convolution with XLA, which takes 0.3 s
         return [as_array(value) for value in tree.flatten(function(*tensors))]
 
 
 def prove(graph: Graph, replacement: Replacement, seed: int) -> Proof:
-    """Compare `replacement` with what it replaces, on one seeded normal input per source."""
+    """Compare `replacement` with what it replaces, on one input per source, normally distributed from `seed`."""
     old_layers = [node.operation for node in replacement.nodes if is_layer(node.operation)]
     gate = gate_for(old_layers)
     generator = np.random.default_rng(seed)
     inputs = [_sample(generator, tensor, old_layers) for tensor in replacement.sources]
 
-    def old(call: Callable[[Any], Callable[..., Any]]) -> Callable[..., Any]:
-        def compute(*values: Any) -> Any:
-            feeds: dict[int, Any] = {id(t): value for t, value in zip(replacement.sources, values, strict=True)}
+    def old(call: Callable[[KerasOperation], Compute]) -> Compute:
+        def compute(*values: Tensor) -> TensorTree:
+            feeds: dict[int, Tensor] = {id(t): value for t, value in zip(replacement.sources, values, strict=True)}
             if replacement.meant is not None:
                 feeds.update(replacement.meant(values[0]))
             return evaluate(graph, feeds, [replacement.target], call)
@@ -96,7 +96,7 @@ def prove(graph: Graph, replacement: Replacement, seed: int) -> Proof:
     try:
         before = run(old(lambda operation: operation), inputs, old_layers)
         after = run(replacement.call, inputs, [*old_layers, *replacement.layers])
-    except known_errors() as error:
+    except call_errors() as error:
         return Proof(np.inf, None, f"the proof could not be run: {first_line(error)}")
     if after[0].shape != before[0].shape:
         return Proof(np.inf, None, f"the new part returns {after[0].shape}, the old one {before[0].shape}")
@@ -104,28 +104,21 @@ def prove(graph: Graph, replacement: Replacement, seed: int) -> Proof:
         return Proof(np.inf, None, "the old part returns nothing but zeros, so nothing can be proven")
     difference = distance(after, before)
     if difference <= gate.floor:
-        return Proof(difference, 0.0, gate=gate)  # within every tolerance: the noise need not be measured
+        return Proof(difference, 0.0, gate=gate)  # within any tolerance, so the noise is not measured
     try:
         exact = run(old(in_float64), [float64(value) for value in inputs], old_layers)
-    except known_errors():
+    except call_errors():
         return Proof(difference, None, gate=gate)
     return Proof(difference, distance(before, exact), gate=gate)
 
 
-def gate_for(layers: Sequence[Any]) -> Gate:
-    """The bound's constants at the precision that `layers` compute in."""
+def gate_for(layers: Sequence[KerasLayer]) -> Gate:
+    """The constants of the tolerance for the precision that `layers` compute in."""
     half = any(layer.compute_dtype in ("float16", "bfloat16") for layer in layers)
     return HALF if half else SINGLE
 
 
-def known_errors() -> tuple[type[Exception], ...]:
-    """What a layer may raise when it is called on concrete values."""
-    import tensorflow as tf
-
-    return (ValueError, TypeError, ArithmeticError, LookupError, RuntimeError, AttributeError, tf.errors.OpError)
-
-
-def _sample(generator: np.random.Generator, tensor: Any, layers: Sequence[Any]) -> Array:
+def _sample(generator: np.random.Generator, tensor: KerasTensor, layers: Sequence[KerasLayer]) -> Array:
     """A normal sample for `tensor`, large enough for the kernels of `layers`."""
     reach = 1
     axis = -1
@@ -139,11 +132,11 @@ def _sample(generator: np.random.Generator, tensor: Any, layers: Sequence[Any]) 
     return generator.standard_normal(shape).astype(tensor.dtype)
 
 
-def in_float64(operation: Any) -> Callable[..., Any]:
-    """What computes `operation` in float64 with its present weights.
+def in_float64(operation: KerasOperation) -> Compute:
+    """A function that computes `operation` in float64 with its current weights.
 
-    Plain convolutions are called with their arrays widened, nested models call by call, a user's own layers without
-    weights as they are; other layers are built anew in float64. Raises what building a layer may raise.
+    Plain convolutions are called with their arrays converted to float64, nested models call by call, and a user's
+    layers without weights unchanged; other layers are rebuilt in float64. Raises what building a layer may raise.
     """
     from keras import layers
 
@@ -159,10 +152,10 @@ def in_float64(operation: Any) -> Callable[..., Any]:
     return _widened(operation)
 
 
-def _widened(layer: Any) -> Callable[..., Any]:
-    """A float64 twin of `layer`, made for the shape it is called on."""
+def _widened(layer: KerasLayer) -> Compute:
+    """A copy of `layer` in float64, built for the shape that it is called on."""
 
-    def compute(*args: Any, **kwargs: Any) -> Any:
+    def compute(*args: TensorTree, **kwargs: TensorTree) -> TensorTree:
         weights = [float64(array(variable)) for variable in layer.weights]
         several = isinstance(args[0], list | tuple)
         shape = [tuple(value.shape) for value in args[0]] if several else tuple(args[0].shape)
@@ -171,10 +164,10 @@ def _widened(layer: Any) -> Callable[..., Any]:
     return compute
 
 
-def _nested(model: Any) -> Callable[..., Any]:
+def _nested(model: KerasModel) -> Compute:
     """The computation of a nested functional model in float64."""
 
-    def compute(inputs: Any, **_: Any) -> Any:
+    def compute(inputs: TensorTree, **_: object) -> TensorTree:
         from keras import tree
 
         graph = Graph(model)
@@ -184,10 +177,10 @@ def _nested(model: Any) -> Callable[..., Any]:
     return compute
 
 
-def _convolution(layer: Any) -> Callable[[Any], Any]:
+def _convolution(layer: KerasLayer) -> Compute:
     """The computation of `Conv.call` with a float64 kernel and bias."""
 
-    def compute(inputs: Any) -> Any:
+    def compute(inputs: Tensor) -> Tensor:
         from keras import ops
 
         outputs = layer.convolution_op(inputs, ops.cast(layer.kernel, "float64"))

@@ -1,20 +1,43 @@
-"""The node graph of a functional or Sequential Keras model: read it, evaluate parts of it, rebuild it.
+"""The node graph of a functional or Sequential Keras model: how to read it and how to evaluate parts of it.
 
-A *node* is one call of a layer or of a `keras.ops` operation; a *tensor* is the KerasTensor between two of them.
-Keras keeps both (it builds its own `Function` from them), but offers no public way to walk them: everything that
-touches those attributes is in this module. Tensors are keyed by `id()`, since Keras compares them symbolically.
+A *node* is one call of a layer or of a `keras.ops` operation; a *tensor* is the KerasTensor between two of them. Keras
+keeps both, but offers no public way to walk over them: all code that uses those attributes is in this module. Tensors
+are keyed by `id()`, since Keras compares them symbolically. `converter.rewrites.rebuild` makes a model again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-Lookup = Callable[[Any], Any]
-Call = Callable[..., list[Any]]
+from converter.core.data import Array
+from converter.core.foreign import KerasModel, KerasNode, KerasOperation, KerasTensor, Tensor, TensorTree
+
+if TYPE_CHECKING:  # it imports this module
+    from converter.rewrites.branches import Branches
+
+Compute = Callable[..., TensorTree]
+"""What computes an operation: the operation itself, or a function that stands in for it."""
+
+Values = Mapping[int, Tensor]
+"""Concrete or symbolic values by the `id()` of the tensor that they are for."""
 
 
-def is_functional(model: Any) -> bool:
+@dataclass
+class Notes:
+    """What has been found out about a model, so that it is measured once: see `branches.find` and `probe`.
+
+    `ramps` are numbered inputs by tensor id and channel axis, as an array and as a tensor; `slices` the outputs of a
+    call for such an input, by node id.
+    """
+
+    branches: tuple[Branches, ...] | None = None
+    ramps: dict[tuple[int, int], tuple[Array, Tensor]] = field(default_factory=dict)
+    slices: dict[int, list[Array]] = field(default_factory=dict)
+
+
+def is_functional(model: KerasModel) -> bool:
     """Whether the calls inside `model` can be read: functional or built Sequential, `call` not overridden."""
     from keras import Sequential
     from keras.src.models.functional import Functional
@@ -24,7 +47,7 @@ def is_functional(model: Any) -> bool:
     return isinstance(model, Functional) and type(model).call is Functional.call
 
 
-def why_opaque(model: Any) -> str:
+def why_opaque(model: KerasModel) -> str:
     """The reason why the calls inside `model` cannot be read, "" where they can."""
     from keras import Sequential
 
@@ -35,51 +58,50 @@ def why_opaque(model: Any) -> str:
     return f"{type(model).__name__} is a subclassed model: the connections of its layers cannot be read"
 
 
-def is_tensor(value: Any) -> bool:
+def is_tensor(value: object) -> bool:
     """Whether `value` is a symbolic tensor."""
-    from keras import KerasTensor
+    import keras
 
-    return isinstance(value, KerasTensor)
+    return isinstance(value, keras.KerasTensor)
 
 
-def is_layer(operation: Any) -> bool:
-    """Whether `operation` is a layer rather than a bare `keras.ops` operation."""
+def is_layer(operation: KerasOperation) -> bool:
+    """Whether `operation` is a layer and not a bare `keras.ops` operation."""
     from keras import Layer
 
     return isinstance(operation, Layer)
 
 
-def is_weightless(operation: Any) -> bool:
-    """Whether `operation` holds no variables: a bare operation, or a layer without weights."""
+def is_weightless(operation: KerasOperation) -> bool:
+    """Whether `operation` has no variables: a bare operation, or a layer without weights."""
     return not is_layer(operation) or not operation.weights
 
 
 class Graph:
     """The nodes of one model in an order in which they can be computed.
 
-    `path` is the prefix for names in reports ("inner/" inside the nested model `inner`). `notes` is room for what
-    rules find out about the model; it may be handed from one graph of a model to the next. Raises ValueError for a
-    model whose calls cannot be read.
+    `path` is the prefix for names in reports ("inner/" inside the nested model `inner`). `notes` may be passed on from
+    one graph of a model to the next. Raises ValueError for a model whose calls cannot be read.
     """
 
-    def __init__(self, model: Any, path: str = "", notes: dict[str, Any] | None = None) -> None:
+    def __init__(self, model: KerasModel, path: str = "", notes: Notes | None = None) -> None:
         reason = why_opaque(model)
         if reason:
             raise ValueError(reason)
         network = getattr(model, "_functional", None) or model
         self.model = model
         self.path = path
-        self.notes: dict[str, Any] = {} if notes is None else notes
-        self.structure = (network.input, network.output)
-        self.inputs: tuple[Any, ...] = tuple(network.inputs)
-        self.outputs: tuple[Any, ...] = tuple(network.outputs)
+        self.notes = notes or Notes()
+        self.structure: tuple[TensorTree, TensorTree] = (network.input, network.output)
+        self.inputs: tuple[KerasTensor, ...] = tuple(network.inputs)
+        self.outputs: tuple[KerasTensor, ...] = tuple(network.outputs)
         by_depth = network._nodes_by_depth
-        self.nodes: tuple[Any, ...] = tuple(
+        self.nodes: tuple[KerasNode, ...] = tuple(
             node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]
         )
         self.names = {node.operation.name for node in self.nodes}
         self._producers = {id(tensor): node for node in self.nodes for tensor in node.outputs}
-        self._consumers: dict[int, list[Any]] = {}
+        self._consumers: dict[int, list[KerasNode]] = {}
         self._calls: dict[int, int] = {}
         for node in self.nodes:
             self._calls[id(node.operation)] = self._calls.get(id(node.operation), 0) + 1
@@ -87,28 +109,36 @@ class Graph:
                 self._consumers.setdefault(id(tensor), []).append(node)
         self._output_ids = {id(tensor) for tensor in self.outputs}
 
-    def producer(self, tensor: Any) -> Any:
+    def producer(self, tensor: KerasTensor) -> KerasNode:
         """The node that makes `tensor`."""
         return self._producers[id(tensor)]
 
-    def consumers(self, tensor: Any) -> list[Any]:
-        """The nodes that read `tensor`, one entry for every time that they do."""
+    def consumers(self, tensor: KerasTensor) -> list[KerasNode]:
+        """The nodes that read `tensor`, once for each time that they read it."""
         return self._consumers.get(id(tensor), [])
 
-    def calls(self, operation: Any) -> int:
+    def calls(self, operation: KerasOperation) -> int:
         """How many nodes of this graph call `operation`: more than one for a shared layer."""
         return self._calls.get(id(operation), 0)
 
-    def is_output(self, tensor: Any) -> bool:
+    def is_output(self, tensor: KerasTensor) -> bool:
         """Whether `tensor` is an output of the model."""
         return id(tensor) in self._output_ids
 
-    def private(self, tensor: Any) -> bool:
-        """Whether `tensor` has one reader and is no output, so that it may vanish."""
+    def private(self, tensor: KerasTensor) -> bool:
+        """Whether `tensor` has one reader and is not an output, so that a rewrite may remove it."""
         return len(self.consumers(tensor)) == 1 and not self.is_output(tensor)
 
-    def new_name(self, wanted: str, target: Any, leaving: Sequence[Any]) -> str:
-        """A name for what will make `target`, unused among the nodes that stay (`leaving` are nodes that go).
+    def pairs(self, first: Sequence[type], second: Sequence[type]) -> Iterator[tuple[KerasNode, KerasNode]]:
+        """Every two calls of which the second reads what the first returns; the layers have exactly these classes."""
+        for node in self.nodes:
+            if type(node.operation) in second:
+                before = self.producer(node.input_tensors[0])
+                if type(before.operation) in first:
+                    yield before, node
+
+    def new_name(self, wanted: str, target: KerasTensor, leaving: Sequence[KerasNode]) -> str:
+        """A name for the layer that will make `target`, unused among the nodes that stay (not among `leaving`).
 
         An output keeps its name: Keras names a model's outputs after the layers that make them.
         """
@@ -122,14 +152,15 @@ class Graph:
         return name
 
 
-def arguments(node: Any, lookup: Lookup) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def arguments(
+    node: KerasNode, lookup: Callable[[KerasTensor], Tensor]
+) -> tuple[tuple[TensorTree, ...], dict[str, TensorTree]]:
     """The arguments of a call with every tensor replaced by `lookup(tensor)`."""
     from keras import tree
 
     args, kwargs = node.arguments.args, node.arguments.kwargs
-    if (
-        len(args) == 1 and not kwargs and is_tensor(args[0])
-    ):  # nearly always; walking a structure takes 50 times as long
+    # One tensor is by far the most frequent case, and walking over a structure takes 50 times as long.
+    if len(args) == 1 and not kwargs and is_tensor(args[0]):
         return (lookup(args[0]),), {}
     given = (node.arguments.args, node.arguments.kwargs)
     args, kwargs = tree.map_structure(lambda value: lookup(value) if is_tensor(value) else value, given)
@@ -137,19 +168,19 @@ def arguments(node: Any, lookup: Lookup) -> tuple[tuple[Any, ...], dict[str, Any
 
 
 def evaluate(
-    graph: Graph, feeds: Mapping[int, Any], targets: Sequence[Any], call: Callable[[Any], Callable[..., Any]]
-) -> list[Any]:
-    """The values of `targets`, given values for other tensors (`feeds`, by id).
+    graph: Graph, feeds: Values, targets: Sequence[KerasTensor], call: Callable[[KerasOperation], Compute]
+) -> list[Tensor]:
+    """The values of `targets`, given values for other tensors (`feeds`).
 
-    `call(operation)` is what stands for an operation; nothing upstream of a fed tensor is computed. Raises KeyError
-    where a target depends on a tensor that is neither fed nor computable.
+    `call(operation)` is what computes an operation; nothing upstream of a fed tensor is computed. Raises KeyError where
+    a target depends on a tensor that is neither fed nor computable.
     """
     from keras import tree
 
     values = dict(feeds)
-    wanted = _upstream(graph, targets, set(feeds), {})
+    needed = upstream(graph, targets, feeds.keys(), {})
     for node in graph.nodes:
-        if id(node) not in wanted:
+        if id(node) not in needed:
             continue
         args, kwargs = arguments(node, lambda tensor: values[id(tensor)])
         outputs = tree.flatten(call(node.operation)(*args, **kwargs))
@@ -158,52 +189,32 @@ def evaluate(
     return [values[id(tensor)] for tensor in targets]
 
 
-def rebuild(graph: Graph, replacements: Sequence[Any], operations: Mapping[int, Any]) -> Any:
-    """A functional model like the one of `graph`, with some tensors made otherwise.
+def upstream(
+    graph: Graph,
+    targets: Sequence[KerasTensor],
+    known: Collection[int],
+    replaced: Mapping[int, Sequence[KerasTensor]],
+) -> set[int]:
+    """The ids of the nodes that `targets` depend on.
 
-    `replacements` carry `sources`, `target` and `call`: the tensor `target` becomes `call(*sources)`. `operations`
-    maps the id of an operation to the one that takes its place. Every other layer is the same object, its weights
-    are shared with the old model, which keeps working; input layers stay as well. What lies upstream of the first
-    change is not even called again.
+    Tensors whose id is in `known` depend on nothing; those in `replaced` depend on the tensors given there.
     """
-    import keras
-    from keras import tree
-
-    by_target = {id(replacement.target): replacement for replacement in replacements}
-    values: dict[int, Any] = {id(tensor): tensor for tensor in graph.inputs}
-    wanted = _upstream(graph, graph.outputs, set(), by_target)
-    for node in graph.nodes:
-        if id(node) not in wanted or node.is_input:
-            continue
-        replacement = by_target.get(id(node.outputs[0]))
-        if replacement is not None:
-            values[id(replacement.target)] = replacement.call(*(values[id(tensor)] for tensor in replacement.sources))
-            continue
-        operation = operations.get(id(node.operation), node.operation)
-        same = operation is node.operation and all(values[id(tensor)] is tensor for tensor in node.input_tensors)
-        if same:
-            outputs = list(node.outputs)
-        else:
-            args, kwargs = arguments(node, lambda tensor: values[id(tensor)])
-            outputs = tree.flatten(operation(*args, **kwargs))
-        values.update({id(old): new for old, new in zip(node.outputs, outputs, strict=True)})
-    inputs, outputs_structure = graph.structure
-    outputs_structure = tree.map_structure(lambda tensor: values[id(tensor)], outputs_structure)
-    return keras.Model(inputs, outputs_structure, name=graph.model.name)
-
-
-def _upstream(graph: Graph, targets: Sequence[Any], known: set[int], replaced: Mapping[int, Any]) -> set[int]:
-    """The ids of the nodes that have to run for `targets`, where the tensors `known` need none."""
-    wanted: set[int] = set()
+    needed: set[int] = set()
     stack = list(targets)
     while stack:
         tensor = stack.pop()
         if id(tensor) in known:
             continue
         node = graph.producer(tensor)
-        if id(node) in wanted:
+        if id(node) in needed:
             continue
-        wanted.add(id(node))
-        replacement = replaced.get(id(tensor))
-        stack.extend(replacement.sources if replacement is not None else node.input_tensors)
-    return wanted
+        needed.add(id(node))
+        stack.extend(replaced.get(id(tensor), node.input_tensors))
+    return needed
+
+
+def call_errors() -> tuple[type[Exception], ...]:
+    """What an operation may raise when it is called on concrete values."""
+    import tensorflow as tf
+
+    return (ValueError, TypeError, ArithmeticError, LookupError, RuntimeError, AttributeError, tf.errors.OpError)

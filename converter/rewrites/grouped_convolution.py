@@ -1,8 +1,8 @@
 """Rule: slices that tile the channels, a convolution each, joined in the same order → one grouped convolution.
 
-A grouped convolution with N groups gives its k-th block of filters the k-th N-th of the input channels (Krizhevsky
-et al., 2012), so the trained kernels only have to be put side by side. Where a slice returns its channels in another
-order than the input has them, the rows of its kernel are put into the input's order.
+In a grouped convolution with N groups, the k-th block of filters reads the k-th of N equal blocks of input channels
+(Krizhevsky et al., 2012), so the trained kernels only have to be put side by side. Where a slice returns its channels
+in another order than the input, the rows of its kernel are sorted into the input's order.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from converter.rewrites.rule import Context, Replacement, Rule
 
 
 def match(graph: Graph) -> Iterator[Branches]:
-    """Every place with slices, convolutions and a join whose slices are not all the same one."""
+    """Every place with slices, convolutions and a join whose slices are not all the same."""
     yield from (site for site in find(graph) if not site.late)
 
 
 def check(graph: Graph, site: Branches, context: Context) -> str:
-    """Why the slices are not the groups of one convolution, or ""."""
+    """Why the slices are not the groups of one convolution, "" where they are."""
     if site.problem:
         return site.problem
     widths = [len(channels) for channels in site.channels]
@@ -66,7 +66,7 @@ def spans(channels: Sequence[int]) -> str:
 
 
 def _listed(numbers: Sequence[int], most: int = 12) -> str:
-    """Numbers as text, the tail of a long list left out."""
+    """Numbers as text, at most `most` of them."""
     return ", ".join(str(number) for number in numbers[:most]) + (", …" if len(numbers) > most else "")
 
 

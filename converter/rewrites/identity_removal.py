@@ -1,14 +1,14 @@
-"""Rule: layers that pass their input through at inference → nothing.
+"""Rule: layers that return their input unchanged at inference → removed.
 
-Dropout and noise act in training alone (inverted dropout: the survivors are scaled while training, Srivastava et al.,
-2014), a linear activation and `Identity` never do. The rewritten model predicts the same and trains differently.
+Dropout and noise act only in training (inverted dropout scales the remaining values in training, Srivastava et al.,
+2014); a linear activation and `Identity` never change anything. The new model predicts the same and trains differently.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
+from converter.core.foreign import KerasNode, Tensor
 from converter.rewrites.graph import Graph
 from converter.rewrites.rule import Context, Replacement, Rule
 
@@ -25,7 +25,7 @@ NAMES = (
 )
 
 
-def match(graph: Graph) -> Iterator[Any]:
+def match(graph: Graph) -> Iterator[KerasNode]:
     """Every call of such a layer."""
     import keras
     from keras import layers
@@ -38,34 +38,34 @@ def match(graph: Graph) -> Iterator[Any]:
             yield node
 
 
-def where(node: Any) -> str:
+def where(node: KerasNode) -> str:
     """The layer's name."""
     return str(node.operation.name)
 
 
-def trains(node: Any) -> bool:
+def trains(node: KerasNode) -> bool:
     """Whether this call was written with `training=True`, so that it acts at inference as well."""
     return bool(node.arguments.kwargs.get("training"))
 
 
-def check(graph: Graph, node: Any, context: Context) -> str:
-    """Why the layer has to stay, or ""."""
+def check(graph: Graph, node: KerasNode, context: Context) -> str:
+    """Why the layer must stay, "" where it can be removed."""
     source, target = node.input_tensors[0], node.outputs[0]
     if trains(node):
         return "it is called with training=True and acts at inference too"
     if graph.is_output(target):
-        return "an output of the model has its name from it"
+        return "an output of the model is named after it"
     if source.dtype != target.dtype:
-        return f"it turns {source.dtype} into {target.dtype}"
+        return f"it converts {source.dtype} to {target.dtype}"
     return ""
 
 
-def replace(graph: Graph, node: Any, context: Context) -> Replacement:
+def replace(graph: Graph, node: KerasNode, context: Context) -> Replacement:
     """The layer's own input."""
     return Replacement(where(node), (node.input_tensors[0],), node.outputs[0], _itself, (), (node,))
 
 
-def _itself(value: Any) -> Any:
+def _itself(value: Tensor) -> Tensor:
     return value
 
 

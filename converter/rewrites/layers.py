@@ -1,20 +1,24 @@
-"""Layers made from layers: the same settings with a few changed, and the arrays they hold."""
+"""Layers made from other layers: the same settings with a few changes, and the arrays of their weights."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from converter.core.data import Array
+from converter.core.foreign import KerasLayer, KerasObject, KerasOperation, KerasVariable
 
-# Settings that hold objects. They are handed over as they are: a custom activation need not be serialisable.
+Shape = Sequence[int | None]
+
+# Settings that are objects. They are passed on as they are: a user's activation may not be serialisable.
 _OBJECTS = ("activation", "_initializer", "_regularizer", "_constraint")
 
 
-def renew(layer: Any, shape: Sequence[Any], changes: Mapping[str, Any], weights: Sequence[Array]) -> Any:
-    """A layer of the same class and settings as `layer`, but for `changes`, built for `shape` and holding `weights`.
+def renew(
+    layer: KerasLayer, shape: Shape | Sequence[Shape], changes: Mapping[str, object], weights: Sequence[Array]
+) -> KerasLayer:
+    """A layer of the same class and settings as `layer`, except for `changes`, built for `shape` with `weights`.
 
     `shape` is one input shape, batch first, or a list of several. `trainable`, dtype policy, activation, initializers,
     regularizers and constraints are those of `layer`. Raises ValueError where the weights do not fit.
@@ -32,15 +36,15 @@ def renew(layer: Any, shape: Sequence[Any], changes: Mapping[str, Any], weights:
     return new
 
 
-def setting(layer: Any, key: str) -> Any:
-    """A setting of `layer` in a form that can be compared: objects by class and configuration, names left out."""
-    value: Any = getattr(layer, key, None)
+def setting(layer: KerasLayer, key: str) -> KerasObject:
+    """A setting of `layer` in a form that can be compared: objects by class and configuration, without their names."""
+    value: KerasObject = getattr(layer, key, None)
     if hasattr(value, "get_config"):
         return (type(value), {item: entry for item, entry in value.get_config().items() if item != "name"})
     return value
 
 
-def altered_weights(layer: Any) -> str:
+def altered_weights(layer: KerasLayer) -> str:
     """Why the arrays of `layer` are not the plain ones that its class describes, "" where they are."""
     if getattr(layer, "lora_enabled", False):
         return "it carries LoRA weights: merge them first"
@@ -49,18 +53,18 @@ def altered_weights(layer: Any) -> str:
     return ""
 
 
-def array(variable: Any) -> Array:
+def array(variable: KerasVariable) -> Array:
     """The value of a Keras variable, in its own dtype."""
     return np.asarray(variable.numpy())
 
 
 def channel_axis(data_format: str | None) -> int:
-    """The axis of the channels."""
+    """The axis of the channels: 1 for "channels_first", else -1."""
     return 1 if data_format == "channels_first" else -1
 
 
-def needs_xla(layer: Any) -> bool:
-    """Whether TensorFlow's own CPU kernels lack this convolution, so that only XLA runs it.
+def needs_xla(layer: KerasOperation) -> bool:
+    """Whether TensorFlow's CPU kernels lack this convolution, so that only XLA can run it.
 
     Measured with TensorFlow 2.21: convolutions with channels first, and grouped ones in three dimensions.
     """

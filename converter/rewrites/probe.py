@@ -1,32 +1,32 @@
-"""What a slice or a join does, found by running it on numbers that say where they came from.
+"""What a slice or a join does, measured: it runs on numbers that show where each output value came from.
 
-Source code is never read: a Lambda that looks as if it took channels 0 to 3 may take others.
-Every element of the probe is its own index, so a crop, a flip or arithmetic shows as well as a choice of channels.
+Source code is never read: a Lambda that seems to take channels 0 to 3 may take others. Every element of the probe is
+its own index, so a crop, a flip or arithmetic is detected too, not only a choice of channels.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from converter.core.data import Array
+from converter.core.foreign import KerasNode, KerasTensor, Tensor
 from converter.core.text import first_line
-from converter.rewrites.graph import Graph, arguments
+from converter.rewrites.graph import Graph, arguments, call_errors
 from converter.rewrites.rule import as_array
 
 EXACT = 2**24  # float32 holds every integer up to here
 LARGEST = 2**22  # elements of a probe or of a proof's input, unless one axis alone needs more
-SMALL = 16  # size of an axis that is dynamic, or cut to keep within LARGEST
+SMALL = 16  # size of a dynamic axis, and of one that is cut to stay within LARGEST
 
 
 class NotASliceError(ValueError):
-    """The probe shows something other than a choice of channels; the message says what."""
+    """The call does something other than choose channels; the message says what."""
 
 
 def sizes(shape: Sequence[int | None], channel: int, at_least: int = 1) -> tuple[int, ...]:
-    """A concrete shape for a tensor of `shape`, batch first: real sizes where they are known and affordable.
+    """A concrete shape for a tensor of `shape`, batch first: its real sizes where they are known and not too large.
 
     The axis `channel` keeps its size. Dynamic axes get `SMALL` or `at_least`; a dynamic batch gets 2.
     """
@@ -41,10 +41,10 @@ def sizes(shape: Sequence[int | None], channel: int, at_least: int = 1) -> tuple
 
 
 def ramp(shape: Sequence[int], start: int = 0) -> Array:
-    """start, start + 1, … in float32 of `shape`. Raises NotASliceError beyond what float32 can tell apart."""
+    """start, start + 1, … in float32 of `shape`. Raises NotASliceError where float32 lacks such integers."""
     count = int(np.prod(shape))
     if start + count > EXACT:
-        raise NotASliceError(f"a tensor of {tuple(shape)} is too large to be probed")
+        raise NotASliceError(f"a tensor of {tuple(shape)} is too large for a probe")
     return np.arange(start, start + count, dtype=np.float32).reshape(tuple(shape))
 
 
@@ -54,40 +54,37 @@ def _front(values: Array, axis: int) -> Array:
     return front
 
 
-def _run(node: Any, values: dict[int, Any], what: str) -> list[Any]:
+def _run(node: KerasNode, values: Mapping[int, Array | Tensor], what: str) -> list[Tensor]:
     """The outputs of one call on concrete values, without the casts of mixed precision."""
-    import tensorflow as tf
     from keras import ops, tree
 
     tensors = {key: ops.convert_to_tensor(value) for key, value in values.items()}
     args, kwargs = arguments(node, lambda tensor: tensors[id(tensor)])
-    known = (ValueError, TypeError, ArithmeticError, LookupError, RuntimeError, AttributeError, tf.errors.OpError)
     try:
         return list(tree.flatten(node.operation.call(*args, **kwargs)))
-    except known as error:
+    except call_errors() as error:
         raise NotASliceError(f"{what} fails on a probe: {first_line(error)}") from error
 
 
-def sliced_channels(graph: Graph, tensor: Any, axis: int) -> tuple[int, ...]:
-    """The channels of its input that the call behind `tensor` returns, in order.
+def sliced_channels(graph: Graph, tensor: KerasTensor, axis: int) -> tuple[int, ...]:
+    """The channels of its input that the call which makes `tensor` returns, in order.
 
-    `axis` is the channel axis, 1 or -1. Raises NotASliceError where it does anything else.
+    `axis` is the channel axis, 1 or -1. Raises NotASliceError where the call does anything else.
     """
     from keras import ops
 
     node = graph.producer(tensor)
     source = node.input_tensors[0]
     name = node.operation.name
-    ramps = graph.notes.setdefault("ramps", {})
+    ramps, results = graph.notes.ramps, graph.notes.slices
     if (id(source), axis) not in ramps:
         numbers = ramp(sizes(source.shape, axis))
         ramps[(id(source), axis)] = (numbers, ops.convert_to_tensor(numbers))
     values, given = ramps[(id(source), axis)]
-    results = graph.notes.setdefault("slices", {})
     if id(node) not in results:
         results[id(node)] = [as_array(value) for value in _run(node, {id(source): given}, name)]
     index = next(index for index, output in enumerate(node.outputs) if output is tensor)
-    found: Array = results[id(node)][index]
+    found = results[id(node)][index]
     if found.ndim != values.ndim:
         raise NotASliceError(f"{name} changes the rank")
     where = {float(value): channel for channel, value in enumerate(_front(values, axis))}
@@ -98,10 +95,10 @@ def sliced_channels(graph: Graph, tensor: Any, axis: int) -> tuple[int, ...]:
     return channels
 
 
-def joined_channels(graph: Graph, node: Any, axis: int) -> tuple[tuple[int, int], ...]:
-    """For every output channel of the call `node`: which of its input tensors it is, and which channel of that.
+def joined_channels(node: KerasNode, axis: int) -> tuple[tuple[int, int], ...]:
+    """For every output channel of the call `node`: the index of the input tensor it comes from, and its channel there.
 
-    Raises NotASliceError where the call is no concatenation along the channel axis.
+    Raises NotASliceError where the call is not a concatenation along the channel axis.
     """
     name = node.operation.name
     parts: list[Array] = []

@@ -1,25 +1,26 @@
-"""What a rewrite rule is: a pattern, a check that says why it declines, and a replacement.
+"""What a rewrite rule is: a pattern, a check that gives a reason where it declines, and a replacement.
 
-The engine (`converter.rewrites.engine`) owns everything else: it walks the rules, proves every replacement against
-the part of the model that it replaces, and rebuilds the model from those that were proven. A rule therefore cannot
-vouch for itself.
+All the rest is in `converter.rewrites.engine`: it applies the rules, proves every replacement against the part of the
+model that it replaces, and rebuilds the model from the proven ones. So a rule cannot approve its own result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Generic, Literal, TypeVar
 
 from converter.core.data import Array
-from converter.rewrites.graph import Graph
+from converter.core.foreign import KerasNode, KerasOperation, KerasTensor, Tensor
+from converter.rewrites.graph import Compute, Graph, Values
 
 Groups = Literal["preserve", "as-written"]
+SiteT = TypeVar("SiteT")
 
 
 @dataclass(frozen=True)
 class Context:
-    """What the user chose: what becomes of late-binding groups, and the seed of the proofs."""
+    """The user's choices: how late-binding groups are rewritten, and the seed of the proofs."""
 
     groups: Groups = "preserve"
     seed: int = 0
@@ -29,41 +30,41 @@ class Context:
 class Replacement:
     """The tensor `target` made from `sources` in another way.
 
-    `call` takes one value per source, symbolic or not, and returns the target's. `layers` are the new layers it uses,
-    `nodes` the old calls that vanish. `meant` is set where the function is changed on purpose: given the value of
-    the first source, it returns values (by tensor id) that override those inside the old part before the two are
+    `call` takes one value for each source, symbolic or concrete, and returns the target's. `layers` are the new layers
+    that it uses, `nodes` the old calls that are removed. `meant` is set where the function is changed on purpose: given
+    the value of the first source, it returns values that replace those inside the old part before the two are
     compared. `note` goes into the result, `warning` is one line about this place.
     """
 
     name: str
-    sources: tuple[Any, ...]
-    target: Any
-    call: Callable[..., Any]
-    layers: tuple[Any, ...]
-    nodes: tuple[Any, ...]
-    meant: Callable[[Any], Mapping[int, Any]] | None = None
+    sources: tuple[KerasTensor, ...]
+    target: KerasTensor
+    call: Compute
+    layers: tuple[KerasOperation, ...]
+    nodes: tuple[KerasNode, ...]
+    meant: Callable[[Tensor], Values] | None = None
     note: str = ""
     warning: str = ""
 
 
 @dataclass(frozen=True)
-class Rule:
-    """One rewrite.
+class Rule(Generic[SiteT]):
+    """One rewrite; `SiteT` is the class that describes a place where the pattern occurs.
 
-    `match` yields the places that look like the pattern, `where` names one of them, `check` returns the reason why it
-    has to stay as it is ("" where it need not), `replace` builds the replacement without touching the model. `warn`
-    turns the replacements that were made into what the user has to be told ("" for nothing).
+    `match` yields the places, `where` names one of them, `check` returns the reason why it must stay unchanged ("" if
+    it can be rewritten), `replace` builds the replacement without changing the model. `warn` describes all
+    replacements that were made in one warning for the user ("" for none).
     """
 
     name: str
-    match: Callable[[Graph], Iterable[Any]]
-    where: Callable[[Any], str]
-    check: Callable[[Graph, Any, Context], str]
-    replace: Callable[[Graph, Any, Context], Replacement]
+    match: Callable[[Graph], Iterable[SiteT]]
+    where: Callable[[SiteT], str]
+    check: Callable[[Graph, SiteT, Context], str]
+    replace: Callable[[Graph, SiteT, Context], Replacement]
     warn: Callable[[Sequence[Replacement], Context], str] | None = None
 
 
-def as_array(value: Any) -> Array:
+def as_array(value: Tensor) -> Array:
     """A tensor of any kind as a numpy array."""
     from keras import ops
 

@@ -2,16 +2,16 @@
 
 Keras pads "same" so that the output has ceil(size / stride) elements: max((out - 1) * stride + reach - size, 0) zeros
 with reach = (kernel - 1) * dilation + 1, the smaller half in front (TensorFlow, "Notes on padding" of tf.nn). The two
-agree only where the layer pads by exactly these amounts; with a stride that depends on the size. The common stem
-(pad 3, then 7x7 with stride 2 on 224) does not: "same" would pad 2 in front and 3 behind.
+agree only where the layer pads by exactly these amounts, which depend on the size if the stride is not 1. The common
+stem (pad 3, then 7x7 with stride 2 on 224 pixels) does not agree: "same" would pad 2 in front and 3 behind.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
+from converter.core.foreign import KerasNode
 from converter.rewrites.graph import Graph
 from converter.rewrites.layers import altered_weights, array, renew
 from converter.rewrites.rule import Context, Replacement, Rule
@@ -30,24 +30,21 @@ CONVOLUTIONS = (
 
 @dataclass(frozen=True)
 class Padded:
-    """The call of a padding layer and that of the convolution that reads it."""
+    """The call of a padding layer, and the call of the convolution that reads it."""
 
-    padding: Any
-    convolution: Any
+    padding: KerasNode
+    convolution: KerasNode
 
 
 def match(graph: Graph) -> Iterator[Padded]:
-    """Every convolution without padding of its own that reads a padding layer."""
+    """Every convolution with padding "valid" that reads a padding layer."""
     from keras import layers
 
-    paddings = tuple(getattr(layers, name) for name in PADDINGS)
-    convolutions = tuple(getattr(layers, name) for name in CONVOLUTIONS)
-    for node in graph.nodes:
-        if type(node.operation) not in convolutions or node.operation.padding != "valid":
-            continue
-        before = graph.producer(node.input_tensors[0])
-        if type(before.operation) in paddings:
-            yield Padded(before, node)
+    paddings = [getattr(layers, name) for name in PADDINGS]
+    convolutions = [getattr(layers, name) for name in CONVOLUTIONS]
+    for padding, convolution in graph.pairs(paddings, convolutions):
+        if convolution.operation.padding == "valid":
+            yield Padded(padding, convolution)
 
 
 def where(site: Padded) -> str:
@@ -56,7 +53,7 @@ def where(site: Padded) -> str:
 
 
 def check(graph: Graph, site: Padded, context: Context) -> str:
-    """Why padding "same" would not be the same, or ""."""
+    """Why padding "same" would compute something else, "" where it computes the same."""
     padding, layer = site.padding.operation, site.convolution.operation
     problem = altered_weights(layer)
     if problem:
@@ -75,9 +72,9 @@ def check(graph: Graph, site: Padded, context: Context) -> str:
         size = site.padding.input_tensors[0].shape[first + axis]
         if size is None and stride > 1:
             return f"with stride {stride} padding same depends on the size of axis {first + axis}, which is dynamic"
-        wanted = same_padding(size, kernel, stride, dilation)
-        if tuple(pads) != wanted:
-            return f"axis {first + axis} is padded by {tuple(pads)}, padding same would pad by {wanted}"
+        expected = same_padding(size, kernel, stride, dilation)
+        if tuple(pads) != expected:
+            return f"axis {first + axis} is padded by {tuple(pads)}, padding same would pad by {expected}"
     return ""
 
 

@@ -1,9 +1,9 @@
 """The runtimes that artifacts are verified in. To add one: a module with a `RUNTIME`, and a line in this table.
 
-The first that reads a format is the one that an export is proven in.
+An export is proven in the first runtime that reads its format.
 """
 
-from typing import Any
+from typing import TypedDict
 
 from converter.core.data import Runtime
 from converter.runtimes import (
@@ -32,25 +32,35 @@ RUNTIMES: dict[str, Runtime] = {
 }
 
 DEVICES = ("cpu", "cuda")
-"""What `--device` takes."""
+"""The values of `--device`"""
 
 TENSORRT = "tensorrt"
 ON_GPU = ("cuda", "cuda-tf32", TENSORRT)
-"""Where onnxruntime runs with "cuda": with TF32 off, with TF32 on, and with TensorRT where that is installed."""
+"""How onnxruntime runs for "cuda": with TF32 off, with TF32 on, and with TensorRT where that is installed"""
 
 
-def overview() -> list[dict[str, Any]]:
-    """One dict for each runtime: name, version (or None), reads, available (on the CPU), reason ("" where it is)."""
+class RuntimeState(TypedDict):
+    """A runtime on this machine; `reason` is why it is not available on the CPU, "" if it is."""
+
+    name: str
+    version: str | None
+    reads: list[str]
+    available: bool
+    reason: str
+
+
+def overview() -> list[RuntimeState]:
+    """The state of every runtime, in the order of `RUNTIMES`."""
     rows = []
     for name, runtime in RUNTIMES.items():
         reason = runtime.unavailable("cpu")
         rows.append(
-            {
-                "name": name,
-                "version": runtime.version(),
-                "reads": list(runtime.reads),
-                "available": reason is None,
-                "reason": reason or "",
-            }
+            RuntimeState(
+                name=name,
+                version=runtime.version(),
+                reads=list(runtime.reads),
+                available=reason is None,
+                reason=reason or "",
+            )
         )
     return rows

@@ -1,32 +1,47 @@
-"""LiteRT (ai-edge-litert), on the CPU with the XNNPACK delegate: the runtime of TFLite files."""
+"""LiteRT (ai-edge-litert) on the CPU, with the delegate that it applies by default: reads TFLite files."""
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from converter.core.data import Array, Arrays, Artifact, Prepared, Runtime, Watched
 from converter.core.errors import InputError
+from converter.core.foreign import Facts, Session
 from converter.core.text import first_line
+from converter.runtimes.shared.installed import installed, threads
+
+_DELEGATE = "DELEGATE"  # the operator that LiteRT adds for a part of the graph that a delegate runs
+
+
+class _Tensor(TypedDict):
+    """What LiteRT reports of a tensor, as far as it is used here."""
+
+    name: str
+    index: int
+    shape: Array
+
+
+class Operator(TypedDict):
+    """What LiteRT reports of an operator, as far as it is used here; inputs and outputs are indices of tensors."""
+
+    index: int
+    op_name: str
+    inputs: Array
+    outputs: Array
 
 
 def version() -> str | None:
     """The installed version, or None."""
-    import importlib.metadata
-
-    try:
-        return importlib.metadata.version("ai-edge-litert")
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    return installed("ai-edge-litert")
 
 
 def unavailable(device: str) -> str | None:
     """Why LiteRT cannot run on `device` here, or None."""
     if device != "cpu":
-        return "LiteRT runs on the CPU here"
+        return "LiteRT runs on the CPU only"
     try:
         import ai_edge_litert.interpreter  # noqa: F401
     except ImportError as error:
@@ -37,31 +52,32 @@ def unavailable(device: str) -> str | None:
 def prepare(path: Path, artifact: Artifact, device: str) -> Prepared:
     """Load a TFLite file; inputs and outputs are paired by the tensor names that `artifact` declares.
 
-    Raises InputError where LiteRT refuses the file or a declared name is not in it.
+    After the first run, `facts` report whether a delegate was applied. Raises InputError where LiteRT refuses the file
+    or a declared name is not in it.
     """
     interpreter = _loaded(path)
     invoke = _invoker(interpreter, path, artifact)
     returned = _indices(interpreter.get_output_details(), [spec.name for spec in artifact.outputs], path)
+    facts: Facts = {"litert": version()}
 
     def run(inputs: Arrays) -> dict[str, Array]:
         invoke(inputs)
+        if "delegate" not in facts:  # it is applied when the tensors are allocated, so not before the first run
+            facts.update(delegate_facts(interpreter))
         return {name: interpreter.get_tensor(index) for name, index in returned.items()}
 
-    return Prepared(run, {"litert": version(), "delegate": "XNNPACK"})
+    return Prepared(run, facts)
 
 
 def tensors(
     path: Path, artifact: Artifact, device: str, wanted: Collection[str] | None, at_once: int
 ) -> Iterator[Watched]:
-    """What nodes of a TFLite file compute, outputs included: one `Watched`, whatever `at_once` says.
+    """What operators of a TFLite file compute, outputs included: one `Watched`, `at_once` has no effect.
 
-    In LiteRT's own kernels: XNNPACK joins operators and then does not tell what is between them. All tensors are in
-    memory together, in LiteRT's; one at a time is copied out. Raises what `prepare` raises.
+    Without a delegate: XNNPACK joins operators, and what is between them is then not available. LiteRT keeps all
+    tensors in memory; one at a time is copied. Raises what `prepare` raises.
     """
-    from ai_edge_litert.interpreter import OpResolverType
-
-    plain = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    interpreter = _loaded(path, experimental_op_resolver_type=plain, experimental_preserve_all_tensors=True)
+    interpreter = _loaded(path, every_tensor=True)
     invoke = _invoker(interpreter, path, artifact)
     given = {detail["index"] for detail in interpreter.get_input_details()}
     outputs = {detail["name"] for detail in interpreter.get_output_details()}
@@ -73,29 +89,72 @@ def tensors(
         times = Counter(detail["name"] for detail in details)  # LiteRT's scratch tensors share names
         for detail in details:
             name, shape = detail["name"], detail["shape"]
-            asked = wanted is None or name in wanted or name in outputs
-            if not name or times[name] > 1 or not asked or not len(shape) or shape[0] != batch:
-                continue  # a constant, mostly
+            requested = wanted is None or name in wanted or name in outputs
+            if not name or times[name] > 1 or not requested or not len(shape) or shape[0] != batch:
+                continue  # mostly constants
             try:
                 array = interpreter.get_tensor(detail["index"])
-            except ValueError:  # nothing is in it
+            except ValueError:  # the tensor has no value
                 continue
             yield name, array
 
     yield run
 
 
-def _loaded(path: Path, **options: Any) -> Any:
-    from ai_edge_litert.interpreter import Interpreter
+def delegate_facts(interpreter: Session) -> Facts:
+    """Whether a delegate was applied, and how many operators it runs; empty where LiteRT does not report it.
 
+    Call it after the tensors were allocated. LiteRT does not report which delegate it is; none but its default one
+    (XNNPACK on a CPU) is ever requested here.
+    """
+    report = getattr(interpreter, "_get_ops_details", None)  # experimental in LiteRT 2.3
+    if report is None:
+        return {}
+    listed: Sequence[Operator] = report()
+    own = [each for each in listed if each["op_name"] != _DELEGATE]
+    delegated = _delegated(own, [each for each in listed if each["op_name"] == _DELEGATE])
+    return {
+        "delegate": "default" if len(own) < len(listed) else "none",
+        "nodes": {"delegate": len(delegated), "litert": len(own) - len(delegated)},
+    }
+
+
+def _delegated(own: Sequence[Operator], parts: Sequence[Operator]) -> set[int]:
+    """The indices of the operators that are inside `parts`: between the outputs and the inputs of one of them.
+
+    LiteRT lists the operators of the file unchanged, and after them a DELEGATE for each part of the graph.
+    """
+    producers = {int(index): each for each in own for index in each["outputs"]}
+    inside: set[int] = set()
+    for part in parts:
+        borders = {int(index) for index in part["inputs"]}
+        waiting = [int(index) for index in part["outputs"]]
+        while waiting:
+            producer = producers.get(waiting.pop())
+            if producer is not None and producer["index"] not in inside:
+                inside.add(producer["index"])
+                waiting += [int(index) for index in producer["inputs"] if int(index) not in borders]
+    return inside
+
+
+def _loaded(path: Path, *, every_tensor: bool = False) -> Session:
+    """An interpreter; with `every_tensor`, one without a delegate that keeps what every operator computes."""
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES if every_tensor else OpResolverType.AUTO
     try:
-        return Interpreter(model_path=str(path), num_threads=os.cpu_count() or 1, **options)
+        return Interpreter(
+            model_path=str(path),
+            num_threads=threads(),
+            experimental_op_resolver_type=resolver,
+            experimental_preserve_all_tensors=every_tensor,
+        )
     except (ValueError, RuntimeError) as error:
         raise InputError(f"{path}: LiteRT cannot load it: {first_line(error)}") from error
 
 
-def _invoker(interpreter: Any, path: Path, artifact: Artifact) -> Callable[[Arrays], None]:
-    """A function that sets inputs by name, with whatever batch size they have, and invokes."""
+def _invoker(interpreter: Session, path: Path, artifact: Artifact) -> Callable[[Arrays], None]:
+    """A function that sets inputs by name, of any batch size, and runs the model."""
     given = _indices(interpreter.get_input_details(), [spec.name for spec in artifact.inputs], path)
     shapes: dict[str, tuple[int, ...]] = {}
 
@@ -116,7 +175,8 @@ def _invoker(interpreter: Any, path: Path, artifact: Artifact) -> Callable[[Arra
     return invoke
 
 
-def _indices(details: list[dict[str, Any]], names: list[str], path: Path) -> dict[str, int]:
+def _indices(details: Sequence[_Tensor], names: Sequence[str], path: Path) -> Mapping[str, int]:
+    """The index of each tensor of `names`. Raises InputError for a name that the file does not have."""
     found = {detail["name"]: detail["index"] for detail in details}
     for name in names:
         if name not in found:

@@ -1,14 +1,22 @@
-"""OpenVINO on the CPU, in float32: reads ONNX and TFLite files as they are."""
+"""OpenVINO on the CPU, in float32: reads ONNX and TFLite files directly."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 from converter.core.data import Array, Arrays, Artifact, Prepared, Runtime
 from converter.core.errors import InputError, UnavailableError
-from converter.core.text import first_line
-from converter.runtimes.shared.installed import installed, missing, require_names, threads
+from converter.core.text import NO_REASON, last_line
+from converter.runtimes.shared.installed import installed, missing, threads
+from converter.runtimes.shared.names import require_interface
+
+
+class _Port(Protocol):
+    """openvino.Output: an input or output of a model."""
+
+    def get_names(self) -> set[str]: ...
 
 
 def version() -> str | None:
@@ -17,14 +25,14 @@ def version() -> str | None:
 
 
 def unavailable(device: str) -> str | None:
-    """Why OpenVINO cannot run on `device` here, or None. OpenVINO itself is not imported for the answer."""
-    return "OpenVINO is run on the CPU" if device != "cpu" else missing("openvino", "openvino")
+    """Why OpenVINO cannot run on `device` here, or None. OpenVINO itself is not imported."""
+    return "OpenVINO runs on the CPU only" if device != "cpu" else missing("openvino", "cnnexport[openvino]")
 
 
 def prepare(path: Path, artifact: Artifact, device: str) -> Prepared:
     """Load and compile a file; tensors are paired by the names that `artifact` declares.
 
-    On processors with bfloat16 OpenVINO would compute in it; float32 is asked for and read back. Raises InputError
+    On processors with bfloat16 OpenVINO would compute in it; float32 is requested, and read back. Raises InputError
     where OpenVINO refuses the file or a name differs, UnavailableError where it would not compute in float32.
     """
     import openvino
@@ -37,42 +45,41 @@ def prepare(path: Path, artifact: Artifact, device: str) -> Prepared:
     try:
         core = openvino.Core()
         model = core.read_model(str(path))
-        declared_inputs = _declared(path, "input", model.inputs, [spec.name for spec in artifact.inputs])
-        declared_outputs = _declared(path, "output", model.outputs, [spec.name for spec in artifact.outputs])
+        inputs = _by_name(model.inputs, [spec.name for spec in artifact.inputs])
+        outputs = _by_name(model.outputs, [spec.name for spec in artifact.outputs])
+        require_interface(path, artifact, list(inputs), list(outputs))
         compiled = core.compile_model(model, "CPU", settings)
         request = compiled.create_infer_request()
         precision = compiled.get_property("INFERENCE_PRECISION_HINT").type_name
+        used = int(compiled.get_property("INFERENCE_NUM_THREADS"))
         processor = str(core.get_property("CPU", "FULL_DEVICE_NAME"))
     except RuntimeError as error:
         raise InputError(f"{path}: OpenVINO cannot load it: {_reason(error)}") from error
     if precision != "f32":
-        raise UnavailableError(f"OpenVINO would compute in {precision} here, and float32 is what is verified")
+        raise UnavailableError(f"OpenVINO would compute in {precision} here, but float32 is verified")
 
-    def run(inputs: Arrays) -> dict[str, Array]:
+    def run(given: Arrays) -> dict[str, Array]:
         try:
-            results = request.infer({declared_inputs[name]: array for name, array in inputs.items()})
+            results = request.infer({inputs[name]: array for name, array in given.items()})
         except RuntimeError as error:
             raise InputError(f"{path}: OpenVINO cannot run it: {_reason(error)}") from error
-        return {name: results[index] for name, index in declared_outputs.items()}
+        return {name: results[index] for name, index in outputs.items()}
 
-    facts = {"openvino": version(), "device_name": processor, "precision": precision, "threads": threads()}
-    return Prepared(run, facts)
+    return Prepared(run, {"openvino": version(), "device_name": processor, "precision": precision, "threads": used})
 
 
-def _declared(path: Path, what: str, ports: Any, declared: list[str]) -> dict[str, int]:
-    """Index of each port by its declared name; a port may have further names."""
+def _by_name(ports: Iterable[_Port], declared: Sequence[str]) -> dict[str, int]:
+    """The index of each port by its declared name; a port may have further names."""
     found: dict[str, int] = {}
     for index, port in enumerate(ports):
         names = sorted(port.get_names())
         found[next((name for name in names if name in declared), names[0] if names else f"#{index}")] = index
-    require_names(path, what, declared, list(found))
     return found
 
 
 def _reason(error: RuntimeError) -> str:
-    """OpenVINO's messages begin with where in its source they arose; the last line is what went wrong."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return first_line(lines[-1] if lines else error)
+    """OpenVINO's messages begin with positions in its source code; the last line is the reason."""
+    return last_line(str(error)) or NO_REASON
 
 
 RUNTIME = Runtime("openvino", ("onnx", "tflite"), ("cpu",), version, unavailable, prepare)

@@ -1,4 +1,4 @@
-"""onnxruntime, on the CPU, on CUDA or with TensorRT. On a GPU it never falls back: it runs there or is refused."""
+"""onnxruntime on the CPU, on CUDA or with TensorRT: reads ONNX files. On a GPU there is no fallback to the CPU."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ import json
 import logging
 import os
 import platform
-import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from converter.core.data import Array, Arrays, Artifact, Prepared, Runtime, TensorSpec, Watched
 from converter.core.errors import InputError, UnavailableError
+from converter.core.foreign import Facts, Module, SessionOptions
+from converter.core.protobuf import record
 from converter.core.text import first_line
 from converter.runtimes.shared.cuda import cuda_facts
-from converter.runtimes.shared.installed import cpu_name, require_names
-from converter.runtimes.shared.onnx_records import more_outputs, onnx_tensors
+from converter.runtimes.shared.installed import cpu_name
+from converter.runtimes.shared.names import require_interface
+from converter.runtimes.shared.onnx_records import copy_onnx, more_outputs, onnx_tensors
 
 _PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -31,6 +32,10 @@ _PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",
 }
 _HEAVY = {"Conv", "FusedConv", "Gemm", "MatMul", "FusedMatMul", "FusedGemm", "ConvTranspose", "NhwcConv"}
+"""Operators with most of the arithmetic: on a GPU, none of them may run elsewhere"""
+
+Placement = Mapping[str, Mapping[str, int]]
+"""Number of nodes by provider and operator"""
 
 
 def version() -> str | None:
@@ -43,7 +48,7 @@ def version() -> str | None:
 
 
 def unavailable(device: str) -> str | None:
-    """Why onnxruntime cannot run on `device` here, or None. On a GPU a tiny model is really loaded."""
+    """Why onnxruntime cannot run on `device` here, or None. For a GPU, a tiny model is loaded there to find out."""
     try:
         import onnxruntime
     except ImportError as error:
@@ -70,19 +75,19 @@ def unavailable(device: str) -> str | None:
 
 
 def _unavailable_unoptimized(device: str) -> str | None:
-    return unavailable(device) if device == "cpu" else "the graph as it is written runs on the CPU only"
+    return unavailable(device) if device == "cpu" else "without optimizations, onnxruntime runs on the CPU only"
 
 
 def prepare(path: Path, artifact: Artifact, device: str, *, optimized: bool = True) -> Prepared:
     """Load an ONNX file; `device` is "cpu", "cuda" (TF32 off), "cuda-tf32" or "tensorrt" (TF32 off).
 
-    Without `optimized` the graph runs as it is written, so that a difference is the kernels' and not the optimizer's.
-    `facts` tell the providers of the session, and after the first run how many nodes of which operator ran where.
-    Raises UnavailableError for a missing device, InputError for a file it refuses.
+    Without `optimized` the graph runs as it is in the file, so that a difference is due to the kernels and not to the
+    optimizer. `facts` have the providers of the session and, after the first run, how many nodes of each operator ran
+    in which provider. Raises UnavailableError for a missing device, InputError where onnxruntime refuses the file.
     """
     import onnxruntime
 
-    if device == "tensorrt":  # its provider has no option for it; cuBLAS, cuDNN and TensorRT heed this variable
+    if device == "tensorrt":  # its provider has no option for TF32; cuBLAS, cuDNN and TensorRT read this variable
         os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
     reason = unavailable(device) if device != "cpu" else None
     if reason:
@@ -94,17 +99,13 @@ def prepare(path: Path, artifact: Artifact, device: str, *, optimized: bool = Tr
     profile = tempfile.TemporaryDirectory(prefix="cnnexport-")
     options.enable_profiling = True
     options.profile_file_prefix = str(Path(profile.name) / "ort")
-    provider: Any = _PROVIDERS[device]
-    if device.startswith("cuda"):
-        provider = (provider, {"use_tf32": "1" if device == "cuda-tf32" else "0"})
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=[provider], enable_fallback=0)
+        session = onnxruntime.InferenceSession(str(path), options, providers=[_provider(device)], enable_fallback=0)
     except _errors() as error:
         raise InputError(f"{path}: onnxruntime cannot load it: {first_line(error)}") from error
     names = [output.name for output in session.get_outputs()]
-    require_names(path, "input", [spec.name for spec in artifact.inputs], [each.name for each in session.get_inputs()])
-    require_names(path, "output", [spec.name for spec in artifact.outputs], names)
-    facts: dict[str, Any] = {
+    require_interface(path, artifact, [each.name for each in session.get_inputs()], names)
+    facts: Facts = {
         "providers": session.get_providers(),
         "onnxruntime": onnxruntime.__version__,
         "python": platform.python_version(),
@@ -114,20 +115,18 @@ def prepare(path: Path, artifact: Artifact, device: str, *, optimized: bool = Tr
     }
     if device != "cpu":
         facts |= cuda_facts()  # with the GPU's name instead of the processor's
-    placed = False
 
     def run(inputs: Arrays) -> dict[str, Array]:
-        nonlocal placed
         try:
             outputs = session.run(names, dict(inputs))
         except _errors() as error:
             raise InputError(f"{path}: onnxruntime cannot run it: {first_line(error)}") from error
-        if not placed:  # the profile of the first run says where each node ran
-            placed = True
-            facts["placement"] = _placement(Path(session.end_profiling()))
-            facts["nodes"] = {provider: sum(found.values()) for provider, found in facts["placement"].items()}
+        if "placement" not in facts:  # the profile of the first run has the provider of each node
+            placement = _placement(Path(session.end_profiling()))
             profile.cleanup()
-            _require_device(facts["placement"], device)
+            facts["placement"] = placement
+            facts["nodes"] = {provider: sum(found.values()) for provider, found in placement.items()}
+            _require_device(placement, device)
         return dict(zip(names, outputs, strict=True))
 
     return Prepared(run, facts)
@@ -142,9 +141,9 @@ def tensors(
     *,
     optimized: bool = True,
 ) -> Iterator[Watched]:
-    """What nodes of an ONNX file compute: copies of it, each with `at_once` of the tensors as additional outputs.
+    """What nodes of an ONNX file compute: copies of the file, each with `at_once` of the tensors as further outputs.
 
-    As `prepare` otherwise. Only what one copy adds is in memory at a time.
+    Only the further outputs of one copy are in memory at a time. Otherwise as `prepare`.
     """
     own = [spec.name for spec in artifact.outputs]
     names = [name for name in onnx_tensors(path) if name not in own and (wanted is None or name in wanted)]
@@ -152,10 +151,7 @@ def tensors(
         more = names[start : start + at_once]
         with tempfile.TemporaryDirectory(prefix="cnnexport-") as scratch:
             copy = Path(scratch, path.name)
-            shutil.copyfile(path, copy)
-            sidecar = path.with_name(path.name + ".data")
-            if sidecar.is_file():
-                shutil.copyfile(sidecar, copy.with_name(sidecar.name))
+            copy_onnx(path, copy)
             with copy.open("ab") as file:
                 file.write(more_outputs(more))
             outputs = (*artifact.outputs, *(TensorSpec(name, ()) for name in more))
@@ -167,26 +163,32 @@ def _as_watched(prepared: Prepared) -> Watched:
 
 
 def _errors() -> tuple[type[Exception], ...]:
-    """What onnxruntime raises: classes of its own without a common base, and Python's for wrong arguments."""
+    """What onnxruntime raises: its own classes, which have no common base, and Python's for wrong arguments."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     own = (each for each in vars(state).values() if isinstance(each, type) and issubclass(each, Exception))
     return (RuntimeError, ValueError, *own)
 
 
-def _session_options(onnxruntime: Any, device: str) -> Any:
+def _provider(device: str) -> str | tuple[str, dict[str, str]]:
+    """The execution provider for `device`, with TF32 on or off for CUDA."""
+    name = _PROVIDERS[device]
+    return (name, {"use_tf32": "1" if device == "cuda-tf32" else "0"}) if device.startswith("cuda") else name
+
+
+def _session_options(onnxruntime: Module, device: str) -> SessionOptions:
     options = onnxruntime.SessionOptions()
     if device != "cpu":
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     return options
 
 
-def _load_cuda_libraries(onnxruntime: Any) -> None:
-    """Load CUDA and cuDNN from the `nvidia` packages (or an installed torch's), where the system has none."""
+def _load_cuda_libraries(onnxruntime: Module) -> None:
+    """Load CUDA and cuDNN from the `nvidia` packages, or from an installed torch, where the system has none."""
     logger = logging.getLogger("onnxruntime")
     preload = getattr(onnxruntime, "preload_dlls", None)
     if preload is not None:
-        printed = io.StringIO()  # it tells by print what it does not find, and standard output is not its own
+        printed = io.StringIO()  # it prints what it does not find, but standard output is for results
         try:
             with contextlib.redirect_stdout(printed):
                 preload()
@@ -196,19 +198,17 @@ def _load_cuda_libraries(onnxruntime: Any) -> None:
 
 
 def _identity_model() -> bytes:
-    """The smallest useful ModelProto (y = Abs(x), one float), spelled out so that this module needs no onnx package."""
-    value = b"\x0a\x01%s\x12\x0a\x0a\x08\x08\x01\x12\x04\x0a\x02\x08\x01"
-    node = b"\x0a\x01x\x12\x01y\x22\x03Abs"
-    given, returned = value.replace(b"%s", b"x"), value.replace(b"%s", b"y")
-    graph = b"".join(
-        tag + bytes([len(part)]) + part
-        for tag, part in ((b"\x0a", node), (b"\x12", b"probe"), (b"\x5a", given), (b"\x62", returned))
-    )
-    return b"\x08\x08" + b"\x3a" + bytes([len(graph)]) + graph + b"\x42\x04\x0a\x00\x10\x0d"
+    """The smallest useful ModelProto, y = Abs(x) for one float, as bytes: the package onnx may be missing."""
+    one = b"\x08\x01"  # field 1: the number 1
+    kind = record(2, record(1, one + record(2, record(1, one))))  # float32, shape (1,)
+    node = record(1, b"x") + record(2, b"y") + record(4, b"Abs")
+    values = record(11, record(1, b"x") + kind) + record(12, record(1, b"y") + kind)
+    graph = record(1, node) + record(2, b"probe") + values
+    return b"\x08\x08" + record(7, graph) + record(8, record(1, b"") + b"\x10\x0d")  # IR version 8, opset 13
 
 
-def _placement(profile: Path) -> dict[str, dict[str, int]]:
-    """Provider -> operator -> number of nodes, from onnxruntime's profile of one run."""
+def _placement(profile: Path) -> Placement:
+    """Where each node ran, from onnxruntime's profile of one run; the profile is deleted."""
     events = json.loads(profile.read_text(encoding="utf-8"))
     profile.unlink(missing_ok=True)
     seen: dict[str, Counter[str]] = {}
@@ -223,7 +223,8 @@ def _placement(profile: Path) -> dict[str, dict[str, int]]:
     return {provider: dict(sorted(operators.items())) for provider, operators in sorted(seen.items())}
 
 
-def _require_device(placement: Mapping[str, Mapping[str, int]], device: str) -> None:
+def _require_device(placement: Placement, device: str) -> None:
+    """Raise UnavailableError where a heavy operator did not run on the GPU that was requested."""
     if device == "cpu":
         return
     strays = [
@@ -233,7 +234,7 @@ def _require_device(placement: Mapping[str, Mapping[str, int]], device: str) -> 
         if operator in _HEAVY and provider != _PROVIDERS[device]
     ]
     if strays or not placement.get(_PROVIDERS[device]):
-        raise UnavailableError(f"onnxruntime did not stay on {device}: {', '.join(strays) or 'nothing ran there'}")
+        raise UnavailableError(f"onnxruntime did not run on {device} only: {', '.join(strays) or 'nothing ran there'}")
 
 
 RUNTIME = Runtime(
@@ -244,4 +245,4 @@ WITHOUT_OPTIMIZATIONS = Runtime(
     functools.partial(prepare, optimized=False),
     functools.partial(tensors, optimized=False),
 )  # fmt: skip
-"""The graph as it stands in the file: with it, the report tells the optimizer's share of an error."""
+"""The graph as it is in the file: a report with this row shows how much of an error is due to the optimizer"""

@@ -1,4 +1,4 @@
-"""TensorFlow, for the SavedModel: loads it without Keras and calls its `serving_default` signature."""
+"""TensorFlow on the CPU: loads a SavedModel without Keras and calls its `serving_default` signature."""
 
 from __future__ import annotations
 
@@ -8,60 +8,54 @@ from pathlib import Path
 from converter.core.data import Array, Arrays, Artifact, Prepared, Runtime
 from converter.core.errors import InputError, UnsafeError
 from converter.core.text import first_line
+from converter.runtimes.shared.installed import installed, missing
 
 SIGNATURE = "serving_default"
 _VARIABLES = "AssignVariableOp DisableCopyOnRead ReadVariableOp VarHandleOp VarIsInitializedOp"
 _SAVER = "MergeV2Checkpoints RestoreV2 SaveV2"
 _OTHERS = "Assert CheckNumericsV2 RandomStandardNormal RandomUniform StatefulPartitionedCall TruncatedNormal"
 HARMLESS = frozenset(f"{_VARIABLES} {_SAVER} {_OTHERS}".split())
-"""Operations that TensorFlow calls stateful and that a model may have."""
+"""Operations that TensorFlow's registry marks as stateful and that a model may have"""
 
 FILES = frozenset(
     {"DebugIdentity", "DebugNanCount", "DebugNumericSummary", "ImmutableConst", "PyFuncStateless", "ReadFile"}
 )
-"""Operations that it does not call stateful and that reach beyond the model."""
+"""Operations that the registry does not mark as stateful, although they access files or run code"""
 
 
 def version() -> str | None:
     """The installed version, or None."""
-    import importlib.metadata
-
-    try:
-        return importlib.metadata.version("tensorflow")
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    return installed("tensorflow")
 
 
 def unavailable(device: str) -> str | None:
-    """Why TensorFlow cannot run on `device` here, or None. TensorFlow itself is not imported for the answer."""
-    import importlib.util
-
-    if device != "cpu":
-        return "the SavedModel is verified on the CPU"
-    if importlib.util.find_spec("tensorflow") is None:
-        return "tensorflow is not installed; pip install tensorflow"
-    return None
+    """Why TensorFlow cannot run on `device` here, or None. TensorFlow itself is not imported."""
+    return "a SavedModel is verified on the CPU only" if device != "cpu" else missing("tensorflow", "tensorflow")
 
 
 def prepare(path: Path, artifact: Artifact, device: str) -> Prepared:
-    """Load a SavedModel directory. Raises InputError where TensorFlow refuses it or the signature lacks a name."""
+    """Load a SavedModel directory.
+
+    Raises InputError where TensorFlow refuses it or the signature's names are not those of `artifact`, UnsafeError
+    where it has an operation that accesses files.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
     import tensorflow as tf
 
-    # TensorFlow does not judge a damaged graph: it raises what its own code stumbles over
-    stumbled = (LookupError, TypeError, AttributeError, AssertionError, RuntimeError)
-    errors = (OSError, ValueError, *stumbled, tf.errors.OpError)
+    # TensorFlow has no error for a damaged graph: its own code raises these
+    accidental = (LookupError, TypeError, AttributeError, AssertionError, RuntimeError)
+    errors = (OSError, ValueError, *accidental, tf.errors.OpError)
     try:
         _refuse_files(path)
         loaded = tf.saved_model.load(str(path))
         function = loaded.signatures[SIGNATURE]
     except errors as error:
         raise InputError(f"{path}: TensorFlow cannot load it: {first_line(error)}") from error
-    missing = {spec.name for spec in artifact.inputs} ^ set(function.structured_input_signature[1])
-    missing |= {spec.name for spec in artifact.outputs} ^ set(function.structured_outputs)
-    if missing:
-        raise InputError(f"{path}: {SIGNATURE} and the manifest disagree on {', '.join(sorted(missing))}")
+    different = {spec.name for spec in artifact.inputs} ^ set(function.structured_input_signature[1])
+    different |= {spec.name for spec in artifact.outputs} ^ set(function.structured_outputs)
+    if different:
+        raise InputError(f"{path}: {SIGNATURE} and the manifest differ in the names {', '.join(sorted(different))}")
 
     def run(inputs: Arrays) -> dict[str, Array]:
         try:
@@ -74,9 +68,10 @@ def prepare(path: Path, artifact: Artifact, device: str) -> Prepared:
 
 
 def _refuse_files(path: Path) -> None:
-    """Raise UnsafeError where the SavedModel holds operations that reach outside of it: it is a program, not data.
+    """Raise UnsafeError where the SavedModel has operations that access more than the model: it is a program, not data.
 
-    TensorFlow's registry says which have effects. What saves variables stays: TensorFlow puts it into every SavedModel.
+    TensorFlow's registry marks operations with side effects. Those that save variables are allowed: TensorFlow puts
+    them into every SavedModel.
     """
     from tensorflow.python.framework import op_def_registry
     from tensorflow.python.saved_model.loader_impl import parse_saved_model
@@ -88,7 +83,7 @@ def _refuse_files(path: Path) -> None:
         known = op_def_registry.get(name)
         if name in FILES or (known is not None and known.is_stateful):
             raise UnsafeError(
-                f"{path}: holds the operation {name[:100]}\nrefused; no export has one; it reaches beyond the model"
+                f"{path}: has the operation {name[:100]}\nrefused; no export has it; it accesses more than the model"
             )
 
 

@@ -1,7 +1,7 @@
-"""Where a model comes from: a zoo name, a file, `keras:Name`, `package.module:function`, or a `keras.Model` at hand.
+"""Where a model comes from: a zoo name, a file, `keras:Name`, `package.module:function`, or a `keras.Model` object.
 
-`load(text, options)` decides which of them `text` is and returns a `Source`: a built model with finite weights.
-Importing this package loads neither Keras, TensorFlow nor numpy.
+`load(text, options)` decides which of them `text` means and returns a `Source`: a built model with finite weights.
+Importing this package imports neither Keras, TensorFlow nor numpy.
 """
 
 from __future__ import annotations

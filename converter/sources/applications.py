@@ -1,4 +1,4 @@
-"""`keras:Name`: any builder of `keras.applications`."""
+"""`keras:Name`: a model from any builder of `keras.applications`, and the preprocessing of its inputs."""
 
 from __future__ import annotations
 
@@ -7,29 +7,31 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from converter.core.data import Source, SourceOptions
+from converter.core.data import Array, Source, SourceOptions
 from converter.core.errors import InputError, UsageError
+from converter.core.foreign import Facts, Given, Json, JsonObject, KerasModel
 from converter.core.text import one_line
 from converter.sources.finish import finish
-from converter.sources.names import KERAS_PREFIX, is_file, nearest
+from converter.sources.names import KERAS_PREFIX, nearest
 from converter.sources.untrained import calibrated
+from converter.sources.weights import IMAGENET, assign_file, require_weights
+
+Builder = Callable[..., KerasModel]
 
 
 def load_application(text: str, options: SourceOptions) -> Source:
     """The model of `keras.applications` that `text` ("keras:EfficientNetB0") names.
 
-    `options.kwargs` are passed to its builder, over `--classes`, `--input-shape` and `--logits`. Without weights they
-    are seeded and calibrated. Raises UsageError for an unknown name or for arguments that Keras refuses, InputError
-    for weights that cannot be had.
+    `options.kwargs` are passed to its builder, and override `--classes`, `--input-shape` and `--logits`. A model
+    without weights gets seeded and calibrated ones. Raises UsageError for an unknown name or for arguments that Keras
+    refuses, InputError for weights that are unavailable.
     """
     name = text.removeprefix(KERAS_PREFIX)
     builder = _builder(name)
     weights = options.weights
-    if weights is not None and weights != "imagenet" and not is_file(weights):
-        raise InputError(f"--weights {weights}: no such file\ngive a .keras, .weights.h5 or .h5 file, or `imagenet`")
-    arguments: dict[str, Any] = {"weights": "imagenet" if weights == "imagenet" else None}
+    require_weights(weights)
+    arguments: Given = {"weights": IMAGENET if weights == IMAGENET else None}
     if options.classes is not None:
         arguments["classes"] = options.classes
     if options.input_shape is not None:
@@ -41,13 +43,11 @@ def load_application(text: str, options: SourceOptions) -> Source:
 
     preprocessing = preprocessing_of(builder, arguments)
     untrained = arguments["weights"] is None and weights is None
-    detail: dict[str, Any] = {"builder": f"keras.applications.{name}", "arguments": _plain(arguments)}
+    detail: Facts = {"builder": f"keras.applications.{name}", "arguments": _plain(arguments)}
     if untrained:
         calibrated(model, name, options.seed, preprocessing)
         detail |= {"weights": "seeded and calibrated", "seed": options.seed}
-    elif weights is not None and weights != "imagenet":
-        from converter.sources.weights import assign_file
-
+    elif weights is not None and weights != IMAGENET:
         detail |= assign_file(model, Path(weights), text)
     else:
         detail["weights"] = str(arguments["weights"])
@@ -61,13 +61,12 @@ def builder_names() -> list[str]:
     return sorted(name for name, value in vars(keras.applications).items() if name[:1].isupper() and callable(value))
 
 
-def preprocessing_of(builder: Callable[..., Any], arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """How an 8-bit RGB image becomes an input, read off the family's own `preprocess_input`.
+def preprocessing_of(builder: Builder, arguments: Mapping[str, Json]) -> JsonObject:
+    """How an 8-bit RGB image becomes an input, measured on the family's `preprocess_input`.
 
-    That function is affine in each channel; its values at black and at white give scale and offset, and an image whose
-    red alone is lit tells where red goes. input = scale * pixel - mean, per channel where `scale` is a list.
-    Models that hold their own Rescaling take pixels as they are; without it (`include_preprocessing=False`) they expect
-    [-1, 1].
+    That function is affine in each channel: its values for a black and a white image give scale and offset, and a red
+    image shows which channel is red. input = scale * pixel - mean, per channel where `scale` is a list. Models with
+    their own Rescaling layer take pixels as they are; without it (`include_preprocessing=False`) they expect [-1, 1].
     """
     import numpy as np
 
@@ -81,7 +80,7 @@ def preprocessing_of(builder: Callable[..., Any], arguments: Mapping[str, Any]) 
         }
     preprocess = sys.modules[builder.__module__].preprocess_input
 
-    def at(*colour: float) -> Any:
+    def at(*colour: float) -> Array:
         image = np.array(colour, np.float32).reshape(1, 1, 1, 3)
         return np.asarray(preprocess(image, data_format="channels_last"), np.float64).reshape(3)
 
@@ -91,7 +90,7 @@ def preprocessing_of(builder: Callable[..., Any], arguments: Mapping[str, Any]) 
     same = bool(np.allclose(scale, scale[0]))
     identity = same and bool(np.allclose(scale, 1.0)) and not black.any()
 
-    def rounded(value: Any) -> float:  # float32 in, so seven digits are meant
+    def rounded(value: float) -> float:  # the input is float32, which has seven digits
         return float(f"{0.0 + value:.7g}")
 
     return {
@@ -103,7 +102,7 @@ def preprocessing_of(builder: Callable[..., Any], arguments: Mapping[str, Any]) 
     }
 
 
-def _builder(name: str) -> Callable[..., Any]:
+def _builder(name: str) -> Builder:
     import keras
 
     names = builder_names()
@@ -111,13 +110,13 @@ def _builder(name: str) -> Callable[..., Any]:
         guess = nearest(name, names)
         hint = f"did you mean keras:{guess}?" if guess else "see keras.applications for the names, as in keras:ResNet50"
         raise UsageError(f"keras:{name}: keras.applications has no such builder\n{hint}")
-    found: Callable[..., Any] = getattr(keras.applications, name)
+    found: Builder = getattr(keras.applications, name)
     return found
 
 
-def _build(builder: Callable[..., Any], name: str, arguments: Mapping[str, Any]) -> Any:
+def _build(builder: Builder, name: str, arguments: Given) -> KerasModel:
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # where Keras prints its downloads
+        with contextlib.redirect_stdout(sys.stderr):  # Keras prints the progress of downloads to stdout
             return builder(**arguments)
     except (TypeError, ValueError) as error:
         raise UsageError(f"keras:{name}: {one_line(error)}\ncheck --input-shape, --classes and --kwargs") from error
@@ -125,11 +124,11 @@ def _build(builder: Callable[..., Any], name: str, arguments: Mapping[str, Any])
         # Keras reports a failed download of weights as a plain Exception
         if type(error) is Exception or isinstance(error, OSError):
             raise InputError(
-                f"keras:{name}: the weights cannot be had: {one_line(error)}\n"
+                f"keras:{name}: the weights are unavailable: {one_line(error)}\n"
                 "leave --weights out, or give --weights PATH for a file you have"
             ) from error
         raise
 
 
-def _plain(arguments: Mapping[str, Any]) -> dict[str, Any]:
+def _plain(arguments: Given) -> JsonObject:
     return {key: list(value) if isinstance(value, tuple) else value for key, value in arguments.items()}

@@ -1,4 +1,4 @@
-"""`load`: decide what the user's text means and hand it to the module that knows that kind of source."""
+"""`load`: decide what the user's text means, refuse options that do not apply, and call the module for that kind."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from converter.tracing.context import quiet_tensorflow
 if TYPE_CHECKING:  # converter.core.data imports numpy, which `cnnexport list` does not need
     from converter.core.data import Source, SourceOptions
 
-# Options beyond the seed that a kind of source understands; the others would be ignored silently.
-_UNDERSTOOD = {
+# The options, besides the seed, that each kind of source uses; any other would be ignored silently.
+_USED = {
     "zoo": {"weights", "classes", "input_shape", "logits"},
     "keras": {"weights", "classes", "input_shape", "logits", "kwargs"},
     "function": {"weights", "input_shape", "kwargs"},
@@ -34,26 +34,26 @@ _SPELLING = {
 _ABOUT_FILES = {"trust", "custom_objects"}
 _ADVICE = {
     "zoo": "the zoo's architectures take no arguments; use package.module:function for a builder of your own",
-    "keras": "keras: builds by itself; leave the option out",
+    "keras": "keras:Name builds the model itself; leave the option out",
     "function": "give it to your function with --kwargs JSON",
-    "file": "the file fixes it already; leave the option out, or use package.module:function",
+    "file": "the file already determines it; leave the option out, or use package.module:function",
 }
 
 
 def load(text: str, options: SourceOptions, commands: Iterable[str] = ()) -> Source:
-    """The model that `text` names, built, with finite weights, not compiled.
+    """The model that `text` names: built, with finite weights, not compiled.
 
     `commands` are further words that an unknown name is compared with.
 
-    Raises UsageError for an unknown name or an option that does not fit, InputError for what cannot be read or is no
-    model, UnsafeError for a file that would run code, ChildError where inspecting a file took too much memory or time,
-    UnavailableError without TensorFlow.
+    Raises UsageError for an unknown name or an option that does not apply, InputError for a source that cannot be read
+    or is not a model, UnsafeError for a file that would run code, ChildError where inspecting a file took too much
+    memory or time, UnavailableError without TensorFlow.
     """
     kind = kind_of(text)
     if kind == "unknown":
         raise UsageError(_unknown(text, commands))
     _refuse_ignored_options(kind, options)
-    if kind != "file":  # a file is inspected first, by a process without TensorFlow
+    if kind != "file":  # a file is first inspected by a process without TensorFlow
         quiet_tensorflow()
     if kind == "zoo":
         from converter.sources.zoo_models import load_zoo
@@ -83,7 +83,7 @@ def load_object(
 ) -> Source:
     """A `keras.Model` from Python as a Source; `input_shape` (without batch) builds one that was never called.
 
-    Raises InputError where `model` is no keras.Model, is not built, or holds a weight that is NaN or infinite.
+    Raises InputError where `model` is not a keras.Model, is not built, or has a weight that is NaN or infinite.
     """
     from converter.sources.finish import finish
 
@@ -98,14 +98,12 @@ def _refuse_ignored_options(kind: str, options: SourceOptions) -> None:
     for field, spelling in _SPELLING.items():
         value = getattr(options, field)
         given = value is not None if field in ("weights", "classes", "input_shape", "builder") else bool(value)
-        if given and field not in _UNDERSTOOD[kind]:
-            advice = (
-                "it is for model files, and none is loaded; leave it out" if field in _ABOUT_FILES else _ADVICE[kind]
-            )
+        if given and field not in _USED[kind]:
+            advice = "it applies to model files only; leave it out" if field in _ABOUT_FILES else _ADVICE[kind]
             raise UsageError(f"{spelling}: does not apply here\n{advice}")
         if given and field in _ABOUT_FILES and options.builder:
             raise UsageError(
-                f"{spelling}: does nothing beside --builder, which makes the model; the file gives weights alone\n"
+                f"{spelling}: has no effect with --builder, which makes the model; only weights come from the file\n"
                 "leave it out"
             )
     if kind == "file" and options.kwargs and not options.builder:

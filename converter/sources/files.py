@@ -1,4 +1,4 @@
-"""A model file: inspected in a process of its own, mended, rebuilt from its configuration, given its weights."""
+"""A model file: inspected in a separate process, repaired, rebuilt from its configuration, given its weights."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ import math
 import re
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from converter.core.data import Source, SourceOptions
 from converter.core.errors import InputError, UnsafeError
 from converter.core.files import sha256_of
+from converter.core.foreign import Facts, JsonObject, KerasModel, KerasVariable
 from converter.core.text import one_line
 from converter.sources.finish import finish, require_built
-from converter.sources.functions import call_builder, custom_objects
+from converter.sources.functions import CustomObjects, call_builder, custom_objects
 from converter.sources.inspection.inspect import inspect_file
-from converter.sources.names import major, title_of
-from converter.sources.repair.arguments import mend_arguments
+from converter.sources.inspection.protocol import Request
+from converter.sources.names import major, refuse_directory, title_of
+from converter.sources.repair.arguments import repair_arguments
 from converter.sources.weights import assign_stored
 from converter.tracing.context import quiet_tensorflow
 
@@ -30,11 +31,11 @@ SLACK = 64 << 20  # bytes that a model may hold beyond what its file stores: ran
 
 
 def load_file(text: str, options: SourceOptions) -> Source:
-    """The model in the file `text`: `.keras`, HDF5 of Keras 1, 2 or 3, or weights alone with `options.builder`.
+    """The model in the file `text`: `.keras`, HDF5 of Keras 1, 2 or 3, or only weights, with `options.builder`.
 
-    What it is, is told by its content. Nothing in the file is executed unless `options.trust` is set.
-    Raises InputError where it is missing, damaged or no model, UnsafeError where it would run code or is out of all
-    proportion, ChildError where inspecting it failed.
+    The content of the file decides which of these it is. Nothing in it is executed unless `options.trust` is set.
+    Raises InputError where it is missing, damaged or not a model, UnsafeError where it would run code or declares
+    implausible sizes, ChildError where inspecting it failed.
     """
     path = Path(text)
     try:
@@ -46,43 +47,39 @@ def load_file(text: str, options: SourceOptions) -> Source:
     custom = custom_objects(options.custom_objects)
     with ThreadPoolExecutor(1) as hasher, tempfile.TemporaryDirectory(prefix="cnnexport-") as directory:
         digest = hasher.submit(sha256_of, path)
-        facts = inspect_file(
-            path,
-            Path(directory),
-            text,
-            custom={*custom, *_registered()},
-            trust=options.trust,
-            weights_only=bool(options.builder),
-        )
+        names = tuple(sorted({*custom, *_registered()}))
+        request = Request(path, Path(directory), names, options.trust, weights_only=bool(options.builder))
+        found = inspect_file(request, text)
         quiet_tensorflow()
-        mended: list[str] = []
-        if facts["kind"] == "weights" or options.builder:
+        repairs: tuple[str, ...] = ()
+        if found.config is None or options.builder:
             model = _built_elsewhere(text, options)
             require_built(model, text, options.input_shape)
         else:
-            if facts["assets"]:
+            if found.assets:
                 raise InputError(f"{text}: a layer keeps a vocabulary in assets/\nsave the model without that layer")
-            mended += facts["mended"]
-            if major(facts["version"]) < 3:
-                mended += mend_arguments(facts["config"], text)
-            model = rebuild(facts, custom, options, text)
-        assign_stored(model, Path(facts["weights"]), text, facts.get("renamed") or {})
-    detail: dict[str, Any] = {"file": path.name, "sha256": digest.result(), "bytes": path.stat().st_size}
-    detail |= {"format": facts["format"], "keras_version": facts["version"]}
+            repairs = found.repairs
+            if major(found.version) < 3:
+                repairs += repair_arguments(found.config, text)
+            model = rebuild(found.config, found.weight_bytes, custom, options, text)
+        assign_stored(model, found.weights, text, found.renamed)
+    detail: Facts = {"file": path.name, "sha256": digest.result(), "bytes": path.stat().st_size}
+    detail |= {"format": found.format, "keras_version": found.version}
     if options.builder:
         detail["builder"] = options.builder
     if options.custom_objects:
         detail["custom_objects"] = list(options.custom_objects)
     if options.trust:
         detail["trusted"] = True
-    return finish(model, title_of(text), "file", detail, input_shape=options.input_shape, mended=tuple(mended))
+    return finish(model, title_of(text), "file", detail, input_shape=options.input_shape, repairs=repairs)
 
 
-def rebuild(facts: Mapping[str, Any], custom: Mapping[str, Any], options: SourceOptions, title: str) -> Any:
-    """The model that `facts["config"]` describes, with fresh weights.
+def rebuild(config: JsonObject, stored: int, custom: CustomObjects, options: SourceOptions, title: str) -> KerasModel:
+    """The model that `config` describes, its weights not loaded yet; `stored` are the bytes of weights in the file.
 
-    Variables are declared first and get memory only where their sizes fit the file's, so that a configuration cannot
-    ask for more memory than its file has weights. A model with code of its own is built at once.
+    Variables are only declared at first, and get memory if their sizes fit `stored`: a configuration cannot allocate
+    more memory than its file has weights. A model that runs the user's code is built at once. Raises UnsafeError for a
+    configuration with much larger weights or activations, InputError where Keras cannot rebuild the model.
     """
     import keras
 
@@ -90,23 +87,23 @@ def rebuild(facts: Mapping[str, Any], custom: Mapping[str, Any], options: Source
         if custom or options.trust:
             if options.trust:
                 _names_for_lambdas()
-            model = _deserialize(facts["config"], custom, safe=not options.trust)
+            model = _deserialize(config, custom, safe=not options.trust)
             require_built(model, title, options.input_shape)
             return model
         with _declared_only(), keras.StatelessScope(initialize_variables=False):
-            model = _deserialize(facts["config"], custom, safe=True)
+            model = _deserialize(config, custom, safe=True)
             require_built(model, title, options.input_shape)
             _check_activations(model, title)
             declared = sum(_bytes(variable) for variable in model.variables)
-            if declared > 2 * facts["bytes"] + SLACK:
+            if declared > 2 * stored + SLACK:
                 raise UnsafeError(
-                    f"{title}: its layers declare {declared:,} bytes of weights, the file holds {facts['bytes']:,}\n"
+                    f"{title}: its layers declare {declared:,} bytes of weights, the file holds {stored:,}\n"
                     "refused; the configuration does not belong to these weights"
                 )
         for variable in model.weights:
-            variable._initializer = keras.initializers.Zeros()  # to be overwritten: no need to draw them
+            variable._initializer = keras.initializers.Zeros()  # they will be overwritten: no need for random values
         with keras.StatelessScope():
-            pass  # leaving it gives the declared variables their memory
+            pass  # on leaving this scope, Keras allocates the declared variables
         return model
     except (
         TypeError,
@@ -126,20 +123,20 @@ def rebuild(facts: Mapping[str, Any], custom: Mapping[str, Any], options: Source
 
 
 def _reason(error: Exception) -> str:
-    """What Keras says of the innermost object that it could not make, with the layer's name where it shows one.
+    """Keras's message about the innermost object that it could not make, with the layer's name where there is one.
 
-    It wraps each error as "... config={...} ... Exception encountered: " and the error inside.
+    Keras wraps each error as "... config={...} ... Exception encountered: " and the inner error.
     """
     around, _, reason = str(error).rpartition("Exception encountered:")
     name = re.search(r"'name': '([^']+)'", around.rpartition("config={")[2])
     return f"{f'layer {name[1][:100]}: ' if name else ''}{type(error).__name__}: {one_line(reason)}"
 
 
-def _deserialize(config: Mapping[str, Any], custom: Mapping[str, Any], *, safe: bool) -> Any:
+def _deserialize(config: JsonObject, custom: CustomObjects, *, safe: bool) -> KerasModel:
     import keras
     from keras.src.saving.serialization_lib import ObjectSharingScope
 
-    with ObjectSharingScope():  # a layer that stands in two places of the file is one layer
+    with ObjectSharingScope():  # a layer that occurs twice in the file is one layer
         model = keras.saving.deserialize_keras_object(dict(config), custom_objects=dict(custom), safe_mode=safe)
     if not isinstance(model, keras.Model):
         raise TypeError(f"its configuration describes a {type(model).__name__}, not a model")
@@ -147,9 +144,9 @@ def _deserialize(config: Mapping[str, Any], custom: Mapping[str, Any], *, safe: 
 
 
 def _names_for_lambdas() -> None:
-    """What trusted code in a file may take for granted, as it could when Keras 2 loaded it: tf, K, np, keras.
+    """Define the names that trusted code could use without importing them when Keras 2 loaded it: tf, K, np, keras.
 
-    Keras runs that code among the names of the module that loads it, at every call of the model, so they stay.
+    Keras runs that code in the namespace of its own module, at every call of the model, so the names stay defined.
     """
     import keras
     import numpy as np
@@ -163,7 +160,7 @@ def _names_for_lambdas() -> None:
 
 @contextmanager
 def _declared_only() -> Iterator[None]:
-    """On an error, forget the variables that were declared: Keras would give them memory at its next opportunity."""
+    """On an error, drop the declared variables: Keras would otherwise allocate them later."""
     from keras.src.backend.common import global_state
 
     try:
@@ -173,8 +170,8 @@ def _declared_only() -> Iterator[None]:
         raise
 
 
-def _check_activations(model: Any, title: str) -> None:
-    """Refuse a layer whose output for one sample is beyond the cap; nothing was computed yet."""
+def _check_activations(model: KerasModel, title: str) -> None:
+    """Refuse a layer whose output for one sample is beyond the limit; nothing has been computed yet."""
     import keras
 
     for layer in model._flatten_layers():
@@ -184,16 +181,18 @@ def _check_activations(model: Any, title: str) -> None:
                 if elements > MAX_ELEMENTS:
                     raise UnsafeError(
                         f"{title}: layer {layer.name}: declares {elements:,} values for one sample\n"
-                        f"refused; the cap is {MAX_ELEMENTS:,}"
+                        f"refused; the limit is {MAX_ELEMENTS:,}"
                     )
 
 
-def _bytes(variable: Any) -> int:
+def _bytes(variable: KerasVariable) -> int:
+    """The memory that a variable takes, by its shape and the number of bits in the name of its dtype."""
     digits = "".join(character for character in str(variable.dtype) if character.isdigit())
     return int(math.prod(variable.shape)) * max(1, int(digits or 8) // 8)
 
 
-def _built_elsewhere(text: str, options: SourceOptions) -> Any:
+def _built_elsewhere(text: str, options: SourceOptions) -> KerasModel:
+    """The model that `options.builder` returns, for a file that gives its weights only."""
     if not options.builder:
         raise InputError(
             f"{text}: holds weights only, no architecture\n"
@@ -203,19 +202,18 @@ def _built_elsewhere(text: str, options: SourceOptions) -> Any:
 
 
 def _require_file(path: Path, text: str) -> None:
-    if path.is_dir():
-        raise InputError(f"{text}: a directory, not a file\ngive the .keras or .h5 file that Keras saved")
+    refuse_directory(text)
     if not path.exists():
         beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         close = difflib.get_close_matches(path.name, beside, n=1)
         hint = f"did you mean {path.parent / close[0]}?" if close else "check the path"
         raise InputError(f"{text}: no such file\n{hint}")
     if not path.is_file():
-        raise InputError(f"{text}: no regular file\ngive the .keras or .h5 file that Keras saved")
+        raise InputError(f"{text}: not a regular file\ngive the .keras or .h5 file that Keras saved")
 
 
 def _registered() -> set[str]:
-    """Names that this process registered with Keras; in a fresh process, none, and Keras is not imported for it."""
+    """Names that this process has registered with Keras: none before Keras is imported, and then it is not imported."""
     if "keras" not in sys.modules:
         return set()
     import keras

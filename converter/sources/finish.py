@@ -1,27 +1,34 @@
-"""The last step of every source: a model that is built, has weights that are numbers, and a name for a directory."""
+"""The last step for every source: check that the model is built, its weights finite and its layers named."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from converter.core.data import Source
 from converter.core.errors import InputError, UsageError
-from converter.core.text import one_line
+from converter.core.foreign import Json, KerasModel
+from converter.core.text import reason_of
 from converter.sources.names import directory_name
 from converter.sources.ranges import preprocessing_in
 
+InputShape = tuple[int | None, ...] | None
+"""The shape of an input without its batch axis; None where the user did not give one."""
+
 
 def finish(
-    model: Any,
+    model: KerasModel,
     name: str,
     kind: str,
-    detail: Mapping[str, Any],
+    detail: Mapping[str, Json],
     *,
-    input_shape: Any = None,
-    mended: tuple[str, ...] = (),
+    input_shape: InputShape = None,
+    repairs: tuple[str, ...] = (),
 ) -> Source:
-    """`model` as a Source: built, its weights finite, its layers named."""
+    """`model` as a Source: built, its weights finite, its layers named.
+
+    Raises InputError where it is not a keras.Model or fails one of these checks, UsageError where `input_shape`
+    contradicts the model.
+    """
     import keras
 
     if not isinstance(model, keras.Model):
@@ -31,7 +38,7 @@ def finish(
     require_built(model, name, input_shape)
     require_finite(model, name)
     for layer in model._flatten_layers(include_self=False):
-        if not layer.name:  # it names nodes and weights; what else TensorFlow refuses, Keras tells when it predicts
+        if not layer.name:  # nodes and weights are named after it; other bad names fail when Keras predicts
             raise InputError(
                 f"{name}: a {type(layer).__name__} has an empty name\nname the layer, and save the model again"
             )
@@ -41,15 +48,15 @@ def finish(
         kind=kind,
         detail=dict(detail),
         preprocessing=preprocessing_in(model),
-        mended=mended,
+        repairs=repairs,
     )
 
 
-def require_built(model: Any, name: str, input_shape: Any = None) -> None:
-    """Build `model` over `input_shape` (without the batch axis) where it was never built.
+def require_built(model: KerasModel, name: str, input_shape: InputShape = None) -> None:
+    """Build `model` for `input_shape` (without the batch axis) where it was never built.
 
-    A functional model is always built, and a different `input_shape` is then an error. A subclassed model counts as
-    built once it was called on data. Raises InputError, saying what to do.
+    A functional model is always built, and a subclassed one once it was called on data; a different `input_shape` then
+    raises UsageError. Raises InputError where the model cannot be built.
     """
     if _knows_its_inputs(model):
         if input_shape is not None and not _agrees(model, tuple(input_shape)):
@@ -74,14 +81,14 @@ def require_built(model: Any, name: str, input_shape: Any = None) -> None:
             model._build_shapes_dict = {"input_shape": (None, *input_shape)}
     except (Exception, SystemExit) as error:  # the user's own layers run here and may raise anything
         raise InputError(
-            f"{name}: cannot be built over {_text(input_shape)}: {type(error).__name__}: {one_line(error)}\n"
+            f"{name}: cannot be built for {_text(input_shape)}: {reason_of(error)}\n"
             "give the --input-shape that the model was written for"
         ) from error
     if not _knows_its_inputs(model):
-        raise InputError(f"{name}: still has no input shape after being called; return a functional keras.Model")
+        raise InputError(f"{name}: has no input shape even after it was called\nreturn a functional keras.Model")
 
 
-def require_finite(model: Any, name: str) -> None:
+def require_finite(model: KerasModel, name: str) -> None:
     """Raise InputError, naming the layer, where a weight holds NaN or infinity."""
     import keras
     import numpy as np
@@ -99,13 +106,13 @@ def require_finite(model: Any, name: str) -> None:
                 )
 
 
-def _knows_its_inputs(model: Any) -> bool:
+def _knows_its_inputs(model: KerasModel) -> bool:
     if getattr(model, "inputs", None):
         return True
     return bool(model.built and (getattr(model, "_build_shapes_dict", None) or {}).get("input_shape"))
 
 
-def _own_shape(model: Any) -> tuple[int | None, ...]:
+def _own_shape(model: KerasModel) -> tuple[int | None, ...]:
     inputs = getattr(model, "inputs", None)
     if inputs:
         return tuple(inputs[0].shape[1:])
@@ -113,10 +120,10 @@ def _own_shape(model: Any) -> tuple[int | None, ...]:
     return tuple(shape[1:]) if all(size is None or isinstance(size, int) for size in shape) else ()
 
 
-def _agrees(model: Any, shape: tuple[int | None, ...]) -> bool:
+def _agrees(model: KerasModel, shape: tuple[int | None, ...]) -> bool:
     own = _own_shape(model)
     return len(own) == len(shape) and all(a in (None, b) for a, b in zip(own, shape, strict=True))
 
 
-def _text(shape: Any) -> str:
+def _text(shape: tuple[int | None, ...]) -> str:
     return "x".join("any" if size is None else str(size) for size in shape)

@@ -1,4 +1,4 @@
-"""`package.module:function`: a builder of the user's own, and the modules that hold their custom layers."""
+"""`package.module:function`: the user's function that builds a model, and the modules with the user's layers."""
 
 from __future__ import annotations
 
@@ -9,61 +9,60 @@ import inspect
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from converter.core.data import Source, SourceOptions
 from converter.core.errors import InputError
-from converter.core.foreign import Module
-from converter.core.text import one_line
-from converter.sources.finish import finish
+from converter.core.foreign import Facts, Json, KerasModel, Module
+from converter.core.text import reason_of
+from converter.sources.finish import finish, require_built
 from converter.sources.names import OWN_PACKAGES, function_parts, nearest
+from converter.sources.weights import assign_file
+
+CustomObjects = Mapping[str, object]
+"""Classes and functions of the user by every name that a file may use for them."""
 
 
 def load_function(text: str, options: SourceOptions) -> Source:
     """The keras.Model that the function named `text` ("package.module:function") returns.
 
-    It is called without arguments, or with `options.kwargs`. A Sequential or subclassed model that was never called is
-    built over `options.input_shape`. Weights are the function's own, or come from `options.weights`.
-    Raises InputError where the function is missing, raises, or returns no model.
+    It is called with `options.kwargs`. A Sequential or subclassed model that was never called is built for
+    `options.input_shape`. The weights are those that the function sets, or come from `options.weights`. Raises
+    InputError where the function is missing, raises an exception, or does not return a model.
     """
     model = call_builder(text, options.kwargs)
-    detail: dict[str, Any] = {"builder": text}
+    detail: Facts = {"builder": text}
     if options.kwargs:
         detail["arguments"] = dict(options.kwargs)
     title = text.rpartition(":")[2]
     if options.weights is not None:
-        from converter.sources.finish import require_built
-        from converter.sources.weights import assign_file
-
         require_built(model, text, options.input_shape)
         detail |= assign_file(model, Path(options.weights), text)
     return finish(model, title, "function", detail, input_shape=options.input_shape)
 
 
-def call_builder(text: str, kwargs: Mapping[str, Any]) -> Any:
-    """What the function named `text` returns, which is a keras.Model or an InputError."""
+def call_builder(text: str, kwargs: Mapping[str, Json]) -> KerasModel:
+    """The keras.Model that the function named `text` returns for `kwargs`. Raises InputError as `load_function`."""
     import keras
 
     function = find_function(text)
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # stdout is the report's
+        with contextlib.redirect_stdout(sys.stderr):  # only the report goes to stdout
             model = function(**kwargs)
-    except (Exception, SystemExit) as error:  # any exception of the user's function is reported, its cause kept
+    except (Exception, SystemExit) as error:  # the user's function may raise anything
         raise InputError(
-            f"{text}: raised {type(error).__name__}: {one_line(error)}\n"
-            "mend the function or its --kwargs; --debug shows where it happened"
+            f"{text}: raised {reason_of(error)}\ncorrect the function or its --kwargs; --debug shows where it happened"
         ) from error
     if not isinstance(model, keras.Model):
-        raise InputError(f"{text}: returned {_article(model)}, not a keras.Model\nlet the function return the model")
+        raise InputError(f"{text}: returned {_described(model)}, not a keras.Model\nlet the function return the model")
     return model
 
 
-def find_function(text: str) -> Callable[..., Any]:
+def find_function(text: str) -> Callable[..., object]:
     """The callable that `text` ("package.module:name.name") names. Raises InputError."""
     module_name, path = function_parts(text)
     if not module_name:
         raise InputError(f"{text}: not package.module:function\nname a module and a function in it, as in nets:build")
-    found: Any = import_file(module_name, text) if module_name.endswith(".py") else import_module(module_name, text)
+    found: object = import_file(module_name, text) if module_name.endswith(".py") else import_module(module_name, text)
     for part in path.split("."):
         if not hasattr(found, part):
             names = [name for name in vars(found) if not name.startswith("_")] if hasattr(found, "__dict__") else []
@@ -74,9 +73,8 @@ def find_function(text: str) -> Callable[..., Any]:
             raise InputError(f"{text}: {module_name} has no {part}\n{hint}")
         found = getattr(found, part)
     if not callable(found):
-        raise InputError(f"{text}: {_article(found)}, not a function\nname a function that returns a keras.Model")
-    result: Callable[..., Any] = found
-    return result
+        raise InputError(f"{text}: {_described(found)}, not a function\nname a function that returns a keras.Model")
+    return found
 
 
 def import_module(name: str, title: str) -> Module:
@@ -90,7 +88,7 @@ def import_module(name: str, title: str) -> Module:
 
 
 def import_file(path: str, title: str) -> Module:
-    """Import the Python file `path` under its own name; it may import what lies beside it. Raises InputError."""
+    """Import the Python file `path` under its own name; it may import modules from its directory. Raises InputError."""
     file = Path(path).resolve()
     if not file.is_file():
         raise InputError(f"{title}: no such file: {path}\ncheck the path")
@@ -117,18 +115,17 @@ def import_file(path: str, title: str) -> Module:
 
 @contextlib.contextmanager
 def _reported(name: str, title: str) -> Iterator[None]:
-    """Import the module `name`: what it prints is not the result's, what it raises is an InputError of `title`."""
+    """While the module `name` is imported: its output goes to stderr, its exceptions become InputErrors of `title`."""
     try:
         with contextlib.redirect_stdout(sys.stderr):
             yield
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
             raise InputError(f"{title}: no module named {error.name}\n{_advice(error.name)}") from error
-        raise InputError(f"{title}: importing {name} needs {error.name}, which is not installed") from error
+        raise InputError(f"{title}: importing {name} needs {error.name}, which is not installed\ninstall it") from error
     except (Exception, SystemExit) as error:  # a user's module may raise anything while it is imported
         raise InputError(
-            f"{title}: importing {name} raised {type(error).__name__}: {one_line(error)}\n"
-            "correct the module; --debug shows where it happened"
+            f"{title}: importing {name} raised {reason_of(error)}\ncorrect the module; --debug shows where it happened"
         ) from error
 
 
@@ -136,20 +133,20 @@ def _advice(name: str) -> str:
     top = name.partition(".")[0]
     if top in OWN_PACKAGES:
         return f"cnnexport has a package {top} too, which hides yours: give {top}/FILE.py:FUNCTION, or rename it"
-    return "run from the directory that holds it, or install it"
+    return "run from the directory that contains it, or install it"
 
 
-def custom_objects(modules: tuple[str, ...]) -> dict[str, Any]:
+def custom_objects(modules: tuple[str, ...]) -> CustomObjects:
     """Keras classes and functions defined in, or imported into, the named modules, by every name a file may use.
 
-    A class registered with `register_keras_serializable` is found by its registered name as well. Classes of Keras
-    itself are left out, so that nothing replaces them. Raises InputError where a module cannot be imported or has none.
+    A class registered with `register_keras_serializable` is also found by its registered name. Classes of Keras itself
+    are left out, so that nothing replaces them. Raises InputError where a module cannot be imported or has none.
     """
     if not modules:
-        return {}  # without importing Keras, which most errors about a file do not need
+        return {}  # before Keras is imported: most errors about a file do not need it
     import keras
 
-    found: dict[str, Any] = {}
+    found: dict[str, object] = {}
     for name in modules:
         module = import_module(name, f"--custom-objects {name}")
         before = len(found)
@@ -163,10 +160,10 @@ def custom_objects(modules: tuple[str, ...]) -> dict[str, Any]:
                 found[registered] = value
         if len(found) == before:
             raise InputError(
-                f"--custom-objects {name}: no Keras class or function in it\nname the module of the layers"
+                f"--custom-objects {name}: no Keras class or function in it\nname the module that defines the layers"
             )
     return found
 
 
-def _article(value: object) -> str:
+def _described(value: object) -> str:
     return "nothing (None)" if value is None else f"a value of type {type(value).__name__}"

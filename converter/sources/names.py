@@ -1,4 +1,4 @@
-"""What a user's text can mean, and what they may have meant instead. Standard library and the zoo's table only."""
+"""What a user's text can mean, and what was probably meant instead; without Keras, TensorFlow and numpy."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from converter.core.errors import UsageError
+from converter.core.errors import InputError, UsageError
+from converter.core.foreign import JsonObject
 
 try:
     from zoo import MODELS
 except ImportError as error:
     raise UsageError(
-        f"the package zoo of cnnexport is hidden by another one of that name: {error}\n"
-        "run from another directory, take that one off PYTHONPATH, or rename it"
+        f"the package zoo of cnnexport is hidden by another package of the same name: {error}\n"
+        "run from another directory, remove the other package from PYTHONPATH, or rename it"
     ) from error
 
 Kind = Literal["zoo", "file", "keras", "function", "unknown"]
@@ -35,7 +36,7 @@ def known_names() -> list[str]:
     return list(MODELS)
 
 
-def zoo_table() -> list[dict[str, Any]]:
+def zoo_table() -> list[JsonObject]:
     """One row for each architecture of the zoo: name, input_shape (H, W, C), classes, parameters, outputs (names)."""
     return [
         {
@@ -50,7 +51,7 @@ def zoo_table() -> list[dict[str, Any]]:
 
 
 def kind_of(text: str) -> Kind:
-    """Which kind of source `text` names. A zoo name wins over a file of that name; write `./name` for the file."""
+    """The kind of source that `text` names. A zoo name comes before a file of that name; `./name` means the file."""
     if text in MODELS:
         return "zoo"
     if text.startswith(KERAS_PREFIX):
@@ -65,21 +66,27 @@ def kind_of(text: str) -> Kind:
 
 
 def function_parts(text: str) -> tuple[str, str]:
-    """The module, or the path of its file, and the function that `text` names; empty where it names none."""
+    """The module (or the path of its file) and the function that `text` names; both empty for any other text."""
     found = FILE_FUNCTION.fullmatch(text) or FUNCTION.fullmatch(text)
     return (found[1], found[2]) if found else ("", "")
 
 
 def is_file(path: str | Path) -> bool:
-    """Whether `path` is a file; False, too, for what is no path: `Path.is_file` raises where a name is too long."""
+    """Whether `path` is a file; False also for a name that is too long, where `Path.is_file` would raise."""
     return os.path.isfile(path)  # noqa: PTH113
 
 
 def nearest(word: str, candidates: Iterable[str]) -> str:
-    """The candidate that `word` was most likely meant to be, or ""."""
+    """The candidate most similar to `word`, "" where none is."""
     by_lower = {candidate.lower(): candidate for candidate in candidates}
     found = difflib.get_close_matches(word.lower(), list(by_lower), n=1, cutoff=0.5)
     return by_lower[found[0]] if found else ""
+
+
+def refuse_directory(text: str) -> None:
+    """Raise InputError where the path `text` is a directory."""
+    if os.path.isdir(text):  # noqa: PTH112  False for a name that is too long, where `Path.is_dir` would raise
+        raise InputError(f"{text}: a directory, not a file\ngive the .keras or .h5 file that Keras saved")
 
 
 def directory_name(text: str) -> str:
@@ -97,6 +104,6 @@ def title_of(text: str) -> str:
 
 
 def major(version: str | None) -> int:
-    """The first number of the version of Keras that wrote a file; one without it is from before Keras noted it."""
+    """The first number of the version of Keras that wrote a file; 1 where the file does not say, as in early files."""
     found = re.match("[0-9]{1,4}", version or "")
     return int(found[0]) if found else 1

@@ -1,4 +1,4 @@
-"""A source that was named but not loaded: its title, what it is recognized by, and how to load it."""
+"""A source that was named but is not loaded yet: its title, its identity, and the function that loads it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from converter.core.errors import InputError, UsageError
+from converter.core.errors import UsageError
 from converter.core.foreign import KerasModel
 from converter.sources.choose import load, load_object
-from converter.sources.names import function_parts, kind_of, title_of
+from converter.sources.names import function_parts, kind_of, refuse_directory, title_of
 
 if TYPE_CHECKING:  # converter.core.data imports numpy, which `cnnexport list` does not need
     from converter.core.data import Source, SourceOptions
@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # converter.core.data imports numpy, which `cnnexport list` d
 
 @dataclass(frozen=True)
 class Opened:
-    """`title` is the directory name. `identity` tells two sources of one title apart, and does not name a place."""
+    """`title` is the directory name. `identity` distinguishes two sources with one title, and contains no path."""
 
     title: str
     identity: str
@@ -31,8 +31,8 @@ class Opened:
 def opened(model: KerasModel | str | PathLike[str], options: SourceOptions, commands: Sequence[str] = ()) -> Opened:
     """The source that `model` is: a keras.Model, the path of a file, or a source's text.
 
-    A text is looked at, and nothing is loaded yet. A path is a file even where a zoo model has its name. Raises
-    UsageError for what can be none of them, InputError for a directory, and what `load_object` raises.
+    Nothing is loaded yet, except for an object. A path means a file even where a zoo model has the same name. Raises
+    UsageError for an argument of any other type, InputError for a directory, and what `load_object` raises.
     """
     if isinstance(model, str):
         return _named(model, options, commands)
@@ -54,13 +54,13 @@ def _named(text: str, options: SourceOptions, commands: Sequence[str]) -> Opened
     kind = kind_of(text)
     if kind == "unknown":
         load(text, options, commands=commands)  # raises, with a suggestion
-    if kind == "file" and Path(text).is_dir():
-        raise InputError(f"{text}: a directory, not a file\ngive the .keras or .h5 file that Keras saved")
+    if kind == "file":
+        refuse_directory(text)
     return Opened(title_of(text), _identity(text, kind, options), lambda: load(text, options, commands=commands))
 
 
 def _identity(text: str, kind: str, options: SourceOptions) -> str:
-    """The kind and the name, of a file with a hash of its place, so that no path of a machine is written down."""
+    """The kind and the name; for a file also a hash of its path, so that the path itself is not written anywhere."""
     path, function = function_parts(text) if kind == "function" else (text, "")
     place = ""
     if kind == "file" or path.endswith(".py"):

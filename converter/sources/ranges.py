@@ -1,20 +1,20 @@
-"""The range of valid inputs, where a model of unknown origin tells it by how it begins."""
+"""The range of valid inputs, derived from the first layers of a model."""
 
 from __future__ import annotations
 
-from typing import Any
+from converter.core.foreign import JsonObject, KerasLayer, KerasModel
 
 _PASSING = ("Resizing", "CenterCrop", "ZeroPadding2D", "Identity", "Permute", "Reshape", "Activation")
 _SPREAD = 3.0  # standard deviations on either side of a Normalization layer's mean
 _SMALLEST = 1e-12
 
 
-def preprocessing_in(model: Any) -> dict[str, Any]:
+def preprocessing_in(model: KerasModel) -> JsonObject:
     """The range of the inputs of `model` by its first Rescaling or Normalization layer; empty where it has neither.
 
-    A Rescaling layer x * scale + offset brings pixels to [0, 1], or to [-1, 1] where its offset is negative; the range
-    is what it brings there. A Normalization layer (x - mean) / sqrt(variance) expects values about its mean.
-    Models with several inputs are left alone.
+    A Rescaling layer x * scale + offset maps its range to [0, 1], or to [-1, 1] where its offset is negative. A
+    Normalization layer (x - mean) / sqrt(variance) expects values near its mean. The result is empty for a model with
+    several inputs.
     """
     import numpy as np
 
@@ -37,8 +37,8 @@ def preprocessing_in(model: Any) -> dict[str, Any]:
     return {"range": [low, high], "description": f"as the model's {name} layer {first.name} expects"}
 
 
-def _first_computing(model: Any) -> Any:
-    """The first layer that does more to its single input than move or select values; None where it is unclear."""
+def _first_computing(model: KerasModel) -> KerasLayer:
+    """The first layer that does more to its single input than move or select values; None where it is ambiguous."""
     import keras
 
     while True:

@@ -1,17 +1,17 @@
-"""An architecture of the zoo, with weights from a file, from its publisher, or seeded and calibrated."""
+"""An architecture of the zoo, with weights from a file, with its published weights, or seeded and calibrated."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from converter.core.data import Source, SourceOptions
 from converter.core.errors import InputError, UsageError
+from converter.core.foreign import Facts
 from converter.core.text import one_line
 from converter.sources.finish import finish
-from converter.sources.names import is_file
 from converter.sources.untrained import calibrated
-from converter.sources.weights import assign_file
+from converter.sources.weights import IMAGENET, assign_file, require_weights
 from zoo import MODELS, ModelSpec
 
 
@@ -23,31 +23,23 @@ def load_zoo(name: str, options: SourceOptions) -> Source:
     """
     spec = MODELS[name]
     weights = options.weights
-    if weights is not None and weights != "imagenet" and not is_file(weights):
-        raise InputError(f"--weights {weights}: no such file\ngive a .keras, .weights.h5 or .h5 file, or `imagenet`")
-    if weights == "imagenet":
+    require_weights(weights)
+    if weights == IMAGENET:
         _require_published(spec, options)
     try:
         model = spec.build(classes=options.classes, input_shape=_shape(options.input_shape), logits=options.logits)
     except ValueError as error:
         raise UsageError(f"{one_line(error)}\ngive another --input-shape HxWxC or --classes") from error
-    detail: dict[str, Any] = {"architecture": name, "weights": "seeded and calibrated", "seed": options.seed}
+    detail: Facts = {"architecture": name, "weights": "seeded and calibrated", "seed": options.seed}
     if weights is None:
         calibrated(model, name, options.seed, spec.preprocessing)
     else:
-        path = _published_file(spec) if weights == "imagenet" else Path(weights)
+        path = _published_file(spec) if weights == IMAGENET else Path(weights)
         detail = {"architecture": name} | assign_file(model, path, name)
-        if weights == "imagenet":
+        if weights == IMAGENET:
             detail["weights"] = f"imagenet ({path.name})"
     source = finish(model, name, "zoo", detail)
-    return Source(
-        model=model,
-        name=source.name,
-        kind="zoo",
-        detail=detail,
-        preprocessing=dict(spec.preprocessing),
-        untrained=weights is None,
-    )
+    return replace(source, preprocessing=dict(spec.preprocessing), untrained=weights is None)
 
 
 def _shape(shape: tuple[int | None, ...] | None) -> tuple[int, ...] | None:
@@ -64,7 +56,7 @@ def _require_published(spec: ModelSpec, options: SourceOptions) -> None:
     if spec.published is None:
         raise UsageError(
             f"--weights imagenet: none are published for {spec.name}\n"
-            f"they are for {available}; give --weights PATH for your own"
+            f"published for {available}; give --weights PATH for your own"
         )
     if options.classes not in (None, spec.classes):
         raise UsageError(

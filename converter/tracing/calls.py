@@ -1,24 +1,27 @@
-"""Layers that trace otherwise than Keras calls them: the same function, in operators that fold or that every size fits.
+"""Layers that are traced with another `call` than Keras's: the same function in operators that fold or take any size.
 
-A rule looks at one layer and gives the `call` to trace in place of its own, or None. Nothing of a model stays changed.
+A rule gets one layer and returns the `call` to trace, or None. The model itself is unchanged afterwards.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 
+from converter.core.foreign import KerasLayer, KerasModel, Tensor
 from converter.tracing.widening import HALVES
 
-Call = Callable[..., Any]
+Call = Callable[..., Tensor]
+"""A layer's `call`"""
+
+Rule = Callable[[KerasLayer], Call | None]
 
 
 @contextmanager
-def replaced_calls(model: Any, rules: Sequence[Callable[[Any], Call | None]]) -> Iterator[None]:
-    """While it lasts, each layer of `model` that one of `rules` knows calls what that gives."""
+def replaced_calls(model: KerasModel, rules: Sequence[Rule]) -> Iterator[None]:
+    """Within the context, each layer of `model` for which a rule returns a `call` uses it; the first such rule wins."""
     changed = []
     flatten = getattr(model, "_flatten_layers", None)
     for layer in flatten() if flatten else ():
@@ -35,8 +38,11 @@ def replaced_calls(model: Any, rules: Sequence[Callable[[Any], Call | None]]) ->
             del layer.__dict__["call"]
 
 
-def any_size(layer: Any) -> Call | None:
-    """UpSampling2D that interpolates, for sizes that are not known yet; Keras multiplies them as numbers."""
+def any_size(layer: KerasLayer) -> Call | None:
+    """An UpSampling2D with interpolation, for an unknown height or width: Keras computes the new size in Python.
+
+    Shapes are (batch, height, width, channels). None for other layers, "nearest" and channels-first data.
+    """
     import keras
     import tensorflow as tf
 
@@ -44,22 +50,22 @@ def any_size(layer: Any) -> Call | None:
         return None
     if layer.interpolation == "nearest" or layer.data_format != "channels_last":
         return None
-    known = layer.call
+    original = layer.call
 
-    def call(inputs: Any) -> Any:
+    def call(inputs: Tensor) -> Tensor:
         if None not in inputs.shape[1:3]:
-            return known(inputs)
+            return original(inputs)
         sizes = tf.shape(inputs)[1:3] * list(layer.size)
         return tf.cast(tf.image.resize(inputs, sizes, method=layer.interpolation), inputs.dtype)
 
     return call
 
 
-def affine(layer: Any) -> Call | None:
-    """A batch normalization over the last axis as `x * scale + shift` instead of some twenty operators.
+def affine(layer: KerasLayer) -> Call | None:
+    """A batch normalization over the last axis as `x * scale + shift`, which replaces about twenty operators.
 
-    Ioffe and Szegedy (2015), inference: scale = gamma / sqrt(variance + epsilon), shift = beta - mean * scale, here in
-    float64 and rounded once.
+    Ioffe and Szegedy (2015), inference: scale = gamma / sqrt(variance + epsilon), shift = beta - mean * scale. Both
+    are computed in float64 and rounded to float32 once. None for other layers, axes and types.
     """
     import keras
     import tensorflow as tf
@@ -78,7 +84,7 @@ def affine(layer: Any) -> Call | None:
         shift = shift + np.asarray(layer.beta, np.float64)
     factor, summand = scale.astype(np.float32), shift.astype(np.float32)
 
-    def call(inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+    def call(inputs: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
         return tf.add(tf.multiply(tf.cast(inputs, tf.float32), factor), summand)
 
     return call

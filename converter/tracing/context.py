@@ -1,4 +1,7 @@
-"""TensorFlow as the line needs it: imported without noise and without a GPU, its functions run as plain Python."""
+"""TensorFlow for the line: imported without messages and without a GPU; and `tf.function`s run as plain Python.
+
+Nothing here knows a model or a graph.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,10 @@ from converter.core.errors import UnavailableError
 
 
 def quiet_tensorflow() -> None:
-    """Import TensorFlow without its start-up messages and without touching a GPU; does nothing the second time.
+    """Import TensorFlow without its start-up messages and without a GPU; the second call does nothing.
 
-    Its native libraries write to file descriptor 2 before any logging level applies, so the descriptor is turned away
-    while they load. Raises UnavailableError where TensorFlow cannot be imported.
+    Its native libraries write to file descriptor 2 before any logging level applies, so the descriptor points to the
+    null device while they load. Raises UnavailableError where TensorFlow cannot be imported.
     """
     if "tensorflow" in sys.modules:
         return
@@ -25,8 +28,8 @@ def quiet_tensorflow() -> None:
     sys.stderr.flush()
     kept = os.dup(2)
     try:
-        with Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
+        with Path(os.devnull).open("wb") as null:
+            os.dup2(null.fileno(), 2)
             import tensorflow as tf
 
             tf.config.list_physical_devices()
@@ -35,15 +38,17 @@ def quiet_tensorflow() -> None:
     finally:
         os.dup2(kept, 2)
         os.close(kept)
-        os.environ.pop("CUDA_VISIBLE_DEVICES")  # the children that verify artifacts may use the GPU
+        os.environ.pop("CUDA_VISIBLE_DEVICES")  # the child processes that verify artifacts may use the GPU
         if visible is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = visible
 
 
 @contextmanager
 def inlined_functions() -> Iterator[None]:
-    """Run inner `tf.function`s as plain Python: in a trace, Keras's XLA wrappers do not reach the graph; in an eager
-    call, TensorFlow's own kernels run in place of compiled ones.
+    """Within the context, inner `tf.function`s run as plain Python.
+
+    In a trace, Keras's XLA wrappers then leave nothing in the graph; in an eager call, TensorFlow's own kernels run
+    instead of compiled ones.
     """
     import tensorflow as tf
 

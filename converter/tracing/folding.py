@@ -1,69 +1,90 @@
-"""What the traced graph computes at run time and need not: per-channel arithmetic behind a convolution, shapes.
+"""Constant arithmetic taken out of the traced graph: scale and shift after a convolution, and the targets of reshapes.
 
-Works on the graph that `converter.tracing.trace` made: TensorFlow has already folded every batch normalization into
-`x * scale + shift` with constant vectors. For y = conv(x, W), channel c: scale[c] * (y[c] + bias[c]) + shift[c] equals
+Works on the GraphDef of `converter.tracing.trace`, where every batch normalization is already `x * scale + shift` with
+constant vectors. For y = conv(x, W) and channel c, scale[c] * (y[c] + bias[c]) + shift[c] equals
 conv(x, W * scale[c]) + (scale[c] * bias[c] + shift[c]), so a chain of such nodes becomes one BiasAdd. The vectors are
-composed in float64 and rounded once.
+combined in float64 and rounded once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from converter.core.data import Array
-from converter.tracing.naming import node_of
+from converter.core.foreign import GraphDef, NodeDef
+from converter.tracing.nodes import needed_by, node_of
 
 _CHANNEL_AXIS = {"Conv2D": -1, "Conv3D": -1, "MatMul": -1, "Conv2DBackpropInput": 2, "DepthwiseConv2dNative": None}
-"""Where the output channel stands in the kernel; None: the last two axes together."""
+"""The axis of the output channels in the kernel; None: the last two axes together"""
 
 _CHANNELS_FIRST = (b"NCHW", b"NCDHW")
 _KERNEL_INPUT = {"Conv2DBackpropInput": 1}
 _AFFINE = {"BiasAdd", "Add", "AddV2", "Sub", "Mul"}
 
 
-def fold_affine(graph_def: Any, weights: Mapping[str, Array], keep: set[str]) -> tuple[Any, dict[str, Array]]:
-    """Fold the affine chains of `graph_def` into `weights`; nodes named in `keep` stay.
+@dataclass
+class _Chain:
+    """The affine nodes after a convolution, and what they compute together: x * scale + shift, in float64."""
 
-    Returns a new graph and the arrays by placeholder name; arrays that did not change are the ones given.
-    A kernel with a second reader, a convolution with a second consumer and channels-first nodes are left alone.
+    scale: Array
+    shift: Array
+    nodes: list[NodeDef] = field(default_factory=list)
+
+    @property
+    def folds(self) -> bool:
+        """Whether folding changes anything: a single BiasAdd is what it would become."""
+        return bool(np.any(self.scale != 1.0)) or [node.op for node in self.nodes] not in ([], ["BiasAdd"])
+
+
+class _Consumers:
+    """The nodes of a graph by name, and the nodes that read each of them; nodes in `keep` are never folded."""
+
+    def __init__(self, graph_def: GraphDef, keep: set[str]) -> None:
+        self.nodes = {node.name: node for node in graph_def.node}
+        self.keep = keep
+        self._names: dict[str, list[str]] = {}
+        for node in graph_def.node:
+            for name in node.input:
+                self._names.setdefault(node_of(name), []).append(node.name)
+
+    def only(self, name: str) -> NodeDef | None:
+        """The one node that reads `name`, or None if there are more or fewer."""
+        found = self._names.get(name, [])
+        return self.nodes[found[0]] if len(found) == 1 else None
+
+
+def fold_affine(graph_def: GraphDef, weights: Mapping[str, Array], keep: set[str]) -> tuple[GraphDef, dict[str, Array]]:
+    """Fold the affine chains of `graph_def` into `weights`; nodes whose names are in `keep` stay.
+
+    Returns a new graph and the arrays by placeholder name; an unchanged array is the given object. Not folded: a
+    kernel with a second reader, a convolution with a second reader, and channels-first nodes.
     """
     from tensorflow.core.framework import graph_pb2
 
-    nodes = {node.name: node for node in graph_def.node}
-    consumers: dict[str, list[str]] = {}
-    for node in graph_def.node:
-        for name in node.input:
-            consumers.setdefault(node_of(name), []).append(node.name)
+    consumers = _Consumers(graph_def, keep)
     folded = dict(weights)
     removed: set[str] = set()
-    replaced: dict[str, list[Any]] = {}
+    replaced: dict[str, list[NodeDef]] = {}
     moved: dict[str, str] = {}
     for node in graph_def.node:
-        if node.op not in _CHANNEL_AXIS or (
-            "data_format" in node.attr and node.attr["data_format"].s in _CHANNELS_FIRST
-        ):
-            continue  # reading a missing attribute would add it
-        kernel = node.input[_KERNEL_INPUT.get(node.op, 1)]
-        if kernel not in folded or len(consumers[kernel]) != 1:
+        kernel = _kernel_of(node, consumers, folded)
+        if kernel is None:
             continue
-        if node.op == "MatMul" and (node.attr["transpose_a"].b or node.attr["transpose_b"].b):
+        chain = _chain(node, consumers, _channels(node.op, folded[kernel]))
+        if not chain.folds:
             continue
-        chain, scale, shift = _chain(node, nodes, consumers, keep, _channels(node.op, folded[kernel]))
-        if not chain:
-            continue
-        if np.any(scale != 1.0):
-            folded[kernel] = _scaled(node.op, folded[kernel], scale)
-        elif [link.op for link in chain] == ["BiasAdd"]:
-            continue
-        removed.update(link.name for link in chain)
+        if np.any(chain.scale != 1.0):
+            folded[kernel] = _scaled(node.op, folded[kernel], chain.scale)
+        removed.update(link.name for link in chain.nodes)
         bias = f"{node.name.rpartition('/')[0] or node.name}/BiasAdd"
-        if (bias in nodes and bias not in removed) or bias in moved.values():
+        if (bias in consumers.nodes and bias not in removed) or bias in moved.values():
             bias = f"{node.name}/folded/BiasAdd"
-        moved[chain[-1].name] = bias
-        replaced[chain[-1].name] = _bias_nodes(bias, node, shift.astype(folded[kernel].dtype))
+        last = chain.nodes[-1].name
+        moved[last] = bias
+        replaced[last] = _bias_nodes(bias, node, chain.shift.astype(folded[kernel].dtype))
     result = graph_pb2.GraphDef(versions=graph_def.versions, library=graph_def.library)
     for node in graph_def.node:
         if node.name in replaced:
@@ -75,10 +96,11 @@ def fold_affine(graph_def: Any, weights: Mapping[str, Array], keep: set[str]) ->
     return _reachable(result, keep), folded
 
 
-def settle_reshapes(graph_def: Any) -> None:
+def settle_reshapes(graph_def: GraphDef) -> None:
     """Give every Reshape with at most one unknown output size a constant target, and drop the recorded shapes.
 
-    The number of elements decides the one unknown size, so -1 may stand for it; what computed it becomes dead.
+    The number of elements determines the one unknown size, so -1 may replace it; the nodes that computed it then have
+    no reader. `graph_def` is changed in place.
     """
     import tensorflow as tf
 
@@ -99,40 +121,51 @@ def settle_reshapes(graph_def: Any) -> None:
     graph_def.node.extend(constants)
 
 
+def _kernel_of(node: NodeDef, consumers: _Consumers, weights: Mapping[str, Array]) -> str | None:
+    """The placeholder of the kernel of a convolution or matrix product that may be folded into, or None."""
+    if node.op not in _CHANNEL_AXIS:
+        return None
+    # "in" first: reading a missing attribute of a NodeDef adds it
+    if "data_format" in node.attr and node.attr["data_format"].s in _CHANNELS_FIRST:
+        return None
+    kernel: str = node.input[_KERNEL_INPUT.get(node.op, 1)]
+    if kernel not in weights or consumers.only(kernel) is None:
+        return None
+    if node.op == "MatMul" and (node.attr["transpose_a"].b or node.attr["transpose_b"].b):
+        return None
+    return kernel
+
+
 def _channels(op: str, kernel: Array) -> int:
     axis = _CHANNEL_AXIS[op]
     return int(kernel.shape[-2] * kernel.shape[-1]) if axis is None else int(kernel.shape[axis])
 
 
-def _chain(
-    start: Any, nodes: Mapping[str, Any], consumers: Mapping[str, list[str]], keep: set[str], channels: int
-) -> tuple[list[Any], Array, Array]:
-    """The affine nodes that follow `start` one by one, and their composition as float64 (scale, shift)."""
-    scale, shift = np.ones(channels), np.zeros(channels)
-    chain: list[Any] = []
+def _chain(start: NodeDef, consumers: _Consumers, channels: int) -> _Chain:
+    """The affine nodes that follow `start` one after the other; scale and shift have shape (channels,)."""
+    chain = _Chain(np.ones(channels), np.zeros(channels))
     current = start
-    while current.name not in keep and len(consumers.get(current.name, [])) == 1:
-        follower = nodes[consumers[current.name][0]]
-        if follower.op not in _AFFINE or follower.name in keep or len(follower.input) != 2:
+    while current.name not in consumers.keep and (follower := consumers.only(current.name)) is not None:
+        if follower.op not in _AFFINE or follower.name in consumers.keep or len(follower.input) != 2:
             break
         first = node_of(follower.input[0]) == current.name
-        vector = _channel_vector(nodes.get(node_of(follower.input[1 if first else 0])), channels)
+        vector = _channel_vector(consumers.nodes.get(node_of(follower.input[1 if first else 0])), channels)
         if vector is None:
             break
         if follower.op == "Mul":
-            scale, shift = scale * vector, shift * vector
+            chain.scale, chain.shift = chain.scale * vector, chain.shift * vector
         elif follower.op == "Sub":
             sign = 1.0 if first else -1.0
-            scale, shift = scale * sign, sign * (shift - vector)
+            chain.scale, chain.shift = chain.scale * sign, sign * (chain.shift - vector)
         else:
-            shift = shift + vector
-        chain.append(follower)
+            chain.shift = chain.shift + vector
+        chain.nodes.append(follower)
         current = follower
-    return chain, scale, shift
+    return chain
 
 
-def _channel_vector(node: Any, channels: int) -> Array | None:
-    """A Const node as a float64 vector over the last axis, or None where it varies along another axis."""
+def _channel_vector(node: NodeDef | None, channels: int) -> Array | None:
+    """The value of a Const node as float64 of shape (channels,), or None where it varies along another axis."""
     import tensorflow as tf
 
     if node is None or node.op != "Const":
@@ -146,6 +179,7 @@ def _channel_vector(node: Any, channels: int) -> Array | None:
 
 
 def _scaled(op: str, kernel: Array, scale: Array) -> Array:
+    """`kernel` times `scale` along its output channels, computed in float64; shape and dtype unchanged."""
     axis = _CHANNEL_AXIS[op]
     if axis is None:
         factor = scale.reshape(kernel.shape[-2:])
@@ -156,8 +190,8 @@ def _scaled(op: str, kernel: Array, scale: Array) -> Array:
     return np.multiply(kernel, factor.astype(np.float64), dtype=np.float64).astype(kernel.dtype)
 
 
-def _bias_nodes(name: str, convolution: Any, shift: Array) -> list[Any]:
-    """Const and BiasAdd, called `name`, that stand where the chain ended."""
+def _bias_nodes(name: str, convolution: NodeDef, shift: Array) -> list[NodeDef]:
+    """The Const and the BiasAdd `name` that replace the chain after `convolution`."""
     import tensorflow as tf
     from tensorflow.core.framework import node_def_pb2
 
@@ -170,18 +204,11 @@ def _bias_nodes(name: str, convolution: Any, shift: Array) -> list[Any]:
     return [constant, add]
 
 
-def _reachable(graph_def: Any, keep: set[str]) -> Any:
-    """`graph_def` without the nodes that none of `keep` needs."""
+def _reachable(graph_def: GraphDef, keep: set[str]) -> GraphDef:
+    """A copy of `graph_def` with only the nodes that `keep` needs."""
     from tensorflow.core.framework import graph_pb2
 
-    nodes = {node.name: node for node in graph_def.node}
-    needed: set[str] = set()
-    waiting = list(keep)
-    while waiting:
-        name = waiting.pop()
-        if name not in needed:
-            needed.add(name)
-            waiting.extend(node_of(tensor) for tensor in nodes[name].input)
+    needed = needed_by(keep, {node.name: node for node in graph_def.node})
     result = graph_pb2.GraphDef(versions=graph_def.versions, library=graph_def.library)
     result.node.extend(node for node in graph_def.node if node.name in needed)
     return result

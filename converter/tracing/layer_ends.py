@@ -1,29 +1,31 @@
-"""Where Keras's layers end in the traced graph, and what they answer there.
+"""Where Keras's layers end in the traced graph, and the activations there, as sketches.
 
-The unfolded trace is the model's own arithmetic under the layers' names. A layer ends at each node that depends on the
-model's inputs and that another layer, or the model's output, reads. Activations leave TensorFlow as sketches only:
-those of a large network would not fit into memory together.
+Needs the unfolded trace: the model's own arithmetic under the layers' names. A layer ends at each node that depends on
+the model's inputs and that another layer, or the model's output, reads. Activations leave TensorFlow as sketches only:
+those of a large network do not fit into memory together. What an error at a layer means is not decided here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from converter.core.data import Array, Traced
+from converter.core.foreign import NodeDef, Tensor, TfGraph
 from converter.core.sketch import BUCKETS, SAMPLES, distance, sketch
-from converter.tracing.naming import layer_of, node_of
+from converter.tracing.naming import layer_of
+from converter.tracing.nodes import needed_by, sources_of
 
 
 @dataclass(frozen=True)
 class LayerEnd:
-    """A node where a layer ends. `inputs` are the places, in the list of ends, of those that the layer reads.
+    """A node where a layer ends. `inputs` are the indices, in the list of ends, of the ends that the layer reads.
 
-    `parameters` tells whether the layer has any vector or kernel. `sketch` is Keras's float32 activation, shape
-    (samples, 64), `elements` its size for one sample, `noise` its relative L2 distance from float64 (None: unknown).
+    `kind` is the layer's class. `parameters`: whether the layer has a vector or a kernel. `sketch` is Keras's float32
+    activation, shape (samples, 64), `elements` its size for one sample, `noise` its relative L2 distance from float64
+    (None: unknown).
     """
 
     node: str
@@ -37,7 +39,7 @@ class LayerEnd:
 
 
 def find(traced: Traced) -> tuple[LayerEnd, ...]:
-    """The ends of `traced`, a graph that was not folded, each behind the ends that it reads; not measured yet."""
+    """The ends of `traced`, an unfolded graph, without measurements; each stands after the ends that it reads."""
     nodes = {node.name: node for node in traced.graph_def.node}
     order = _order(nodes, traced.outputs)
     computed = set(traced.inputs)
@@ -45,7 +47,7 @@ def find(traced: Traced) -> tuple[LayerEnd, ...]:
     owners = {name: "" if name in traced.outputs else layer_of(name, traced.layers) for name in order}
     parameters = set()
     for name in order:
-        sources = _sources(nodes[name])
+        sources = sources_of(nodes[name])
         if any(source in computed for source in sources):
             computed.add(name)
         elif nodes[name].op in ("Const", "Placeholder") and _is_vector(nodes[name]):
@@ -53,7 +55,7 @@ def find(traced: Traced) -> tuple[LayerEnd, ...]:
         for source in sources:
             readers.setdefault(source, set()).add(owners[name])
     ends: list[LayerEnd] = []
-    places: dict[str, int] = {}
+    indices: dict[str, int] = {}
     for name in order:
         owner = owners[name]
         if (
@@ -62,16 +64,17 @@ def find(traced: Traced) -> tuple[LayerEnd, ...]:
             and owner in traced.layers
             and readers.get(name, set()) - {owner}
         ):
-            inputs = _read(name, nodes, places)
-            places[name] = len(ends)
+            inputs = _ends_before(name, nodes, indices)
+            indices[name] = len(ends)
             ends.append(LayerEnd(name, owner, traced.layers[owner], inputs, owner in parameters))
     return tuple(ends)
 
 
-def watch(graph: Any, ends: Sequence[LayerEnd]) -> list[Any]:
-    """For each of `ends` a tensor of `graph` to fetch: the sketch of its activation, and its size, as float64.
+def watch(graph: TfGraph, ends: Sequence[LayerEnd]) -> list[Tensor]:
+    """One tensor of `graph` to fetch for each of `ends`: float64, shape (samples, 65).
 
-    The shape is (samples, 65); empty where the node's result is not floating point.
+    The first 64 columns are the sketch of the activation, the last is its size for one sample. The tensor is empty
+    where the node's result is not floating point.
     """
     import tensorflow as tf
 
@@ -88,17 +91,18 @@ def watch(graph: Any, ends: Sequence[LayerEnd]) -> list[Any]:
 
 
 def measured(ends: Sequence[LayerEnd], single: Sequence[Array], exact: Sequence[Array]) -> tuple[LayerEnd, ...]:
-    """`ends` with what `watch` gave in float32 and, where `exact` is not empty, in float64.
+    """`ends` with the values of `watch`: `single` in float32, `exact` in float64 (empty: not available).
 
-    An end whose first axis is not that of the samples, or that is not finite, has no sketch afterwards.
+    Both have one array of shape (samples, 65) for each end. An end has no sketch afterwards if its first axis is not
+    the samples', or if it is not finite.
     """
     result = []
-    for place, end in enumerate(ends):
-        found = single[place]
+    for index, end in enumerate(ends):
+        found = single[index]
         if found.shape != (SAMPLES, BUCKETS + 1) or not np.isfinite(found).all():
             result.append(end)
             continue
-        noise = distance(found[:, :-1], exact[place][:, :-1]) if len(exact) else None
+        noise = distance(found[:, :-1], exact[index][:, :-1]) if len(exact) else None
         noise = noise if noise is not None and np.isfinite(noise) else None
         result.append(replace(end, elements=int(found[0, -1]), noise=noise, sketch=found[:, :-1]))
     return tuple(result)
@@ -109,21 +113,15 @@ def _sketched(activation: Array) -> Array:
     return np.column_stack([values, np.full(len(values), activation.size // max(1, len(values)), np.float64)])
 
 
-def _order(nodes: Mapping[str, Any], outputs: Iterable[str]) -> list[str]:
-    """The nodes that `outputs` need, each behind its sources; as far as that leaves free, in the graph's order."""
-    needed: set[str] = set()
-    waiting = list(outputs)
-    while waiting:
-        name = waiting.pop()
-        if name not in needed:
-            needed.add(name)
-            waiting.extend(_sources(nodes[name]))
+def _order(nodes: Mapping[str, NodeDef], outputs: Iterable[str]) -> list[str]:
+    """The nodes that `outputs` need, each after its sources; otherwise in the order of the graph."""
+    needed = needed_by(outputs, nodes)
     order: dict[str, None] = {}
     for first in nodes:
         stack = [first] if first in needed else []
         while stack:
             name = stack[-1]
-            missing = [source for source in _sources(nodes[name]) if source not in order]
+            missing = [source for source in sources_of(nodes[name]) if source not in order]
             if name in order or not missing:
                 order.setdefault(stack.pop())
             else:
@@ -131,25 +129,21 @@ def _order(nodes: Mapping[str, Any], outputs: Iterable[str]) -> list[str]:
     return list(order)
 
 
-def _read(name: str, nodes: Mapping[str, Any], places: Mapping[str, int]) -> tuple[int, ...]:
-    """The places of the nearest ends that the node `name` depends on."""
-    found, seen, waiting = set(), set(), _sources(nodes[name])
+def _ends_before(name: str, nodes: Mapping[str, NodeDef], indices: Mapping[str, int]) -> tuple[int, ...]:
+    """The indices of the nearest ends that the node `name` depends on."""
+    found, seen, waiting = set(), set(), sources_of(nodes[name])
     while waiting:
         source = waiting.pop()
-        if source in places:
-            found.add(places[source])
+        if source in indices:
+            found.add(indices[source])
         elif source not in seen:
             seen.add(source)
-            waiting.extend(_sources(nodes[source]))
+            waiting.extend(sources_of(nodes[source]))
     return tuple(sorted(found))
 
 
-def _sources(node: Any) -> list[str]:
-    return [node_of(name) for name in node.input]
-
-
-def _is_vector(node: Any) -> bool:
-    """Whether a constant or a weight is floating point and has an axis."""
+def _is_vector(node: NodeDef) -> bool:
+    """Whether a constant or a weight is floating point and has at least one axis."""
     import tensorflow as tf
 
     shape = node.attr["value"].tensor.tensor_shape if node.op == "Const" else node.attr["shape"].shape

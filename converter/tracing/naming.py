@@ -1,36 +1,35 @@
-"""Names in the traced graph: Keras's own, so that artifacts and errors speak of layers.
+"""Node names in the traced graph: Keras's layer names, so that artifacts and errors speak of layers.
 
-TensorFlow nests the model's name around everything, adds counters, and calls a weight after the operator that reads
-it; here each node gets `layer/operator` and each weight its variable's path.
+TensorFlow puts the model's name in front of everything, adds counters, and names a weight after the operator that
+reads it. Here each node becomes `layer/operator`, and each weight gets the path of its variable.
 """
 
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-from typing import Any
 
-
-def node_of(tensor: str) -> str:
-    """The node that an input of a graph node names: `^name` and `name:1` are `name`'s."""
-    return tensor.removeprefix("^").split(":")[0]
+from converter.core.foreign import GraphDef
 
 
 def layer_of(node_name: str, layers: Mapping[str, str]) -> str:
-    """The Keras layer that a graph node belongs to: the innermost part of its path that is a layer's name."""
+    """The Keras layer of a graph node: the innermost part of its path that is a layer's name, else the first part."""
     parts = [_without_counter(part, layers) for part in node_name.split("/")]
     return next((part for part in reversed(parts) if part in layers), parts[0])
 
 
 def described_layer(node_name: str, layers: Mapping[str, str]) -> str:
-    """`layer (Class)` for an error message, or the node's own name where it belongs to no layer."""
+    """`layer (Class)` for an error message, or the node's name where it belongs to no layer."""
     layer = layer_of(node_name, layers)
     return f"{layer} ({layers[layer]})" if layer in layers else node_name
 
 
 def keras_names(
-    graph_def: Any, model_name: str, layers: Mapping[str, str], weight_paths: Mapping[str, str]
+    graph_def: GraphDef, model_name: str, layers: Mapping[str, str], weight_paths: Mapping[str, str]
 ) -> dict[str, str]:
-    """New names by old node name, unique; nodes that keep their name are left out."""
+    """New names by old node name, all different; a node that keeps its name is not listed.
+
+    `weight_paths` has the variable's path of each node that stands for a variable.
+    """
     scopes = {*layers, model_name}
     rename: dict[str, str] = {}
     taken = {node.name for node in graph_def.node}
@@ -48,8 +47,11 @@ def keras_names(
     return rename
 
 
-def rename_nodes(graph_def: Any, rename: Mapping[str, str]) -> None:
-    """Rename nodes of `graph_def` and everything that reads them; a node that has a wanted name already makes room."""
+def rename_nodes(graph_def: GraphDef, rename: Mapping[str, str]) -> None:
+    """Rename nodes of `graph_def` in place, wherever they are read.
+
+    A node that has one of the new names and is not renamed itself becomes `name/inner`.
+    """
     moves = dict(rename)
     wanted = set(moves.values())
     for node in graph_def.node:
@@ -58,10 +60,10 @@ def rename_nodes(graph_def: Any, rename: Mapping[str, str]) -> None:
     for node in graph_def.node:
         node.name = moves.get(node.name, node.name)
         for index, name in enumerate(node.input):
-            control, bare = ("^", name[1:]) if name.startswith("^") else ("", name)
+            caret, bare = ("^", name[1:]) if name.startswith("^") else ("", name)
             base, _, port = bare.partition(":")
             if base in moves:
-                node.input[index] = control + moves[base] + (f":{port}" if port else "")
+                node.input[index] = caret + moves[base] + (f":{port}" if port else "")
 
 
 def _without_counter(part: str, scopes: Container[str]) -> str:

@@ -1,18 +1,19 @@
-"""The reference that artifacts are held against: Keras's own predictions, the same model in float64, the controls.
+"""The reference: Keras's own outputs, the same model in float64 ("exact"), and the outputs of the negative controls.
 
-`golden` runs the model as its author wrote it, before any rewrite. Comparing is `converter.proof.comparison`'s work.
+`golden` runs the model as its author wrote it, before any rewrite. Comparing is the work of
+`converter.proof.comparison`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 
 from converter.core.data import Array, Arrays, Golden, Traced
 from converter.core.errors import ConversionError, InputError
+from converter.core.foreign import GraphDef, KerasModel, KerasVariable
 from converter.core.samples import reverse_channels
 from converter.core.sketch import SAMPLES
 from converter.core.text import reason_of
@@ -20,16 +21,17 @@ from converter.tracing import layer_ends
 from converter.tracing.layer_ends import LayerEnd
 from converter.tracing.signature import Signature
 from converter.tracing.trace import trace
-from converter.tracing.widening import as_single, widened
+from converter.tracing.widening import as_single, become_cast, widened
 
 SCALE = 1.001
-"""What one kernel is multiplied by in the control `kernel-scaled-1.001`."""
+"""The factor of one kernel in the control `kernel-scaled-1.001`"""
 
 
-def predict(model: Any, signature: Signature, inputs: Arrays) -> dict[str, Array]:
-    """`model.predict` on inputs by name, shape (samples, ...); outputs by name, half precision widened to float32.
+def predict(model: KerasModel, signature: Signature, inputs: Arrays) -> dict[str, Array]:
+    """The outputs of `model.predict` by name; half precision becomes float32.
 
-    Raises InputError where Keras cannot run the model: a name that TensorFlow refuses, no memory, code of a layer.
+    Inputs are by name too, shape (samples, ...), and all samples are one batch. Raises InputError where Keras cannot
+    run the model: a name that TensorFlow refuses, too little memory, an error in a layer's code.
     """
     import keras
 
@@ -39,20 +41,21 @@ def predict(model: Any, signature: Signature, inputs: Arrays) -> dict[str, Array
     except Exception as error:  # the user's own layers run here and may raise anything
         raise InputError(
             f"{model.name}: Keras cannot run the model: {reason_of(error)}\n"
-            "mend it so that model.predict runs; --debug shows where it happened"
+            "fix it so that model.predict runs; --debug shows where the error occurs"
         ) from error
     arrays = [as_single(np.asarray(array)) for array in keras.tree.flatten(outputs)]
     return {spec.name: array for spec, array in zip(signature.outputs, arrays, strict=True)}
 
 
 def golden(
-    model: Any, signature: Signature, inputs: Arrays, *, layers: bool = True
+    model: KerasModel, signature: Signature, inputs: Arrays, *, layers: bool = True
 ) -> tuple[Golden, tuple[LayerEnd, ...]]:
-    """Predictions on `inputs`, the same in float64, and the outputs of the negative controls; and the layers' ends.
+    """The golden arrays for `inputs`, shape (samples, ...) by name: reference, exact, controls; and the layers' ends.
 
     Controls: "channels-reversed" where an input has more than one channel, "kernel-scaled-1.001" where the model has a
-    kernel. The ends are sketches of each layer's activations for the first samples, empty without `layers` and where
-    the model cannot be traced or run as a graph. The model's weights are as before afterwards, to the bit.
+    kernel. The ends are sketches of each layer's activations for the first samples; there are none without `layers`,
+    and where the model cannot be traced or run as a graph. The model's weights are bit for bit the same afterwards.
+    Raises what `predict` raises.
     """
     references = predict(model, signature, inputs)
     controls: dict[str, Mapping[str, Array]] = {}
@@ -66,53 +69,54 @@ def golden(
     traced = _unfolded(model, signature)
     if traced is None:
         return Golden(inputs, references, {}, controls), ()
-    ends, single = _in_single(traced, signature, inputs) if layers else ((), [])
-    doubled, exact_ends = _in_double(traced, signature, inputs, ends)
-    return Golden(inputs, references, doubled, controls), layer_ends.measured(
-        ends, single, exact_ends
-    ) if single else ()
+    ends, single = _in_float32(traced, signature, inputs) if layers else ((), [])
+    exact_outputs, exact_ends = _in_float64(traced, signature, inputs, ends)
+    measured = layer_ends.measured(ends, single, exact_ends) if single else ()
+    return Golden(inputs, references, exact_outputs, controls), measured
 
 
-def exact(model: Any, signature: Signature, inputs: Arrays) -> dict[str, Array]:
-    """The model's outputs computed in float64, float32 weights taken as they are.
+def exact(model: KerasModel, signature: Signature, inputs: Arrays) -> dict[str, Array]:
+    """The model's outputs computed in float64 from its float32 weights; shapes as `predict` returns them.
 
-    The traced graph is turned into a float64 graph, operator by operator. Empty where TensorFlow has no float64 kernel
-    for an operator on this machine: the noise is then not measured.
+    The traced graph becomes a float64 graph, operator by operator. The result is empty where the model cannot be
+    traced, or TensorFlow has no float64 kernel for an operator on this machine: the noise is then not measured.
     """
     traced = _unfolded(model, signature)
-    return {} if traced is None else _in_double(traced, signature, inputs, ())[0]
+    return {} if traced is None else _in_float64(traced, signature, inputs, ())[0]
 
 
-def _unfolded(model: Any, signature: Signature) -> Traced | None:
+def _unfolded(model: KerasModel, signature: Signature) -> Traced | None:
     try:
         return trace(model, signature, fold=False)
     except ConversionError:
         return None
 
 
-def _in_single(traced: Traced, signature: Signature, inputs: Arrays) -> tuple[tuple[LayerEnd, ...], list[Array]]:
-    """The layers' ends in `traced` and what `layer_ends.watch` gives of them in float32; empty where impossible."""
+def _in_float32(traced: Traced, signature: Signature, inputs: Arrays) -> tuple[tuple[LayerEnd, ...], list[Array]]:
+    """The layers' ends in `traced` and the float32 values of `layer_ends.watch`; both empty where it cannot run."""
     ends = layer_ends.find(traced)
     first = {name: array[:SAMPLES] for name, array in inputs.items()}
-    _, found = _run(traced.graph_def, _feeds(traced.weights), signature, first, ends)
+    feeds = {f"{name}:0": array for name, array in traced.weights.items()}
+    _, found = _run(traced.graph_def, feeds, signature, first, ends)
     return (ends, found) if found else ((), [])
 
 
-def _in_double(
+def _in_float64(
     traced: Traced, signature: Signature, inputs: Arrays, ends: Sequence[LayerEnd]
 ) -> tuple[dict[str, Array], list[Array]]:
-    """The outputs of `traced` in float64 and what `layer_ends.watch` gives of `ends`; both empty where impossible."""
+    """The float64 outputs of `traced` and the values of `layer_ends.watch`; both empty where it cannot run."""
     graph_def = widened(traced.graph_def, {"float32": "float64"})
     feeds = _widened_weights(graph_def, traced.weights)
-    return _run(graph_def, feeds, signature, {name: _as_float64(array) for name, array in inputs.items()}, ends)
+    doubled = {name: array.astype(np.float64) if array.dtype == np.float32 else array for name, array in inputs.items()}
+    return _run(graph_def, feeds, signature, doubled, ends)
 
 
 def _run(
-    graph_def: Any, feeds: dict[str, Array], signature: Signature, inputs: Arrays, ends: Sequence[LayerEnd]
+    graph_def: GraphDef, feeds: dict[str, Array], signature: Signature, inputs: Arrays, ends: Sequence[LayerEnd]
 ) -> tuple[dict[str, Array], list[Array]]:
-    """The outputs of `graph_def` by name, and of the first batch what `layer_ends.watch` gives of `ends`.
+    """The outputs of `graph_def` by name, and the values of `layer_ends.watch` for the first batch.
 
-    Both are empty where TensorFlow has no kernel for an operator.
+    `feeds` are the weights by tensor name. Both results are empty where TensorFlow has no kernel for an operator.
     """
     import tensorflow as tf
     from tensorflow.core.protobuf import rewriter_config_pb2
@@ -141,18 +145,10 @@ def _run(
     return {spec.name: array for spec, array in zip(signature.outputs, joined, strict=True)}, watched
 
 
-def _feeds(weights: Arrays) -> dict[str, Array]:
-    return {f"{name}:0": array for name, array in weights.items()}
+def _widened_weights(graph_def: GraphDef, weights: Arrays) -> dict[str, Array]:
+    """Add a Cast after each float32 weight of the float64 graph `graph_def`; returns the feeds by tensor name.
 
-
-def _as_float64(array: Array) -> Array:
-    return array.astype(np.float64) if array.dtype == np.float32 else array
-
-
-def _widened_weights(graph_def: Any, weights: Arrays) -> dict[str, Array]:
-    """Let `graph_def` take its float32 weights as they are and widen each where it is used; the feeds.
-
-    A float64 copy of all weights at once would take twice the model's memory.
+    So the weights stay float32 in memory: a float64 copy of all of them would take twice the model's size.
     """
     from tensorflow.core.framework import types_pb2
 
@@ -169,21 +165,20 @@ def _widened_weights(graph_def: Any, weights: Arrays) -> dict[str, Array]:
         stored.name = f"{node.name}/float32"
         stored.attr["dtype"].type = types_pb2.DT_FLOAT
         feeds[f"{stored.name}:0"] = array
-        node.op, node.input[:] = "Cast", [stored.name]
-        node.attr.clear()
-        node.attr["SrcT"].type, node.attr["DstT"].type = types_pb2.DT_FLOAT, types_pb2.DT_DOUBLE
+        become_cast(node, stored.name, "float32", "float64")
     return feeds
 
 
-def _middle_kernel(model: Any) -> Any:
-    """The kernel of the middle one of the layers that convolve (or, without any, multiply)."""
+def _middle_kernel(model: KerasModel) -> KerasVariable | None:
+    """The kernel of the layer in the middle of all convolutions, or of all layers with a kernel if none convolves."""
     kernels = [variable for variable in model.variables if variable.path.rsplit("/", 1)[-1].endswith("kernel")]
     convolutions = [variable for variable in kernels if len(variable.shape) > 2] or kernels
     return convolutions[len(convolutions) // 2] if convolutions else None
 
 
 @contextmanager
-def _scaled(kernel: Any) -> Iterator[None]:
+def _scaled(kernel: KerasVariable) -> Iterator[None]:
+    """Within the context, `kernel` is multiplied by `SCALE`."""
     before = kernel.numpy()
     kernel.assign(before * np.float32(SCALE))
     try:

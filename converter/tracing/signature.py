@@ -1,7 +1,7 @@
 """What goes into a Keras model and comes out of it: flat, named tensors in a fixed order.
 
-Keras lets inputs and outputs be a tensor, a list or a dict, nested; everything after this module sees only the flat
-list, under names that every format can hold. How the model is traced lives in `converter/trace.py`.
+Keras lets inputs and outputs be a tensor, a list or a dict, nested; everything after this module has only the flat
+list, under names that every format accepts. Tracing is in `converter.tracing.trace`.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from converter.core.data import TensorSpec
+from converter.core.data import Interface, TensorSpec
 from converter.core.errors import InputError
+from converter.core.foreign import KerasModel, KerasTensor, Tensor, TensorTree
 from converter.core.text import reason_of
 from converter.tracing.widening import HALVES
 
@@ -21,35 +21,83 @@ _ILLEGAL = re.compile(r"[^A-Za-z0-9_.\-]")
 
 @dataclass(frozen=True)
 class Signature:
-    """Inputs and outputs of a model in call order; `call` runs the model on flat tensors and returns flat outputs."""
+    """A model's interface, its layers (class by name), and how Keras nests the inputs.
 
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
+    `pack` turns flat tensors, one for each input in their order, into what the model takes.
+    """
+
+    interface: Interface
     layers: Mapping[str, str]
-    pack: Callable[[list[Any]], Any]
+    pack: Callable[[Sequence[Tensor]], TensorTree]
 
-    def call(self, model: Any, tensors: list[Any]) -> list[Any]:
-        """Run `model` for inference on `tensors` (one for each input); outputs in the order of `outputs`."""
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The inputs in call order."""
+        return self.interface.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """The outputs in call order."""
+        return self.interface.outputs
+
+    def call(self, model: KerasModel, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Run `model` for inference on `tensors`, one for each input; returns one tensor for each output."""
         import keras
 
         return list(keras.tree.flatten(model(self.pack(tensors), training=False)))
 
     def with_batch(self, batch: int | None) -> Signature:
-        """The same signature with the batch axis of every input and output set to `batch`."""
+        """The same signature with the batch axis of every input and output set to `batch`; None is dynamic."""
 
         def fixed(specs: Sequence[TensorSpec]) -> tuple[TensorSpec, ...]:
             return tuple(replace(spec, shape=(batch, *spec.shape[1:])) if spec.shape else spec for spec in specs)
 
-        return replace(self, inputs=fixed(self.inputs), outputs=fixed(self.outputs))
+        return replace(self, interface=Interface(fixed(self.inputs), fixed(self.outputs)))
+
+
+def describe(model: KerasModel, input_shapes: TensorTree | None = None) -> Signature:
+    """The signature of a built Keras model.
+
+    `input_shapes` (a structure of shapes with the batch axis) is needed for a subclassed model that was never called.
+    Raises InputError where the input shapes are unknown, and where the model's own code fails.
+    """
+    import keras
+
+    struct = _input_struct(model, input_shapes)
+    flat = keras.tree.flatten(struct)
+    try:
+        outputs = model.compute_output_spec(struct) if not _functional(model) else _graph(model).output
+    except Exception as error:  # the user's own layers run here and may raise anything
+        raise InputError(
+            f"{model.name}: Keras cannot compute the shapes of the model's outputs: {reason_of(error)}"
+        ) from error
+    taken: set[str] = set()
+    input_names = _unique([_input_name(tensor, index) for index, tensor in enumerate(flat)], taken)
+    output_names = _unique(_output_names(outputs), taken)
+    interface = Interface(
+        inputs=tuple(_spec(name, tensor) for name, tensor in zip(input_names, flat, strict=True)),
+        outputs=tuple(
+            _spec(name, tensor) for name, tensor in zip(output_names, keras.tree.flatten(outputs), strict=True)
+        ),
+    )
+    return Signature(interface, layer_classes(model), lambda tensors: keras.tree.pack_sequence_as(struct, tensors))
+
+
+def layer_classes(model: KerasModel) -> dict[str, str]:
+    """The class of each layer of `model` by the layer's name, including the layers of nested models."""
+    flatten = getattr(model, "_flatten_layers", None)
+    layers = flatten(include_self=False, recursive=True) if flatten else getattr(model, "layers", [])
+    return {layer.name: type(layer).__name__ for layer in layers}
 
 
 def legal_name(name: str) -> str:
-    """`name` with every character that TensorFlow refuses in a node name turned into an underscore."""
+    """`name` with an underscore for every character that TensorFlow refuses in a node name."""
     clean = _ILLEGAL.sub("_", name)
     return clean if clean[:1].isalnum() else f"t{clean or '_'}"
 
 
 def _unique(names: Sequence[str], taken: set[str]) -> list[str]:
+    """`names` as legal names that differ from each other and from `taken`, which grows by them."""
     result = []
     for name in names:
         candidate, count = legal_name(name), 1
@@ -61,6 +109,15 @@ def _unique(names: Sequence[str], taken: set[str]) -> list[str]:
     return result
 
 
+def _spec(name: str, tensor: KerasTensor) -> TensorSpec:
+    import keras
+
+    shape = tuple(None if size is None else int(size) for size in tensor.shape)
+    dtype = keras.backend.standardize_dtype(tensor.dtype)
+    dtype = "float32" if dtype in HALVES else dtype  # artifacts compute in float32
+    return TensorSpec(name, shape, dtype, _layout(shape))
+
+
 def _layout(shape: Sequence[int | None]) -> str:
     import keras
 
@@ -69,58 +126,17 @@ def _layout(shape: Sequence[int | None]) -> str:
     return "nhwc" if keras.config.image_data_format() == "channels_last" else "nchw"
 
 
-def layer_classes(model: Any) -> dict[str, str]:
-    """The class of each layer of `model` by the layer's name, those of models inside included."""
-    flatten = getattr(model, "_flatten_layers", None)
-    layers = flatten(include_self=False, recursive=True) if flatten else getattr(model, "layers", [])
-    return {layer.name: type(layer).__name__ for layer in layers}
-
-
-def describe(model: Any, input_shapes: Any = None) -> Signature:
-    """The signature of a built Keras model.
-
-    `input_shapes` (a structure of shapes with the batch axis) is needed for a subclassed model that was never called.
-    Raises InputError where neither the model nor the caller tells the input shapes.
-    """
-    import keras
-
-    struct = _input_struct(model, input_shapes)
-    flat = keras.tree.flatten(struct)
-    try:
-        outputs = model.compute_output_spec(struct) if not _functional(model) else _graph(model).output
-    except Exception as error:  # the user's own layers run here and may raise anything
-        raise InputError(f"{model.name}: Keras cannot tell what the model returns: {reason_of(error)}") from error
-    taken: set[str] = set()
-    input_names = _unique([_input_name(tensor, index) for index, tensor in enumerate(flat)], taken)
-    output_names = _unique(_output_names(model, outputs), taken)
-
-    def spec(name: str, tensor: Any, image: bool) -> TensorSpec:
-        shape = tuple(None if size is None else int(size) for size in tensor.shape)
-        dtype = keras.backend.standardize_dtype(tensor.dtype)
-        dtype = "float32" if dtype in HALVES else dtype  # artifacts compute in float32
-        return TensorSpec(name, shape, dtype, _layout(shape) if image else "")
-
-    return Signature(
-        inputs=tuple(spec(name, tensor, True) for name, tensor in zip(input_names, flat, strict=True)),
-        outputs=tuple(
-            spec(name, tensor, len(tensor.shape) == 4)
-            for name, tensor in zip(output_names, keras.tree.flatten(outputs), strict=True)
-        ),
-        layers=layer_classes(model),
-        pack=lambda tensors: keras.tree.pack_sequence_as(struct, tensors),
-    )
-
-
-def _functional(model: Any) -> bool:
+def _functional(model: KerasModel) -> bool:
     return bool(getattr(model, "inputs", None)) and bool(getattr(model, "outputs", None))
 
 
-def _graph(model: Any) -> Any:
-    """The functional model that holds inputs and outputs: a Sequential keeps one inside, called or not."""
+def _graph(model: KerasModel) -> KerasModel:
+    """The functional model that holds inputs and outputs: a Sequential has one inside, even before it is called."""
     return getattr(model, "_functional", None) or model
 
 
-def _input_struct(model: Any, input_shapes: Any) -> Any:
+def _input_struct(model: KerasModel, input_shapes: TensorTree | None) -> TensorTree:
+    """The model's inputs as KerasTensors, nested as the model takes them."""
     import keras
 
     if _functional(model) and input_shapes is None:
@@ -144,12 +160,13 @@ def _input_struct(model: Any, input_shapes: Any) -> Any:
     return keras.KerasTensor((None, *shapes[1:]), dtype=dtype, name="input")
 
 
-def _input_name(tensor: Any, index: int) -> str:
+def _input_name(tensor: KerasTensor, index: int) -> str:
     history = getattr(tensor, "_keras_history", None)
     return str(history.operation.name if history else getattr(tensor, "name", "") or f"input_{index}")
 
 
-def _output_names(model: Any, outputs: Any) -> list[str]:
+def _output_names(outputs: TensorTree) -> list[str]:
+    """Each output's key in a dict, else its layer's name, else a number."""
     import keras
 
     names = []

@@ -1,144 +1,153 @@
 """model -> Traced: one TensorFlow graph of the forward pass, without its large weights.
 
-Every variable that the graph reads and every eager tensor that it captured becomes a Placeholder if it is a kernel or
-otherwise large, and a constant if it is small; TensorFlow folds what is constant, and `.folding` moves the
-per-channel arithmetic of batch normalizations into the kernels. The result needs no Keras model any more.
-What a format does with it lives in `converter/formats/`; how nodes are named in `.naming`.
+Every variable that the graph reads, and every eager tensor that it captured, becomes a Placeholder if it is large and a
+constant if it is small. TensorFlow folds what is constant, and `.folding` moves the per-channel arithmetic of batch
+normalizations into the kernels. The result is independent of the Keras model. What a format makes of it is in
+`converter.formats`; how nodes are named is in `.naming`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from converter.core.data import Activation, Array, Traced
+from converter.core.data import Activation, Array, TensorSpec, Traced
 from converter.core.errors import ConversionError
+from converter.core.foreign import DType, GraphDef, KerasModel, NodeDef, Tensor, TfFunction
 from converter.core.text import reason_of
 from converter.tracing.calls import affine, any_size, replaced_calls
 from converter.tracing.context import inlined_functions
 from converter.tracing.folding import fold_affine, settle_reshapes
-from converter.tracing.naming import described_layer, keras_names, node_of, rename_nodes
+from converter.tracing.naming import described_layer, keras_names, rename_nodes
+from converter.tracing.nodes import node_of
 from converter.tracing.signature import Signature
 from converter.tracing.widening import HALVES, as_single, half_in, widened
 
 LARGE_VECTOR, LARGE_KERNEL = 64 * 1024, 1024
-"""Bytes above which a vector, or a tensor of two axes and more, stays out of the graph. Vectors stay in longer: the
-arithmetic of biases and normalizations folds only where it is constant."""
+"""Bytes above which a vector, or a tensor of two axes and more, becomes a Placeholder. The limit for vectors is higher
+because the arithmetic of biases and normalizations folds only where it is constant."""
 
 _PASS_THROUGH = {"Identity", "Squeeze", "StopGradient", "EnsureShape"}
 _ACTIVATIONS: dict[str, Activation] = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
 
 
-def trace(model: Any, signature: Signature, *, fold: bool = True) -> Traced:
+@dataclass(frozen=True)
+class _Weights:
+    """What was taken out of a graph, by node name: the arrays of Placeholders, and the paths of Keras's variables."""
+
+    arrays: dict[str, Array]
+    paths: dict[str, str]
+
+
+def trace(model: KerasModel, signature: Signature, *, fold: bool = True) -> Traced:
     """Trace `model` once, for inference, with the shapes of `signature` (None is dynamic).
 
     With `fold` False the graph keeps the model's own arithmetic: nothing is precomputed or moved into the kernels.
-    What Keras computes in half precision is float32 in the graph, and so are its weights, inputs and outputs.
-    Raises ConversionError where a layer cannot be traced for these shapes, and where the graph holds state that no
-    format can carry (a lookup table, for example).
+    What Keras computes in half precision is float32 in the graph, including weights, inputs and outputs. Raises
+    ConversionError where a layer cannot be traced for these shapes, and where the graph holds state that no format can
+    store (a lookup table, for example).
     """
-    import tensorflow as tf
-
-    def forward(*tensors: Any) -> dict[str, Any]:
-        with inlined_functions():
-            flat = signature.call(model, list(tensors))
-        return {str(index): tf.identity(value) for index, value in enumerate(flat)}
-
-    specs = [tf.TensorSpec(spec.shape, spec.dtype, name=f"arg_{index}") for index, spec in enumerate(signature.inputs)]
-    with replaced_calls(model, (any_size, affine) if fold else (any_size,)):
-        try:
-            concrete = tf.function(forward, autograph=False).get_concrete_function(*specs)
-        except Exception as error:  # the layers' own code runs here and may raise anything
-            shapes = ", ".join(str(tuple(spec.shape)) for spec in signature.inputs)
-            raise ConversionError(
-                f"{model.name}: cannot be traced for inputs of shape {shapes}: {reason_of(error)}\n"
-                "build the model with fixed sizes where a layer computes with them"
-            ) from error
+    concrete = _concrete(model, signature, fold)
     graph = concrete.graph
     results = [concrete.structured_outputs[str(index)] for index in range(len(signature.outputs))]
     captured = {inner.op.name: outer for outer, inner in graph.captures}
-    given = [tensor.op.name for tensor in graph.inputs if tensor.op.name not in captured]
+    arguments = [tensor.op.name for tensor in graph.inputs if tensor.op.name not in captured]
     graph_def = graph.as_graph_def(add_shapes=True)
     settle_reshapes(graph_def)
     _refuse_functions(graph_def, signature.layers)
     paths = {id(variable.value.handle): variable.path for variable in model.variables}
-    weights, weight_paths = _take_weights_out(graph_def, captured, paths, signature.layers)
-    half = half_in(graph_def)
+    taken = _take_weights_out(graph_def, captured, paths, signature.layers)
+    weights, half = taken.arrays, half_in(graph_def)
     if half:
         graph_def = widened(graph_def, dict.fromkeys(HALVES, "float32"))
         weights = {name: as_single(array) for name, array in weights.items()}
-    rename = keras_names(graph_def, model.name, signature.layers, weight_paths)
-    rename |= {node: spec.name for node, spec in zip(given, signature.inputs, strict=True)}
+    rename = keras_names(graph_def, model.name, signature.layers, taken.paths)
+    rename |= {node: spec.name for node, spec in zip(arguments, signature.inputs, strict=True)}
     rename |= {tensor.op.name: spec.name for tensor, spec in zip(results, signature.outputs, strict=True)}
     rename_nodes(graph_def, rename)
     weights = {rename.get(name, name): array for name, array in weights.items()}
-    coarse = {spec.name for spec, tensor in zip(signature.outputs, results, strict=True) if tensor.dtype.name in HALVES}
-    outputs = [
-        replace(
-            spec,
-            shape=_static_shape(tensor, spec.shape),
-            dtype="float32" if spec.name in coarse else tensor.dtype.name,
-        )
-        for spec, tensor in zip(signature.outputs, results, strict=True)
-    ]
     if fold:
-        kept = [spec.name for spec in (*signature.inputs, *outputs)]
+        kept = [spec.name for spec in (*signature.inputs, *signature.outputs)]
         graph_def, weights = fold_affine(_fold_constants(graph_def, kept), weights, set(kept))
     nodes = {node.name: node for node in graph_def.node}
+    outputs = (_output(spec, tensor, nodes) for spec, tensor in zip(signature.outputs, results, strict=True))
     return Traced(
         graph_def=graph_def,
         inputs={spec.name: spec for spec in signature.inputs},
-        # probabilities in half precision have too few digits for their logits: they are compared as values
-        outputs={
-            spec.name: spec if spec.name in coarse else replace(spec, activation=_activation(nodes, spec.name))
-            for spec in outputs
-        },
+        outputs={spec.name: spec for spec in outputs},
         weights={name: array for name, array in weights.items() if name in nodes},
         layers=signature.layers,
         half=half,
     )
 
 
-def _static_shape(tensor: Any, declared: tuple[int | None, ...]) -> tuple[int | None, ...]:
-    return declared if tensor.shape.rank is None else tuple(tensor.shape.as_list())
+def _concrete(model: KerasModel, signature: Signature, fold: bool) -> TfFunction:
+    """The traced function of tensors in the signature's order; outputs by their index as text."""
+    import tensorflow as tf
+
+    def forward(*tensors: Tensor) -> dict[str, Tensor]:
+        with inlined_functions():
+            flat = signature.call(model, tensors)
+        return {str(index): tf.identity(value) for index, value in enumerate(flat)}
+
+    specs = [tf.TensorSpec(spec.shape, spec.dtype, name=f"arg_{index}") for index, spec in enumerate(signature.inputs)]
+    with replaced_calls(model, (any_size, affine) if fold else (any_size,)):
+        try:
+            return tf.function(forward, autograph=False).get_concrete_function(*specs)
+        except Exception as error:  # the layers' own code runs here and may raise anything
+            shapes = ", ".join(str(tuple(spec.shape)) for spec in signature.inputs)
+            raise ConversionError(
+                f"{model.name}: cannot be traced for inputs of shape {shapes}: {reason_of(error)}\n"
+                "build the model with fixed sizes where a layer computes with them"
+            ) from error
 
 
-def _refuse_functions(graph_def: Any, layers: Mapping[str, str]) -> None:
+def _output(spec: TensorSpec, tensor: Tensor, nodes: Mapping[str, NodeDef]) -> TensorSpec:
+    """`spec` with the traced tensor's shape and type, and its activation.
+
+    Half-precision probabilities have too few digits to compute logits from, so their activation is "linear": they are
+    compared as values.
+    """
+    shape = spec.shape if tensor.shape.rank is None else tuple(tensor.shape.as_list())
+    if tensor.dtype.name in HALVES:
+        return replace(spec, shape=shape, dtype="float32")
+    return replace(spec, shape=shape, dtype=tensor.dtype.name, activation=_activation(nodes, spec.name))
+
+
+def _refuse_functions(graph_def: GraphDef, layers: Mapping[str, str]) -> None:
     functions = {function.signature.name for function in graph_def.library.function}
     for node in graph_def.node:
         called = [value.func.name for value in node.attr.values() if value.func.name in functions]
         if called or node.op in functions:
             raise ConversionError(
                 f"{described_layer(node.name, layers)}: {node.op} calls a function that cannot be inlined\n"
-                "no loop or condition on tensors fits all formats: write it with keras.ops on whole tensors"
+                "not every format has loops or conditions on tensors: write it with keras.ops on whole tensors"
             )
 
 
 def _take_weights_out(
-    graph_def: Any, captured: Mapping[str, Any], paths: Mapping[int, str], layers: Mapping[str, str]
-) -> tuple[dict[str, Array], dict[str, str]]:
+    graph_def: GraphDef, captured: Mapping[str, Tensor], paths: Mapping[int, str], layers: Mapping[str, str]
+) -> _Weights:
     """Replace each read of a captured variable, and each captured tensor, by a Placeholder or a Const.
 
-    Returns the arrays of the placeholders and, for each node that stands for a variable, the variable's path.
+    `captured` has the eager tensors by the name of their node, `paths` the variables' paths by the id of their handle.
     """
     import tensorflow as tf
 
-    weights: dict[str, Array] = {}
-    weight_paths: dict[str, str] = {}
+    taken = _Weights({}, {})
     first_read: dict[str, str] = {}
     for node in graph_def.node:
         if node.op == "ReadVariableOp" and node.input[0] in captured:
             source = node.input[0]
             dtype = tf.dtypes.as_dtype(node.attr["dtype"].type)
             if source in first_read:
-                _become(node, "Identity", dtype, first_read[source])
+                _become_identity(node, dtype, first_read[source])
                 continue
             first_read[source] = node.name
             if id(captured[source]) in paths:
-                weight_paths[node.name] = paths[id(captured[source])]
+                taken.paths[node.name] = paths[id(captured[source])]
             value = tf.raw_ops.ReadVariableOp(resource=captured[source], dtype=dtype)
         elif node.op == "Placeholder" and node.name in captured and captured[node.name].dtype != tf.resource:
             value = captured[node.name]
@@ -148,44 +157,56 @@ def _take_weights_out(
         plain = value.shape.rank and dtype in (tf.float32, tf.float16, tf.float64, tf.int32, tf.int64)
         array = np.asarray(memoryview(value)) if plain else value.numpy()  # a memoryview shares the variable's memory
         if getattr(array, "nbytes", 0) > (LARGE_KERNEL if np.ndim(array) > 1 else LARGE_VECTOR):
-            weights[node.name] = array
-            _become(node, "Placeholder", dtype, array.shape)
+            taken.arrays[node.name] = array
+            _become_placeholder(node, dtype, array.shape)
         else:
-            _become(node, "Const", dtype, array)
+            _become_constant(node, dtype, array)
     _drop_resources(graph_def, {name for name, outer in captured.items() if outer.dtype == tf.resource}, layers)
-    return weights, weight_paths
+    return taken
 
 
-def _drop_resources(graph_def: Any, resources: set[str], layers: Mapping[str, str]) -> None:
+def _drop_resources(graph_def: GraphDef, resources: set[str], layers: Mapping[str, str]) -> None:
     for node in graph_def.node:
         if any(name.removeprefix("^") in resources for name in node.input):
             raise ConversionError(
-                f"{described_layer(node.name, layers)}: {node.op} works on state that is no plain variable\n"
-                "no format can hold it: move it out of the model"
+                f"{described_layer(node.name, layers)}: {node.op} uses state that is not a plain variable\n"
+                "no format can store it: move it out of the model"
             )
     kept = [node for node in graph_def.node if node.name not in resources]
     del graph_def.node[:]
     graph_def.node.extend(kept)
 
 
-def _become(node: Any, op: str, dtype: Any, content: Any) -> None:
-    """Turn `node` into an Identity of a node, a Placeholder of a shape, or a Const of a value."""
+def _become_identity(node: NodeDef, dtype: DType, source: str) -> None:
+    """Turn `node` into an Identity of the node `source`."""
+    _cleared(node, "Identity").input.append(source)
+    node.attr["T"].type = dtype.as_datatype_enum
+
+
+def _become_placeholder(node: NodeDef, dtype: DType, shape: tuple[int, ...]) -> None:
     import tensorflow as tf
 
+    _cleared(node, "Placeholder").attr["dtype"].type = dtype.as_datatype_enum
+    node.attr["shape"].shape.CopyFrom(tf.TensorShape(shape).as_proto())
+
+
+def _become_constant(node: NodeDef, dtype: DType, array: Array) -> None:
+    import tensorflow as tf
+
+    _cleared(node, "Const").attr["dtype"].type = dtype.as_datatype_enum
+    node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(array, dtype))
+
+
+def _cleared(node: NodeDef, op: str) -> NodeDef:
+    """`node` itself as an `op` without inputs and attributes."""
     node.op = op
     del node.input[:]
     node.attr.clear()
-    node.attr["T" if op == "Identity" else "dtype"].type = dtype.as_datatype_enum
-    if op == "Identity":
-        node.input.append(content)
-    elif op == "Const":
-        node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(content, dtype))
-    else:
-        node.attr["shape"].shape.CopyFrom(tf.TensorShape(content).as_proto())
+    return node
 
 
-def _fold_constants(graph_def: Any, kept: list[str]) -> Any:
-    """TensorFlow's own constant folding and pruning; the nodes named in `kept` survive."""
+def _fold_constants(graph_def: GraphDef, kept: list[str]) -> GraphDef:
+    """`graph_def` after TensorFlow's own constant folding and pruning, which keep the nodes named in `kept`."""
     from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
     from tensorflow.python.grappler import tf_optimizer
 
@@ -197,13 +218,13 @@ def _fold_constants(graph_def: Any, kept: list[str]) -> Any:
     meta_graph = meta_graph_pb2.MetaGraphDef(graph_def=graph_def)
     meta_graph.collection_def["train_op"].node_list.value.extend(kept)
     optimized = tf_optimizer.OptimizeGraph(config, meta_graph)
-    for node in optimized.node:  # inference has no side effect that an order would protect
+    for node in optimized.node:  # inference has no side effects, so their order needs no control inputs
         node.input[:] = [name for name in node.input if not name.startswith("^")]
     return optimized
 
 
-def _activation(nodes: Mapping[str, Any], output: str) -> Activation:
-    """How an output ends: the operator behind it, looking through nodes that keep the values."""
+def _activation(nodes: Mapping[str, NodeDef], output: str) -> Activation:
+    """The activation that yields an output, where only nodes that keep the values stand between the two."""
     node = nodes[output]
     while node.op in _PASS_THROUGH and node.input:
         node = nodes[node_of(node.input[0])]

@@ -1,28 +1,29 @@
-"""A TensorFlow graph in a wider floating-point type: every attribute, every constant; knows neither Keras nor a format.
+"""A TensorFlow graph in a wider floating-point type, attributes and constants alike; no Keras and no format here.
 
-Half precision becomes float32 for the artifacts, float32 becomes float64 for the reference.
+Half precision becomes float32 for the artifacts; float32 becomes float64 for the exact outputs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from converter.core.data import Array
+from converter.core.foreign import GraphDef, NodeDef
 
 HALVES = ("float16", "bfloat16")
-_ALWAYS_SINGLE = {"ResizeBilinear", "ResizeBicubic", "ResizeArea"}  # their result is float32 whatever they read
+_ALWAYS_SINGLE = {"ResizeBilinear", "ResizeBicubic", "ResizeArea"}
+"""Operators whose result is float32 for every input type"""
 
 
 def as_single(array: Array) -> Array:
-    """`array`, in float32 where it is half precision."""
+    """`array` in float32 if it is half precision, otherwise `array` itself; shape unchanged."""
     return array.astype(np.float32) if str(array.dtype) in HALVES else array
 
 
-def half_in(graph_def: Any) -> str:
-    """The half precision that a node of `graph_def` computes in, "float16" or "bfloat16", or ""."""
+def half_in(graph_def: GraphDef) -> str:
+    """The half precision that a node of `graph_def` computes in: "float16", "bfloat16", or "" if there is none."""
     import tensorflow as tf
 
     kinds = {tf.as_dtype(name).as_datatype_enum: name for name in HALVES}
@@ -33,11 +34,11 @@ def half_in(graph_def: Any) -> str:
     return ""
 
 
-def widened(graph_def: Any, wider: Mapping[str, str]) -> Any:
-    """A copy of `graph_def` with each type named in `wider` replaced; casts that no longer change anything are gone.
+def widened(graph_def: GraphDef, wider: Mapping[str, str]) -> GraphDef:
+    """A copy of `graph_def` in which each type that is a key of `wider` is replaced by its value.
 
-    An operator that yields float32 whatever it reads is followed by a cast where float32 is to be wider: its own
-    arithmetic stays single.
+    A Cast between two types that are now the same becomes an Identity. An operator that always yields float32 is
+    followed by a Cast where float32 is replaced: its own arithmetic stays float32.
     """
     import tensorflow as tf
 
@@ -45,16 +46,7 @@ def widened(graph_def: Any, wider: Mapping[str, str]) -> Any:
     result = type(graph_def)()
     result.CopyFrom(graph_def)
     for node in list(result.node):
-        for value in node.attr.values():
-            which = value.WhichOneof("value")
-            if which == "type":
-                value.type = kinds.get(value.type, value.type)
-            elif which == "tensor" and value.tensor.dtype in kinds:
-                dtype = tf.as_dtype(kinds[value.tensor.dtype]).as_numpy_dtype
-                value.tensor.CopyFrom(tf.make_tensor_proto(np.asarray(tf.make_ndarray(value.tensor)).astype(dtype)))
-            elif which == "list":
-                for index, kind in enumerate(value.list.type):
-                    value.list.type[index] = kinds.get(kind, kind)
+        _widen_attributes(node, kinds)
         if node.op == "Cast" and node.attr["SrcT"].type == node.attr["DstT"].type:
             kind = node.attr["DstT"].type
             node.op = "Identity"
@@ -65,8 +57,31 @@ def widened(graph_def: Any, wider: Mapping[str, str]) -> Any:
             single = result.node.add()
             single.CopyFrom(node)
             single.name = f"{node.name}/float32"
-            node.op, node.input[:] = "Cast", [single.name]
-            node.attr.clear()
-            node.attr["SrcT"].type = tf.float32.as_datatype_enum
-            node.attr["DstT"].type = tf.as_dtype(wider["float32"]).as_datatype_enum
+            become_cast(node, single.name, "float32", wider["float32"])
     return result
+
+
+def become_cast(node: NodeDef, source: str, old: str, new: str) -> None:
+    """Turn `node` into a Cast of the node `source` from the type `old` to the type `new`."""
+    import tensorflow as tf
+
+    node.op, node.input[:] = "Cast", [source]
+    node.attr.clear()
+    node.attr["SrcT"].type = tf.as_dtype(old).as_datatype_enum
+    node.attr["DstT"].type = tf.as_dtype(new).as_datatype_enum
+
+
+def _widen_attributes(node: NodeDef, kinds: Mapping[int, int]) -> None:
+    """Replace types, the elements of constants, and lists of types; `kinds` are numbers of tensorflow.DataType."""
+    import tensorflow as tf
+
+    for value in node.attr.values():
+        which = value.WhichOneof("value")
+        if which == "type":
+            value.type = kinds.get(value.type, value.type)
+        elif which == "tensor" and value.tensor.dtype in kinds:
+            dtype = tf.as_dtype(kinds[value.tensor.dtype]).as_numpy_dtype
+            value.tensor.CopyFrom(tf.make_tensor_proto(np.asarray(tf.make_ndarray(value.tensor)).astype(dtype)))
+        elif which == "list":
+            for index, kind in enumerate(value.list.type):
+                value.list.type[index] = kinds.get(kind, kind)

@@ -1,6 +1,6 @@
-"""The build of cnnexport-verify: the packages of the converter that verifying needs, from wherever they lie.
+"""The build of cnnexport-verify: collects the packages of the converter that verifying needs.
 
-In a checkout they lie in the folder above this one; in an unpacked sdist, which takes them along, beside this file.
+In a checkout they are in the folder above this one; in an unpacked sdist, which includes them, beside this file.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 HERE = Path(__file__).resolve().parent
 PACKAGES = ("core", "bundle", "runtimes", "proof", "report", "pipeline", "cli")
+BuildData = dict[str, Any]  # hatchling has no type for it
 FILES = ("__init__.py", "__main__.py", "py.typed")
 
 
@@ -30,7 +31,7 @@ def version() -> str:
 class VerifyOnly(BuildHookInterface):  # type: ignore[type-arg]
     """Adds the packages to a wheel and to an sdist."""
 
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+    def initialize(self, version: str, build_data: BuildData) -> None:
         root = converter()
         found = {root / name: f"converter/{name}" for name in (*PACKAGES, *FILES)}
         if self.target_name == "wheel":

@@ -1,8 +1,8 @@
-"""Faults to plant in an ONNX graph: the mistakes of converters, of ports from other frameworks, and of hands.
+"""Faults to plant in an ONNX graph: mistakes of converters, of ports from other frameworks, and of manual edits.
 
-Each function returns a `Change`, which works on a GraphProto in place. It leaves the file loadable and every input and
-output with its name, shape and type, so that only numbers can tell. What a fault does not fit raises ValueError: no
-fault is ever planted by half.
+Each function returns a `Change`, which edits a GraphProto in place. The file can still be loaded, and every input and
+output keeps its name, shape and type, so that only a comparison of numbers can detect the fault. A graph to which a
+fault does not apply raises ValueError and is not changed.
 
 Kernels are named by their initializer ("stem_conv/kernel"), operators by their node ("stem_conv/Conv"); both begin with
 the name of the Keras layer. Kernels are (outputs, inputs of a group, height, width), pads (top, left, bottom, right).
@@ -11,13 +11,13 @@ the name of the Keras layer. Kernels are (outputs, inputs of a group, height, wi
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-Array = npt.NDArray[Any]
-Change = Callable[[Any], None]
+from converter.core.data import Array
+from converter.core.foreign import OnnxAttribute, OnnxGraph, OnnxNode
+
+Change = Callable[[OnnxGraph], None]
 TOP, BOTTOM = 0, 2  # in pads
 
 
@@ -26,7 +26,7 @@ def scaled(kernel: str, factor: float = 1.001) -> Change:
 
 
 def filter_zeroed(kernel: str, index: int) -> Change:
-    """One output channel is 0 before its bias."""
+    """One output channel is 0 before the bias is added."""
 
     def work(array: Array) -> Array:
         array[index] = 0
@@ -36,12 +36,12 @@ def filter_zeroed(kernel: str, index: int) -> Change:
 
 
 def inputs_reversed(kernel: str) -> Change:
-    """Of a first convolution: the image is read as BGR."""
+    """For a first convolution: it reads an RGB image as BGR."""
     return _edited(kernel, lambda array: array[:, ::-1])
 
 
 def transposed(kernel: str) -> Change:
-    """Height and width change places."""
+    """Height and width of the kernel are exchanged."""
     return _edited(kernel, lambda array: array.swapaxes(2, 3))
 
 
@@ -58,12 +58,12 @@ def groups_exchanged(kernel: str, groups: int, one: int = 0, other: int = 1) -> 
 
 
 def in_float16(kernel: str) -> Change:
-    """The weights lose 13 of their 23 bits."""
+    """The weights lose 13 of the 23 bits of their mantissa."""
     return _edited(kernel, lambda array: array.astype(np.float16).astype(np.float32))
 
 
 def in_int8(kernel: str) -> Change:
-    """The weights become multiples of max|w| / 127, as in symmetric quantization by tensor."""
+    """The weights become multiples of max|w| / 127, as in symmetric quantization per tensor."""
 
     def work(array: Array) -> Array:
         step = np.abs(array).max() / np.float32(127)
@@ -73,9 +73,9 @@ def in_int8(kernel: str) -> Change:
 
 
 def biases_exchanged(one: str, other: str) -> Change:
-    """Two convolutions get each other's bias, which holds what remains of their batch norms."""
+    """Two convolutions exchange their biases, which contain the shifts of their batch normalizations."""
 
-    def work(graph: Any) -> None:
+    def work(graph: OnnxGraph) -> None:
         first, second = _node(graph, one, "Conv"), _node(graph, other, "Conv")
         first.input[2], second.input[2] = second.input[2], first.input[2]
 
@@ -83,14 +83,14 @@ def biases_exchanged(one: str, other: str) -> Change:
 
 
 def bias_dropped(convolution: str) -> Change:
-    def work(graph: Any) -> None:
+    def work(graph: OnnxGraph) -> None:
         del _node(graph, convolution, "Conv").input[2]
 
     return work
 
 
 def padding_shifted(convolution: str) -> Change:
-    """One row of padding goes from the top to the bottom: every answer comes from one row below."""
+    """One row of padding moves from the top to the bottom: every output comes from one row below."""
 
     def work(pads: list[int]) -> list[int]:
         if pads[TOP] < 1:
@@ -103,12 +103,12 @@ def padding_shifted(convolution: str) -> Change:
 
 
 def stride_phase(convolution: str) -> Change:
-    """Padding before the image instead of behind it: a stride of 2 then lands on the other pixels."""
+    """Padding at the start of the image instead of its end: a stride of 2 then reads the other pixels."""
     return _padded(convolution, lambda pads: pads[BOTTOM:] + pads[:BOTTOM])
 
 
 def _padded(convolution: str, work: Callable[[list[int]], list[int]]) -> Change:
-    def change(graph: Any) -> None:
+    def change(graph: OnnxGraph) -> None:
         (pads,) = [each for each in _node(graph, convolution, "Conv").attribute if each.name == "pads"]
         before = list(pads.ints)
         after = work(list(before))
@@ -120,12 +120,12 @@ def _padded(convolution: str, work: Callable[[list[int]], list[int]]) -> Change:
 
 
 def padding_counted(pool: str) -> Change:
-    """An average pool divides by the size of its window at the border, too."""
+    """An average pool divides by the size of its window also at the border."""
 
-    def work(graph: Any) -> None:
+    def work(graph: OnnxGraph) -> None:
         node = _node(graph, pool, "AveragePool")
         if any(each.name == "count_include_pad" and each.i for each in node.attribute):
-            raise ValueError(f"{pool}: counts its padding already")
+            raise ValueError(f"{pool}: already counts its padding")
         _attribute(node, count_include_pad=1)
 
     return work
@@ -134,7 +134,7 @@ def padding_counted(pool: str) -> Change:
 def averaged(pool: str) -> Change:
     """A maximum pool becomes an average pool of the same window."""
 
-    def work(graph: Any) -> None:
+    def work(graph: OnnxGraph) -> None:
         node = _node(graph, pool, "MaxPool")
         node.op_type = "AveragePool"
         for each in [each for each in node.attribute if each.name in ("dilations", "storage_order")]:
@@ -144,9 +144,9 @@ def averaged(pool: str) -> Change:
 
 
 def activation_left_out(name: str) -> Change:
-    """What read the ReLU reads its input instead."""
+    """The readers of a ReLU read its input instead."""
 
-    def work(graph: Any) -> None:
+    def work(graph: OnnxGraph) -> None:
         node = _node(graph, name, "Relu")
         _rename_inputs(graph, {node.output[0]: node.input[0]})
         graph.node.remove(node)
@@ -157,7 +157,7 @@ def activation_left_out(name: str) -> Change:
 def unbounded() -> Change:
     """Every ReLU6 of the model is a ReLU."""
 
-    def work(graph: Any) -> None:
+    def work(graph: OnnxGraph) -> None:
         for node in _all(graph, "Clip"):
             node.op_type = "Relu"
             del node.input[1:]
@@ -166,9 +166,9 @@ def unbounded() -> Change:
 
 
 def corners_aligned() -> Change:
-    """All bilinear resizing maps corners to corners instead of halves of pixels (PyTorch: align_corners=True)."""
+    """Every bilinear resizing aligns corners instead of half pixels (PyTorch: align_corners=True)."""
 
-    def work(graph: Any) -> None:
+    def work(graph: OnnxGraph) -> None:
         for node in _all(graph, "Resize"):
             _attribute(node, coordinate_transformation_mode="align_corners")
 
@@ -176,9 +176,9 @@ def corners_aligned() -> Change:
 
 
 def outputs_exchanged(one: str, other: str) -> Change:
-    """Two outputs of the model have each other's name."""
+    """Two outputs of the model exchange their names."""
 
-    def work(graph: Any) -> None:
+    def work(graph: OnnxGraph) -> None:
         names = {one: other, other: one}
         if not set(names) <= {output.name for output in graph.output}:
             raise ValueError(f"{one} and {other} are not both outputs")
@@ -190,9 +190,9 @@ def outputs_exchanged(one: str, other: str) -> Change:
 
 
 def _edited(name: str, work: Callable[[Array], Array]) -> Change:
-    """Replaces an initializer by what `work` makes of it, which must differ."""
+    """Replace an initializer by the result of `work`, which must differ from it."""
 
-    def change(graph: Any) -> None:
+    def change(graph: OnnxGraph) -> None:
         from onnx import numpy_helper
 
         found = [each for each in graph.initializer if each.name == name]
@@ -201,28 +201,28 @@ def _edited(name: str, work: Callable[[Array], Array]) -> Change:
         before = numpy_helper.to_array(found[0])
         after = np.ascontiguousarray(work(before.copy()))
         if after.shape != before.shape or after.dtype != before.dtype or np.array_equal(after, before):
-            raise ValueError(f"{name}: not changed, or not in its numbers alone")
+            raise ValueError(f"{name}: not changed, or its shape or type changed")
         found[0].CopyFrom(numpy_helper.from_array(after, name))
 
     return change
 
 
-def _node(graph: Any, name: str, operator: str) -> Any:
+def _node(graph: OnnxGraph, name: str, operator: str) -> OnnxNode:
     found = [node for node in graph.node if node.name == name]
     if len(found) != 1 or found[0].op_type != operator:
         raise ValueError(f"{name}: found {[node.op_type for node in found]} instead of one {operator}")
     return found[0]
 
 
-def _all(graph: Any, operator: str) -> list[Any]:
+def _all(graph: OnnxGraph, operator: str) -> list[OnnxNode]:
     found = [node for node in graph.node if node.op_type == operator]
     if not found:
-        raise ValueError(f"the graph holds no {operator}")
+        raise ValueError(f"the graph has no {operator}")
     return found
 
 
-def _attribute(node: Any, **values: Any) -> None:
-    """Set attributes, over those of the same name."""
+def _attribute(node: OnnxNode, **values: OnnxAttribute) -> None:
+    """Set attributes; those of the same name are replaced."""
     from onnx import helper
 
     for name, value in values.items():
@@ -231,6 +231,6 @@ def _attribute(node: Any, **values: Any) -> None:
         node.attribute.append(helper.make_attribute(name, value))
 
 
-def _rename_inputs(graph: Any, names: dict[str, str]) -> None:
+def _rename_inputs(graph: OnnxGraph, names: dict[str, str]) -> None:
     for node in graph.node:
         node.input[:] = [names.get(name, name) for name in node.input]

@@ -1,4 +1,4 @@
-"""The artifact directory: complete or as it was before, and suspicious of everything that it reads."""
+"""The artifact directory: always complete or unchanged, and read as untrusted input."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_a_commit_replaces_the_previous_export(export: Path, monkeypatch, atomic
 
 def test_the_exchange_is_used_on_linux(export: Path, monkeypatch):
     def never(staged: Path, target: Path) -> None:
-        raise AssertionError("two renames on a filesystem that exchanges")
+        raise AssertionError("two renames although the filesystem supports an exchange")
 
     if sys.platform.startswith("linux"):
         monkeypatch.setattr(directory_module, "_swap_in_two", never)
@@ -182,7 +182,7 @@ def test_an_empty_directory_and_a_link_to_one_are_targets(tmp_path: Path):
     assert read_manifest(tmp_path / "real").model == "two"
 
 
-def test_the_directory_is_as_open_as_the_umask_says(export: Path):
+def test_the_permissions_of_the_directory_follow_the_umask(export: Path):
     umask = os.umask(0)
     os.umask(umask)
     assert export.stat().st_mode & 0o777 == 0o777 & ~umask
@@ -195,17 +195,17 @@ def refuse(target: Path, match: str) -> None:
     assert not target.parent.is_dir() or hidden(target.parent) == []
 
 
-def test_what_is_not_ours_is_refused(tmp_path: Path, export: Path):
+def test_a_directory_that_is_not_an_export_is_not_replaced(tmp_path: Path, export: Path):
     (tmp_path / "file").write_text("x")
     refuse(tmp_path / "file", "is a file")
     refuse(tmp_path / "file" / "below", "cannot be written")
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "cat.jpg").write_text("x")
-    refuse(tmp_path / "photos", "not empty, and no export")
+    refuse(tmp_path / "photos", "not empty and not an export")
     (tmp_path / "photos" / "manifest.json").write_text('{"name": "a web app"}')
     refuse(tmp_path / "photos", "manifest")
     assert (tmp_path / "photos" / "cat.jpg").exists()
-    with pytest.raises(OutputError, match="directory of its own"), stage(Path("/")):
+    with pytest.raises(OutputError, match="give another directory"), stage(Path("/")):
         pass
 
 
@@ -308,8 +308,8 @@ while True:
 
 
 @pytest.mark.parametrize("two", [False, True])
-def test_killed_at_any_moment_an_export_is_whole(export: Path, two: bool):
-    """Kills a process that commits in a loop; with an exchange the directory is whole at once, else after `stage`."""
+def test_killed_at_any_moment_an_export_is_complete(export: Path, two: bool):
+    """Kills a process that commits in a loop; the directory is complete, without an exchange after the next `stage`."""
     for wait in (0.0, 0.013, 0.029, 0.041):
         process = start(export, LOOP, two)
         time.sleep(wait)
@@ -340,7 +340,7 @@ def test_the_gap_between_two_renames_is_closed_by_the_next_stage(export: Path):
     assert (previous / "mine.txt").exists()
 
 
-def test_other_names_are_not_cleared_away(export: Path):
+def test_directories_with_other_names_are_not_removed(export: Path):
     others = [".net.partial-notes", ".network.partial-1-00000000", ".net.partial-1-00000000.txt"]
     for name in others:
         (export.parent / name).mkdir()
@@ -352,7 +352,7 @@ def test_other_names_are_not_cleared_away(export: Path):
 # golden arrays
 
 
-def test_golden_arrays_survive_and_are_the_same_bytes_each_time(tmp_path: Path):
+def test_golden_arrays_are_read_back_and_are_the_same_bytes_each_time(tmp_path: Path):
     first, second = tmp_path / "a.npz", tmp_path / "b.npz"
     write_golden(first, golden())
     time.sleep(0.01)
@@ -419,7 +419,7 @@ def replaced(kind: str, name: str, array: np.ndarray | None) -> Golden:
         ("reference", "main", None, "'main' is missing"),
         ("exact", "main", None, "exact 'main' is missing"),
         ("control", "main", None, "kernel-scaled-1.001 'main' is missing"),
-        ("reference", "extra", np.ones((3, 5), np.float32), "'extra' is not of this model"),
+        ("reference", "extra", np.ones((3, 5), np.float32), "'extra' does not belong to this model"),
         ("reference", "main", np.ones((3, 5), np.float64), "dtype float64"),
         ("exact", "main", np.ones((3, 5), np.float32), "dtype float32"),
         ("input", "image", np.ones((3, 4, 4, 3), np.int32), "dtype int32"),
@@ -451,7 +451,7 @@ def test_a_missing_file_and_a_directory_are_refused(tmp_path: Path):
     damaged(tmp_path, "directory")
 
 
-def test_damage_at_any_byte_is_an_input_error_or_seen_by_the_values(tmp_path: Path):
+def test_damage_at_any_byte_is_an_input_error_or_harmless(tmp_path: Path):
     path = tmp_path / "golden.npz"
     write_golden(path, golden())
     data = path.read_bytes()
@@ -463,7 +463,7 @@ def test_damage_at_any_byte_is_an_input_error_or_seen_by_the_values(tmp_path: Pa
         flipped = bytearray(data)
         flipped[position] ^= 0xFF
         path.write_bytes(flipped)
-        try:  # a flag or date of the zip may change without a loss
+        try:  # a changed flag or date of the zip is harmless
             back = read_golden(path, Interface(INPUTS, OUTPUTS))
         except InputError:
             continue
@@ -492,16 +492,16 @@ def entries(path: Path, extra: dict[str, bytes], compression: int = zipfile.ZIP_
     ("name", "data", "match"),
     [
         ("exact/x.npy", npy(np.array([print, print]), True), "dtype object"),
-        ("exact/x.npy", npy(np.array(["a", "b", "c"])), "no plain number"),
+        ("exact/x.npy", npy(np.array(["a", "b", "c"])), "not a plain number"),
         ("exact/x.npy", header("(-3,)"), "negative size"),
         ("exact/x.npy", b"not an array", "damaged"),
         ("exact/x.npy", b"", "damaged"),
         ("exact/x.npy", npy(np.ones((3, 2)))[:-8], "another number of values"),
-        ("readme.txt", b"hello", "none of cnnexport's"),
-        ("other/x.npy", npy(np.ones((3, 2))), "none of cnnexport's"),
-        ("exact/a/b.npy", npy(np.ones((3, 2))), "none of cnnexport's"),
-        ("exact/a%2fb.npy", npy(np.ones((3, 2))), "none of cnnexport's"),
-        ("../../x.npy", npy(np.ones((3, 2))), "none of cnnexport's"),
+        ("readme.txt", b"hello", "unexpected entry"),
+        ("other/x.npy", npy(np.ones((3, 2))), "unexpected entry"),
+        ("exact/a/b.npy", npy(np.ones((3, 2))), "unexpected entry"),
+        ("exact/a%2fb.npy", npy(np.ones((3, 2))), "unexpected entry"),
+        ("../../x.npy", npy(np.ones((3, 2))), "unexpected entry"),
     ],
 )
 def test_hostile_entries_are_refused(tmp_path: Path, name, data, match):
@@ -509,7 +509,7 @@ def test_hostile_entries_are_refused(tmp_path: Path, name, data, match):
     damaged(tmp_path, match)
 
 
-def test_more_than_the_cap_is_refused_before_it_is_read(tmp_path: Path, monkeypatch):
+def test_a_file_above_the_limits_is_refused_before_it_is_read(tmp_path: Path, monkeypatch):
     write_golden(tmp_path / "golden.npz", golden())
     monkeypatch.setattr("converter.bundle.golden.MAX_BYTES", 1000)
     damaged(tmp_path, "at most 1000 are read")
@@ -546,7 +546,7 @@ def unreadable(directory: Path, match: str) -> None:
     assert str(caught.value).count("\n") <= 2
 
 
-def test_what_is_no_export_is_refused(tmp_path: Path):
+def test_a_directory_that_is_not_an_export_is_not_read(tmp_path: Path):
     unreadable(tmp_path / "nothing", "no such directory")
     (tmp_path / "file").write_text("x")
     unreadable(tmp_path / "file", "not a directory")
@@ -602,10 +602,10 @@ def first(raw: dict, **fields: object) -> dict:
         (lambda raw: first(raw, seconds=10**400), "seconds: .* 64 bits"),
         (lambda raw: first(raw, operators={"Conv": 10**400}), "operators"),
         (lambda raw: first(raw, precision="x"), "precision"),
-        (lambda raw: first(raw, inputs=[]), "the inputs of artifact 'model.onnx' are not the model's"),
-        (lambda raw: first(raw, outputs=[]), "the outputs of artifact 'model.onnx' are not the model's"),
+        (lambda raw: first(raw, inputs=[]), "the inputs of artifact 'model.onnx' differ from the model's"),
+        (lambda raw: first(raw, outputs=[]), "the outputs of artifact 'model.onnx' differ from the model's"),
         (lambda raw: first(raw, inputs=[{**raw["artifacts"][0]["inputs"][0], "name": "\ud800"}]), "the inputs of"),
-        (lambda raw: first(raw, inputs=[{**raw["artifacts"][0]["inputs"][0], "shape": [2**31]}]), "no size beyond"),
+        (lambda raw: first(raw, inputs=[{**raw["artifacts"][0]["inputs"][0], "shape": [2**31]}]), "sizes of at most"),
         (lambda raw: {"artifacts": raw["artifacts"] * 65}, "artifacts: expected at most 64"),
         (lambda raw: {"outputs": raw["outputs"] * 5000}, "outputs: expected at most 4,096"),
         (lambda raw: {"files": {str(index): {} for index in range(10_001)}}, "files: expected at most 10,000"),
@@ -616,7 +616,7 @@ def first(raw: dict, **fields: object) -> dict:
 )
 def test_absurd_values_in_a_manifest_are_named(export: Path, change, match):
     raw = json.loads((export / "manifest.json").read_text())
-    text = json.dumps({**raw, **change(raw)}).replace("Infinity", "1e999")  # which is valid JSON, and infinite
+    text = json.dumps({**raw, **change(raw)}).replace("Infinity", "1e999")  # valid JSON, read as infinity
     (export / "manifest.json").write_text(text)
     unreadable(export, match)
 
@@ -639,7 +639,7 @@ def put(value, path, new):
     return copy
 
 
-def test_whatever_stands_in_a_manifest_is_read_or_refused(export: Path):
+def test_any_value_in_a_manifest_is_read_or_refused(export: Path):
     raw = json.loads((export / "manifest.json").read_text())
     refused = 0
     for path in places(raw):
@@ -697,7 +697,7 @@ def test_a_link_is_not_written_into_a_manifest(tmp_path: Path):
             fill(staging.path)
 
 
-def test_a_manifest_that_would_not_read_back_is_not_written(tmp_path: Path):
+def test_a_manifest_that_could_not_be_read_back_is_not_written(tmp_path: Path):
     for wrong in ({"model": 3}, {"model": "x"}, {"model": object()}):
         with pytest.raises(OutputError, match="read back"):
             write_manifest(tmp_path, wrong)

@@ -1,4 +1,4 @@
-"""The command line: what goes to which stream, what it loads, what it answers without a model."""
+"""The command line: its output streams, its imports, and the commands that need no model."""
 
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ def test_quiet(cnnexport: Callable[..., Any], copied: Path) -> None:
     assert "onnxruntime" in outcome.stdout
 
 
-def test_export_in_a_process_of_its_own(nets: Path, tmp_path: Path) -> None:
-    """With --json standard output is one JSON document, and native libraries write nothing between the progress."""
+def test_export_in_a_separate_process(nets: Path, tmp_path: Path) -> None:
+    """With --json, standard output is one JSON document, and native libraries write nothing into the progress."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(nets), *sys.path])}
     environment.pop("TF_CPP_MIN_LOG_LEVEL", None)
     command = [sys.executable, "-m", "converter", "tiny_nets:two_heads", "-f", "onnx", "--json"]
@@ -120,7 +120,9 @@ def test_wrong_usage(arguments: tuple[str, ...], cnnexport: Callable[..., Any]) 
     assert 1 <= len(outcome.stderr.splitlines()) <= 3
 
 
-def test_an_unforeseen_error_is_called_a_bug(cnnexport: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_is_reported_as_a_bug(
+    cnnexport: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
 
     def broken(*arguments: Any, **options: Any) -> None:
         raise ZeroDivisionError("division by zero")

@@ -1,4 +1,4 @@
-"""The seeded inputs: reproducible, in range, and different where the proof needs them to be different."""
+"""The seeded inputs: reproducible, in range, and clearly different from each other."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text from others on the lines that people and machines read: errors, tables, JSON."""
+"""Untrusted text in errors, tables and JSON: printable, and never a command for a CI."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ COMMANDS = ["::error::x", "  ::stop-commands::x", "\t::add-mask::a", "a ##[error
 
 
 def is_command(line: str) -> bool:
-    """Whether a CI would obey `line`, as actions/runner reads it (ActionCommand.cs)."""
+    """Whether a CI would execute `line`, as actions/runner reads it (ActionCommand.cs)."""
     return line.lstrip().startswith("::") or "##[" in line or "##vso[" in line
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-def test_a_command_becomes_text_that_still_says_what_it_said(line: str) -> None:
+def test_a_command_becomes_text_with_the_same_content(line: str) -> None:
     assert is_command(line)
     assert not is_command(inert(line))
     assert inert(line).replace(" ", "").replace("\t", "") == line.replace(" ", "").replace("\t", "")
 
 
 @pytest.mark.parametrize("line", ["", "a::b", "12:30:01", "# [x]", "## heading", "a: ::"])
-def test_other_text_stays(line: str) -> None:
+def test_other_text_is_unchanged(line: str) -> None:
     assert inert(line) == line
 
 
 @pytest.mark.parametrize("name", [*HOSTILE, *COMMANDS, "a\n::error::b", "a\r::error::b", "a\u2028::error::b"])
-def test_an_error_is_printable_lines_of_no_command(name: str) -> None:
+def test_an_error_has_only_printable_lines_without_commands(name: str) -> None:
     message = str(InputError(f"model.keras: layer {name}: refused\n{name}\nsave it again"))
     lines = message.split("\n")
     assert message.startswith("model.keras: layer ")
@@ -52,7 +52,7 @@ def test_a_long_error_keeps_where_and_why() -> None:
     assert len(message) == LINE_LENGTH
 
 
-def test_an_ordinary_error_is_what_it_was_and_needs_no_message() -> None:
+def test_an_ordinary_error_is_unchanged_and_may_be_empty() -> None:
     assert str(InputError("a/b.keras: no such file\ndid you mean a/c.keras?")).splitlines()[1].startswith("did you")
     assert str(CnnExportError()) == ""
 
@@ -67,7 +67,7 @@ def test_no_line_of_the_table_is_a_command(name: str, width: int, monkeypatch: p
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_json_says_the_name_and_is_no_command(name: str) -> None:
+def test_json_keeps_the_name_and_contains_no_command(name: str) -> None:
     file = io.StringIO()
     print_json(hostile(name), file)
     assert json.loads(file.getvalue())["model"] == name

@@ -1,4 +1,4 @@
-"""Every format computes what Keras predicts, under Keras's names, in the plain operators that runtimes are quick at.
+"""Every format computes what Keras predicts, under Keras's names, in plain operators that runtimes execute fast.
 
 The files are loaded here with each runtime's own API, not through `converter.runtimes`.
 """
@@ -8,16 +8,23 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from converter.core.data import Array, Artifact, WriteOptions
 from converter.core.errors import ConversionError
+from converter.core.foreign import KerasModel, OnnxAttribute, OnnxModel, Tensor
 from converter.formats import FORMATS
 from converter.formats.onnx import file as onnx_file
 from converter.tracing.trace import trace
+
+if TYPE_CHECKING:
+    from conftest import Small
+
+Build = Callable[..., "Small"]
+AssertClose = Callable[..., None]
 
 SHUFFLES = {"Slice", "StridedSlice", "Split", "SPLIT", "SLICE", "STRIDED_SLICE", "Concat", "ConcatV2", "CONCATENATION"}
 
@@ -63,21 +70,21 @@ def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def write(kind: str, small: Any, directory: Path, **options: Any) -> tuple[Path, Artifact]:
+def write(kind: str, small: Small, directory: Path, **options: Any) -> tuple[Path, Artifact]:
     chosen = WriteOptions(**options)
     traced = trace(small.model, small.signature.with_batch(chosen.batch)) if chosen.batch else small.traced
     artifact = FORMATS[kind].write(traced, directory, chosen)
     return directory / artifact.path, artifact
 
 
-def read_onnx(path: Path) -> Any:
+def read_onnx(path: Path) -> OnnxModel:
     import onnx
 
     onnx.checker.check_model(str(path), full_check=True)
     return onnx.load(str(path))
 
 
-def nodes_of(model: Any, operator: str) -> Iterator[dict[str, Any]]:
+def nodes_of(model: OnnxModel, operator: str) -> Iterator[dict[str, OnnxAttribute]]:
     import onnx
 
     for node in model.graph.node:
@@ -85,7 +92,7 @@ def nodes_of(model: Any, operator: str) -> Iterator[dict[str, Any]]:
             yield {each.name: onnx.helper.get_attribute_value(each) for each in node.attribute}
 
 
-def test_format_equals_predict(small: Any, kind: str, tmp_path: Path, assert_close: Callable[..., None]) -> None:
+def test_format_equals_predict(small: Small, kind: str, tmp_path: Path, assert_close: AssertClose) -> None:
     path, artifact = write(kind, small, tmp_path)
     assert_close(RUN[kind](path, small.inputs), small.expected)
     assert [spec.name for spec in artifact.inputs] == list(small.inputs)
@@ -96,7 +103,7 @@ def test_format_equals_predict(small: Any, kind: str, tmp_path: Path, assert_clo
 
 
 def assert_described(artifact: Artifact, directory: Path) -> None:
-    """The artifact's files, size and operators are those of what lies in the directory."""
+    """The artifact's files, size and operators are those of the files in the directory."""
     files = [file for file in directory.rglob("*") if file.is_file()]
     assert sorted(artifact.options["files"]) == sorted(file.relative_to(directory).as_posix() for file in files)
     assert artifact.size == sum(file.stat().st_size for file in files)
@@ -108,7 +115,7 @@ def assert_described(artifact: Artifact, directory: Path) -> None:
 
 
 @pytest.mark.parametrize("opset", range(13, 19))
-def test_every_opset(opset: int, tmp_path: Path, build_small: Callable[..., Any], assert_close: Any) -> None:
+def test_every_opset(opset: int, tmp_path: Path, build_small: Build, assert_close: AssertClose) -> None:
     for builder in ("outputs_in_a_list", "upsampling_bilinear"):
         small = build_small(builder)
         path, _ = write("onnx", small, tmp_path, opset=opset)
@@ -116,7 +123,7 @@ def test_every_opset(opset: int, tmp_path: Path, build_small: Callable[..., Any]
         assert_close(run_onnx(path, small.inputs), small.expected)
 
 
-def test_fixed_batch(kind: str, tmp_path: Path, build_small: Callable[..., Any], assert_close: Any) -> None:
+def test_fixed_batch(kind: str, tmp_path: Path, build_small: Build, assert_close: AssertClose) -> None:
     small = build_small("pools")
     path, artifact = write(kind, small, tmp_path, batch=3)
     assert artifact.inputs[0].shape == (3, 12, 10, 6)
@@ -127,7 +134,7 @@ def test_fixed_batch(kind: str, tmp_path: Path, build_small: Callable[..., Any],
         assert [size.dim_value for size in value.type.tensor_type.shape.dim] == [3, 12, 10, 6]
 
 
-def test_dynamic_batch_has_one_name(tmp_path: Path, build_small: Callable[..., Any]) -> None:
+def test_dynamic_batch_has_one_name(tmp_path: Path, build_small: Build) -> None:
     path, _ = write("onnx", build_small("many_inputs"), tmp_path)
     graph = read_onnx(path).graph
     batches = {value.type.tensor_type.shape.dim[0].dim_param for value in (*graph.input, *graph.output)}
@@ -135,8 +142,8 @@ def test_dynamic_batch_has_one_name(tmp_path: Path, build_small: Callable[..., A
 
 
 @pytest.mark.parametrize("builder", ["pools", "flatten_dense", "grouped"])
-def test_channels_first(builder: str, tmp_path: Path, build_small: Callable[..., Any], assert_close: Any) -> None:
-    """Inputs are NCHW and reach the first convolution as they are."""
+def test_channels_first(builder: str, tmp_path: Path, build_small: Build, assert_close: AssertClose) -> None:
+    """Inputs are NCHW and reach the first convolution unchanged."""
     small = build_small(builder)
     path, artifact = write("onnx", small, tmp_path, layout="nchw")
     model = read_onnx(path)
@@ -151,12 +158,12 @@ def test_channels_first(builder: str, tmp_path: Path, build_small: Callable[...,
     assert_close(run_onnx(path, inputs), small.expected)
 
 
-def test_channels_last_has_one_transpose_at_the_input(tmp_path: Path, build_small: Callable[..., Any]) -> None:
+def test_channels_last_has_one_transpose_at_the_input(tmp_path: Path, build_small: Build) -> None:
     _, artifact = write("onnx", build_small("flatten_dense"), tmp_path)
     assert artifact.operators.get("Transpose") == 1
 
 
-def test_grouped_convolution_is_native(kind: str, tmp_path: Path, build_small: Callable[..., Any]) -> None:
+def test_grouped_convolution_is_native(kind: str, tmp_path: Path, build_small: Build) -> None:
     path, artifact = write(kind, build_small("grouped"), tmp_path)
     name = {"onnx": "Conv", "tflite": "CONV_2D", "saved-model": "Conv2D"}[kind]
     assert artifact.operators[name] == 2
@@ -165,7 +172,7 @@ def test_grouped_convolution_is_native(kind: str, tmp_path: Path, build_small: C
         assert [attributes["group"] for attributes in nodes_of(read_onnx(path), "Conv")] == [2, 8]
 
 
-def test_batch_norm_leaves_no_operator(kind: str, tmp_path: Path, build_small: Callable[..., Any]) -> None:
+def test_batch_norm_leaves_no_operator(kind: str, tmp_path: Path, build_small: Build) -> None:
     _, artifact = write(kind, build_small("grouped"), tmp_path)
     left = {"BatchNormalization", "Mul", "MUL", "Add", "ADD", "AddV2", "Rsqrt", "RSQRT", "Sqrt"} & set(
         artifact.operators
@@ -173,7 +180,7 @@ def test_batch_norm_leaves_no_operator(kind: str, tmp_path: Path, build_small: C
     assert not left
 
 
-def test_onnx_nodes_and_weights_carry_layer_names(tmp_path: Path, build_small: Callable[..., Any]) -> None:
+def test_onnx_nodes_and_weights_carry_layer_names(tmp_path: Path, build_small: Build) -> None:
     path, _ = write("onnx", build_small("grouped"), tmp_path)
     graph = read_onnx(path).graph
     assert {"pairs/kernel", "eights/kernel"} <= {tensor.name for tensor in graph.initializer}
@@ -182,14 +189,16 @@ def test_onnx_nodes_and_weights_carry_layer_names(tmp_path: Path, build_small: C
     assert len(set(names)) == len(names)
 
 
-def test_onnx_graph_inputs_are_the_models_only(tmp_path: Path, build_small: Callable[..., Any]) -> None:
-    """Constants that a layer captured become initializers, never inputs that nobody can feed."""
+def test_onnx_graph_inputs_are_the_models_only(tmp_path: Path, build_small: Build) -> None:
+    """Constants that a layer captured become initializers, not inputs without a value."""
     path, _ = write("onnx", build_small("normalization"), tmp_path)
     assert [value.name for value in read_onnx(path).graph.input] == ["given"]
 
 
-def test_onnx_sidecar(tmp_path: Path, build_small: Callable[..., Any], monkeypatch: Any, assert_close: Any) -> None:
-    """Past the limit the weights stand beside the model, each at an offset that can be mapped."""
+def test_onnx_sidecar(
+    tmp_path: Path, build_small: Build, monkeypatch: pytest.MonkeyPatch, assert_close: AssertClose
+) -> None:
+    """Above the limit the weights are in a file beside the model, each at an offset that can be mapped."""
     import onnx
 
     small = build_small("flatten_dense")
@@ -210,7 +219,7 @@ def test_onnx_sidecar(tmp_path: Path, build_small: Callable[..., Any], monkeypat
     assert_close(run_onnx(path, small.inputs), small.expected)
 
 
-def test_saved_model_needs_no_keras_to_load(tmp_path: Path, build_small: Callable[..., Any]) -> None:
+def test_saved_model_needs_no_keras_to_load(tmp_path: Path, build_small: Build) -> None:
     """No function that asks for XLA, no Keras object, no training state."""
     from tensorflow.core.protobuf import saved_model_pb2
 
@@ -223,16 +232,14 @@ def test_saved_model_needs_no_keras_to_load(tmp_path: Path, build_small: Callabl
 
 
 @pytest.mark.parametrize("kind", ["onnx", "tflite"])
-def test_unmapped_operator_names_the_layer_and_leaves_no_file(
-    kind: str, tmp_path: Path, build_small: Callable[..., Any]
-) -> None:
-    def build() -> Any:
+def test_unmapped_operator_names_the_layer_and_leaves_no_file(kind: str, tmp_path: Path, build_small: Build) -> None:
+    def build() -> KerasModel:
         import keras
         import tensorflow as tf
         from keras import layers
 
         class Bessel(layers.Layer):
-            def call(self, x: Any) -> Any:
+            def call(self, x: Tensor) -> Tensor:
                 return tf.math.bessel_i0e(x)
 
         given = keras.Input((12, 10, 6), name="given")

@@ -1,4 +1,4 @@
-"""`cnnexport MODEL`: what an export leaves, and that bad input leaves everything as it was."""
+"""`cnnexport MODEL`: the files of an export, and that bad input changes nothing."""
 
 from __future__ import annotations
 
@@ -71,7 +71,8 @@ def test_directory_is_complete(exported: Any, snapshot: Callable[..., dict[str, 
     assert [each["name"] for each in manifest["outputs"]] == ["main", "aux"]
     assert {"tensorflow", "keras", "numpy"} <= set(manifest["environment"]["versions"])
     assert json.loads((exported.directory / "report.json").read_text()) == to_json(exported.report)
-    assert [path.name for path in exported.directory.parent.iterdir()] == ["two_heads"]
+    beside = {path.name for path in exported.directory.parent.iterdir()}
+    assert beside == {"two_heads", "report.pickle"}  # the fixture writes the latter
 
 
 def test_golden_arrays_are_what_keras_predicts(exported: Any) -> None:
@@ -87,7 +88,7 @@ def test_golden_arrays_are_what_keras_predicts(exported: Any) -> None:
 
 
 def test_a_model_from_python_with_fixed_batch_and_channels_first(tmp_path: Path, nets: Path) -> None:
-    """Five samples through a batch of four; the inputs are turned for the runtime, not in the artifact."""
+    """Five samples with a batch of four; the inputs are transposed for the runtime, not in the artifact."""
     import tiny_nets
 
     options = converter.ExportOptions(
@@ -103,7 +104,7 @@ def test_a_model_from_python_with_fixed_batch_and_channels_first(tmp_path: Path,
     assert converter.verify(tmp_path / "net").verdict == "pass"
 
 
-def test_tolerance_of_the_user_is_recorded_as_theirs(cnnexport: Callable[..., Any]) -> None:
+def test_tolerance_of_the_user_is_recorded_as_chosen(cnnexport: Callable[..., Any]) -> None:
     arguments = ("tiny_nets:two_heads", "-f", "onnx", "--tolerance", "2e-5", "--json", "-o", "net")
     outcome = cnnexport(*arguments)
     assert outcome.code == 0
@@ -116,7 +117,9 @@ def test_tolerance_of_the_user_is_recorded_as_theirs(cnnexport: Callable[..., An
     assert again.json["tolerances"]["main"]["value"] == 2e-5
 
 
-def test_failed_proof_goes_aside(cnnexport: Callable[..., Any], copied: Path, snapshot: Callable[..., Any]) -> None:
+def test_failed_proof_is_written_beside_the_previous_export(
+    cnnexport: Callable[..., Any], copied: Path, snapshot: Callable[..., Any]
+) -> None:
     before = snapshot(copied)
     outcome = cnnexport("tiny_nets:two_heads", "-f", "onnx", "--tolerance", "1e-12", "-o", copied, "--json")
     assert outcome.code == 1
@@ -164,7 +167,7 @@ def test_unmapped_operator_alone_leaves_nothing(nets: Path, tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
-# Bad input: options after the model, exit code, what the message must hold
+# Bad input: options after the model, exit code, what the message must contain
 
 
 BAD_OPTIONS = [
@@ -264,7 +267,7 @@ def test_model_that_keras_itself_cannot_run(
     finally:
         import keras
 
-        keras.backend.clear_session()  # Keras does not leave the name scope of a model that failed
+        keras.backend.clear_session()  # Keras stays in the name scope of a model that failed
     assert snapshot(copied.parent) == before
 
 
@@ -335,10 +338,10 @@ def test_output_that_cannot_be_written(cnnexport: Callable[..., Any]) -> None:
     assert_refused(cnnexport("resnet18", "-o", "/proc/cnnexport/net", "--quiet"), 7, ["/proc/cnnexport/net"])
 
 
-def test_output_that_is_no_export(cnnexport: Callable[..., Any], tmp_path: Path) -> None:
+def test_output_that_is_not_an_export(cnnexport: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    assert_refused(cnnexport("resnet18", "-o", "mine", "--quiet"), 7, ["mine", "no export"])
+    assert_refused(cnnexport("resnet18", "-o", "mine", "--quiet"), 7, ["mine", "not an export"])
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years of work"
 
 
@@ -376,7 +379,7 @@ def test_cuda_without_a_gpu(
 def test_interrupted_export_leaves_the_previous_one(
     number: signal.Signals, copied: Path, snapshot: Callable[..., Any], nets: Path
 ) -> None:
-    """The signal comes while artifacts are being written; afterwards the directory can be exported to again."""
+    """The signal is sent while artifacts are being written; afterwards an export to the directory works again."""
     before = snapshot(copied)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(nets), *sys.path])}
     command = [sys.executable, "-m", "converter", "tiny_nets:two_heads", "-o", str(copied)]
@@ -411,7 +414,7 @@ def test_interrupted_export_leaves_the_previous_one(
 def test_an_export_worse_than_its_baseline_replaces_nothing(
     cnnexport: Callable[..., Any], copied: Path, snapshot: Callable[..., dict[str, str]]
 ) -> None:
-    """The baseline may be the very report that a better export would have replaced."""
+    """The baseline may be the report in the directory that the export would replace."""
     before = snapshot(copied)
     outcome = cnnexport(
         "tiny_nets:two_heads", "-f", "onnx", "-o", copied, "--baseline", copied / "report.json", "--json"
@@ -421,7 +424,7 @@ def test_an_export_worse_than_its_baseline_replaces_nothing(
     unproven = copied.with_name("two_heads.unproven")
     assert json.loads((unproven / "report.json").read_text()) == outcome.json
     assert outcome.json["directory"] == str(unproven)
-    assert [reason for reason in outcome.json["reasons"] if reason.startswith("baseline: tflite: written there")]
+    assert any(reason.startswith("baseline: tflite: written in the baseline") for reason in outcome.json["reasons"])
     assert "<title>fail: two_heads</title>" in (unproven / "report.html").read_text(encoding="utf-8")
 
 

@@ -1,4 +1,4 @@
-"""Models that Keras computes in half precision: written in float32, held to what half precision does to Keras."""
+"""Models that Keras computes in half precision: written in float32, with a tolerance from the half-precision noise."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _policy() -> Iterator[None]:
 
 
 def build(policy: str, head: str | None = "float32") -> Any:
-    """A small classifier under `policy`, its last layer under `head` (None: the policy too), with a resize in it."""
+    """A small classifier with a resize under `policy`; its last layer under `head` (None: under `policy` too)."""
     import keras
     from keras import layers
 
@@ -61,7 +61,7 @@ def test_every_format_is_float32_and_passes(policy: str, head: str | None, domai
     assert {row.subject for row in report.rows} == {"onnx", "tflite", "saved-model"}
     (bound,) = report.tolerances.values()
     assert bound.noise is not None
-    assert bound.noise > 1e-5  # half precision shows
+    assert bound.noise > 1e-5  # the noise of half precision
     assert bound.value <= 3 * max(bound.noise, bound.floor)
     assert {result.domain for row in report.rows for result in row.outputs} == {domain}
     (warning,) = report.warnings
@@ -77,7 +77,7 @@ def test_every_format_is_float32_and_passes(policy: str, head: str | None, domai
 
 
 def test_a_wrong_artifact_still_fails(tmp_path: Path, repair: Callable[[Path, str], None]) -> None:
-    """The tolerance is wide, not blind: a kernel that is a tenth larger is outside of it."""
+    """The tolerance is wide, but a kernel scaled by 1.1 still fails."""
     import onnx
 
     report = export(build("mixed_float16"), tmp_path / "out")

@@ -1,4 +1,4 @@
-"""A small ResNeXt whose groups are Lambda layers, saved by Keras and exported as a user would."""
+"""A small ResNeXt whose groups are Lambda layers, saved by Keras and exported like a user's model."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from converter.core.results import Report
 
 GROUPS, BLOCKS, WIDTH = 4, 2, 16
 SHAPE = (24, 24, 3)
-CHANGED = "of a function that was changed on purpose"
+CHANGED = "with the function changed on purpose"
 
 
 def build(late: bool, sentinel: Path | None = None) -> Any:
-    """Two bottlenecks of four groups; with `late` the Lambda layers look their loop variable up too late.
+    """Two bottlenecks of four groups; with `late`, the Lambda layers read their loop variable too late.
 
-    With `sentinel`, whoever calls a slice creates that file.
+    With `sentinel`, calling a slice creates that file.
     """
     import keras
     from keras import layers
@@ -64,7 +64,7 @@ def build(late: bool, sentinel: Path | None = None) -> Any:
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bool, str], Path]:
-    """The saved model, late binding or not, as ".keras" or ".h5"; each built once."""
+    """The saved model, with late binding or not, as ".keras" or ".h5"; each is built once."""
     directory = tmp_path_factory.mktemp("lambda_models")
     models: dict[bool, Any] = {}
 
@@ -159,18 +159,18 @@ def test_as_written_is_proven_against_the_changed_function(
 
 
 def _with_bound_groups(path: Path) -> Any:
-    """The same weights in the model whose source is mended."""
+    """The same weights in the model with corrected source."""
     import keras
 
     trained = keras.saving.load_model(path, compile=False, safe_mode=False)
-    mended = build(late=False)
-    for layer in mended.layers:
+    corrected = build(late=False)
+    for layer in corrected.layers:
         if layer.weights:
             layer.set_weights(trained.get_layer(layer.name).get_weights())
-    return mended
+    return corrected
 
 
-def test_as_written_changes_nothing_where_groups_are_groups(files: Callable[..., Path], tmp_path: Path) -> None:
+def test_as_written_changes_nothing_if_groups_are_groups(files: Callable[..., Path], tmp_path: Path) -> None:
     report = export(files(False, ".keras"), tmp_path / "net", "onnx", groups="as-written")
     assert report.verdict == "pass", report.reasons
     assert report.warnings == ()

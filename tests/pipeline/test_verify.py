@@ -1,4 +1,4 @@
-"""`cnnexport verify DIR`: passes what was exported, and nothing that was changed since."""
+"""`cnnexport verify DIR`: an intact export passes, and a changed one does not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 import converter
 
-QUICK = ("--runtime", "onnxruntime", "--runtime", "litert", "--quiet")  # without TensorFlow's start
+QUICK = ("--runtime", "onnxruntime", "--runtime", "litert", "--quiet")  # without loading TensorFlow
 
 
 def scale_kernel(path: Path, name: str, factor: float) -> None:
@@ -74,8 +74,8 @@ def test_scaled_kernel_with_a_repaired_hash_fails(
     assert "fail" in outcome.stdout
 
 
-def test_scaling_by_one_is_no_failure(cnnexport: Callable[..., Any], copied: Path, repair: Callable[..., None]) -> None:
-    """The tampering itself, rewriting the file and its hash, is not what the other test detects."""
+def test_scaling_by_one_passes(cnnexport: Callable[..., Any], copied: Path, repair: Callable[..., None]) -> None:
+    """Rewriting the file and its hash is not what the other test detects."""
     scale_kernel(copied / "model.onnx", "stem/kernel", 1.0)
     repair(copied, "model.onnx")
     assert cnnexport("verify", copied, "--runtime", "onnxruntime", "--quiet").code == 0
@@ -99,7 +99,7 @@ def test_missing_file(name: str, cnnexport: Callable[..., Any], copied: Path) ->
 
 @pytest.fixture(scope="module")
 def another_seed(tmp_path_factory: pytest.TempPathFactory, nets: Path) -> Path:
-    """The same architecture from another seed, exported."""
+    """An export of the same architecture with another seed."""
     import tiny_nets
 
     directory = tmp_path_factory.mktemp("another") / "two_heads"
@@ -107,7 +107,7 @@ def another_seed(tmp_path_factory: pytest.TempPathFactory, nets: Path) -> Path:
     return directory
 
 
-@pytest.mark.parametrize("repaired", [True, False], ids=["repaired", "as-it-is"])
+@pytest.mark.parametrize("repaired", [True, False], ids=["repaired", "unrepaired"])
 def test_golden_arrays_of_another_seed_fail(
     repaired: bool, cnnexport: Callable[..., Any], copied: Path, another_seed: Path, repair: Callable[..., None]
 ) -> None:
@@ -122,7 +122,7 @@ def test_golden_arrays_of_another_seed_fail(
 def test_changed_golden_byte_never_passes(cnnexport: Callable[..., Any], copied: Path) -> None:
     path = copied / "golden.npz"
     content = bytearray(path.read_bytes())
-    content[-1] ^= 1  # in the zip's end record: every array still reads as it did
+    content[-1] ^= 1  # in the zip's end record: every array is still read correctly
     path.write_bytes(content)
     assert_refused(cnnexport("verify", copied, *QUICK), 3, "golden.npz")
 
@@ -149,7 +149,7 @@ def test_no_directory(name: str, cnnexport: Callable[..., Any], tmp_path: Path) 
     assert_refused(cnnexport("verify", name, "--quiet"), 3, name)
 
 
-def test_artifacts_removed_from_the_manifest_are_no_pass(cnnexport: Callable[..., Any], copied: Path) -> None:
+def test_artifacts_removed_from_the_manifest_do_not_pass(cnnexport: Callable[..., Any], copied: Path) -> None:
     path = copied / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "artifacts": []}))
     assert cnnexport("verify", copied, "--quiet").code not in (0, 70)
@@ -159,7 +159,7 @@ def test_unknown_runtime(cnnexport: Callable[..., Any], copied: Path) -> None:
     assert_refused(cnnexport("verify", copied, "--runtime", "onnxruntim", "--quiet"), 2, "onnxruntim", "litert")
 
 
-def test_runtime_that_reads_nothing_here_is_no_pass(cnnexport: Callable[..., Any], another_seed: Path) -> None:
+def test_runtime_that_reads_no_artifact_does_not_pass(cnnexport: Callable[..., Any], another_seed: Path) -> None:
     assert_refused(cnnexport("verify", another_seed, "--runtime", "litert", "--quiet"), 2, "litert")
 
 
@@ -168,7 +168,7 @@ def test_runtime_that_reads_nothing_here_is_no_pass(cnnexport: Callable[..., Any
 def test_truncated_artifact_with_a_repaired_hash(
     name: str, runtime: str, kept: float, cnnexport: Callable[..., Any], copied: Path, repair: Callable[..., None]
 ) -> None:
-    """Refused as unreadable, or, where the runtime crashed on it, reported as a dead child; no pass, no traceback."""
+    """Refused as unreadable, or reported as a failed child if the runtime crashed on it; no pass, no traceback."""
     content = (copied / name).read_bytes()
     (copied / name).write_bytes(content[: int(kept * len(content)) if kept == 0.5 else int(kept)])
     repair(copied, name)
@@ -178,7 +178,7 @@ def test_truncated_artifact_with_a_repaired_hash(
 
 
 def keep_outside(path: Path, location: str) -> bytes:
-    """Let the ONNX file read the kernel of its first convolution from `location`; what must be there."""
+    """Make the ONNX file read the kernel of its first convolution from `location`; returns the bytes to put there."""
     import onnx
 
     model = onnx.load(str(path))
@@ -193,7 +193,7 @@ def keep_outside(path: Path, location: str) -> bytes:
     return content
 
 
-@pytest.mark.parametrize("runtime", ["onnxruntime", "opencv"])  # the latter follows every path
+@pytest.mark.parametrize("runtime", ["onnxruntime", "opencv"])  # OpenCV follows every path
 @pytest.mark.parametrize("way", ["parent", "absolute", "manifest"])
 def test_weights_from_outside_are_refused(
     way: str, runtime: str, cnnexport: Callable[..., Any], copied: Path, repair: Callable[..., None]
@@ -206,7 +206,7 @@ def test_weights_from_outside_are_refused(
 
 
 @pytest.mark.parametrize("way", ["beside", "missing", "short", "unlisted", "link"])
-def test_a_sidecar_is_whole_listed_and_no_link(
+def test_a_sidecar_is_complete_listed_and_not_a_link(
     way: str, cnnexport: Callable[..., Any], copied: Path, repair: Callable[..., None]
 ) -> None:
     sidecar = copied / "model.onnx.data"
@@ -226,7 +226,7 @@ def test_a_sidecar_is_whole_listed_and_no_link(
         assert_refused(outcome, 3, "model.onnx")
 
 
-def test_a_format_that_nothing_reads_is_not_left_out(cnnexport: Callable[..., Any], copied: Path) -> None:
+def test_a_format_that_no_runtime_reads_is_not_left_out(cnnexport: Callable[..., Any], copied: Path) -> None:
     path = copied / "manifest.json"
     raw = json.loads(path.read_text())
     raw["artifacts"][0]["format"] = "coreml"
@@ -245,7 +245,7 @@ def test_a_batch_beyond_memory_is_refused(cnnexport: Callable[..., Any], copied:
 
 
 @pytest.mark.parametrize("form", ["table", "json"])
-def test_names_in_a_manifest_are_no_commands(
+def test_names_in_a_manifest_are_not_commands(
     form: str, cnnexport: Callable[..., Any], copied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = copied / "manifest.json"
@@ -273,7 +273,7 @@ def test_names_that_are_too_long(arguments: tuple[str, ...], cnnexport: Callable
 def test_artifact_of_another_model_in_its_place(
     cnnexport: Callable[..., Any], copied: Path, repair: Callable[..., None]
 ) -> None:
-    """It loads, and takes other inputs: refused by the names, not by a crash."""
+    """The file loads but has other inputs: refused because of the names, without a crash."""
     import onnx
     from onnx import TensorProto, helper
 
@@ -320,7 +320,7 @@ def test_tolerance_can_be_replaced(cnnexport: Callable[..., Any], copied: Path) 
 
 
 def without(runtime: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a machine that does not have `runtime`."""
+    """Simulate a machine without `runtime`."""
     from dataclasses import replace
 
     from converter.runtimes import RUNTIMES
@@ -328,7 +328,7 @@ def without(runtime: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(RUNTIMES, runtime, replace(RUNTIMES[runtime], unavailable=lambda device: reason))
 
 
-def test_a_format_without_a_runtime_here_is_told(
+def test_a_format_without_an_available_runtime_is_reported(
     cnnexport: Callable[..., Any], exported: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without("tensorflow", "not on this machine", monkeypatch)
@@ -362,10 +362,10 @@ def test_one_artifact(cnnexport: Callable[..., Any], exported: Any, name: str, s
 
 
 @pytest.mark.parametrize("name", ["golden.npz", "report.json"])
-def test_a_file_that_is_no_artifact(cnnexport: Callable[..., Any], exported: Any, name: str) -> None:
+def test_a_file_that_is_not_an_artifact(cnnexport: Callable[..., Any], exported: Any, name: str) -> None:
     assert_refused(cnnexport("verify", exported.directory / name), 3, name, "model.onnx")
 
 
-def test_an_artifact_away_from_its_proof(cnnexport: Callable[..., Any], exported: Any, tmp_path: Path) -> None:
+def test_an_artifact_without_its_manifest(cnnexport: Callable[..., Any], exported: Any, tmp_path: Path) -> None:
     shutil.copy(exported.directory / "model.onnx", tmp_path / "model.onnx")
     assert_refused(cnnexport("verify", tmp_path / "model.onnx"), 3, "manifest.json")

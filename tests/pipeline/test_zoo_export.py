@@ -1,4 +1,4 @@
-"""The whole zoo at full size, in all formats: minutes, so only with `-m slow`. Each export has its own process."""
+"""The whole zoo at full size in all formats: takes minutes, needs `-m slow`. Each export is a separate process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import zoo
 
 pytestmark = pytest.mark.slow
 
-LIMIT = 4e9  # bytes that exporting vgg16 may hold at any moment, all of its processes together
+LIMIT = 4e9  # bytes of memory for exporting vgg16, all processes together
 SHUFFLES = {"Slice", "StridedSlice", "Split", "Concat", "ConcatV2", "SLICE", "STRIDED_SLICE", "SPLIT", "CONCATENATION"}
 
 
@@ -55,7 +55,7 @@ class Memory:
 
 
 def family(root: int) -> Iterator[int]:
-    """A process and its descendants, as far as they still live."""
+    """A process and its descendants that are still running."""
     yield root
     for tasks in Path(f"/proc/{root}/task").glob("*/children"):
         try:
@@ -160,10 +160,10 @@ KERNELS = ["conv1/kernel", "res2a_branch1/kernel", "res3b_branch2b/kernel", "res
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-def test_a_scaled_kernel_of_resnet50_is_caught(
+def test_a_scaled_kernel_of_resnet50_is_detected(
     kernel: str, export: Callable[[str], Run], tmp_path: Path, repair: Callable[[Path, str], None]
 ) -> None:
-    """By one in a thousand, in the first, the last and three convolutions between, with the hash repaired."""
+    """Scaled by 1.001, in the first, the last and three other convolutions, with the hash repaired."""
     import onnx
 
     directory = Path(shutil.copytree(export("resnet50").directory, tmp_path / "resnet50"))

@@ -1,4 +1,4 @@
-"""The gate: it passes what is right, and every way of being wrong that it is meant to see does fail it."""
+"""The comparison: it passes correct outputs and fails every kind of wrong output that it has to detect."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def logits(seed: int = 0, spread: float = 1.0, shape: tuple[int, ...] = (SAMPLES
     return rng(seed).normal(size=shape) * spread
 
 
-def gate(reference, specs=SOFT, exact=None, **options):
+def bounds_of(reference, specs=SOFT, exact=None, **options):
     return tolerances(reference, exact or {}, specs, **options)
 
 
 def one(reference, actual, specs=SOFT, **options) -> OutputResult:
-    (result,) = compare_outputs(reference, actual, specs, gate(reference, specs, **options))
+    (result,) = compare_outputs(reference, actual, specs, bounds_of(reference, specs, **options))
     return result
 
 
@@ -55,7 +55,7 @@ def row(outputs, samples=SAMPLES) -> Comparison:
     return Comparison("onnx", "onnxruntime", "cpu", "float32", tuple(outputs), samples)
 
 
-# what passes
+# outputs that pass
 
 
 def test_float32_rounding_passes_and_is_measured_as_a_multiple_of_the_noise():
@@ -80,7 +80,7 @@ def test_an_identical_output_has_distance_zero_and_infinite_sqnr():
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 def test_the_logits_are_recovered(activation):
-    """Scaling logits by 1.001 has to show as 1e-3, whatever the activation did to them."""
+    """Scaling the logits by 1.001 must be measured as 1e-3, for both activations."""
     specs = {"main": TensorSpec("main", (None, CLASSES), activation=activation)}
     squash = softmax if activation == "softmax" else sigmoid
     reference = {"main": single(squash(logits()))}
@@ -89,7 +89,7 @@ def test_the_logits_are_recovered(activation):
     assert not result.passed
 
 
-def test_a_stock_classifier_is_told_apart_where_allclose_sees_nothing():
+def test_an_untrained_classifier_is_distinguished_although_allclose_is_true():
     """Two nearly uniform classifiers over 1,000 classes agree to atol 1e-3 and still fail here."""
     specs = {"main": TensorSpec("main", (None, 1000), activation="softmax")}
     first, second = (single(softmax(logits(seed, 1e-2, (8, 1000)))) for seed in (1, 2))
@@ -97,13 +97,13 @@ def test_a_stock_classifier_is_told_apart_where_allclose_sees_nothing():
     assert not one({"main": first}, {"main": second}, specs).passed
 
 
-# what fails before any number
+# failures before numbers are compared
 
 
 def test_swapped_outputs_fail_both():
     reference = {"main": single(softmax(logits(1))), "aux": single(softmax(logits(2)))}
     swapped = {"main": reference["aux"], "aux": reference["main"]}
-    results = compare_outputs(reference, swapped, PAIR, gate(reference, PAIR))
+    results = compare_outputs(reference, swapped, PAIR, bounds_of(reference, PAIR))
     assert [result.output for result in results] == ["main", "aux"]
     assert not any(result.passed for result in results)
 
@@ -126,7 +126,7 @@ def test_one_wrong_sample_of_many_is_the_result():
     assert result.worst_index == (5, 7)
 
 
-def test_one_wrong_cell_of_a_million_fails_by_the_maximum():
+def test_one_wrong_element_of_a_million_fails_by_the_maximum():
     specs = {"mask": TensorSpec("mask", (None, 1000, 1000))}
     reference = {"mask": single(logits(0, 1.0, (2, 1000, 1000)))}
     actual = reference["mask"].copy()
@@ -141,7 +141,7 @@ def test_one_wrong_cell_of_a_million_fails_by_the_maximum():
 def test_missing_and_extra_outputs_fail_by_name():
     reference = {"main": single(softmax(logits(1))), "aux": single(softmax(logits(2)))}
     actual = {"main": reference["main"], "Aux": reference["aux"]}
-    results = compare_outputs(reference, actual, PAIR, gate(reference, PAIR))
+    results = compare_outputs(reference, actual, PAIR, bounds_of(reference, PAIR))
     assert [(result.output, result.passed) for result in results] == [("main", True), ("aux", False), ("Aux", False)]
     assert "missing" in results[1].reason
     assert "not an output" in results[2].reason
@@ -158,7 +158,7 @@ def test_missing_and_extra_outputs_fail_by_name():
         (lambda p: np.where(np.arange(CLASSES) == 3, np.nan, p).astype(np.float32), "8 of 400 values"),
         (lambda p: np.where(np.arange(CLASSES) == 3, np.inf, p).astype(np.float32), "NaN or Inf"),
         (lambda p: p * np.float32(1.01), "sum to 1.01"),
-        (lambda p: p - np.float32(0.1), "no softmax probabilities"),
+        (lambda p: p - np.float32(0.1), "not softmax probabilities"),
         (lambda p: np.zeros_like(p), "sum to 0"),
     ],
 )
@@ -173,7 +173,7 @@ def test_what_differs_before_numbers_fails_with_a_reason_and_no_numbers(change, 
 def test_a_bad_reference_fails_too():
     good = {"main": single(softmax(logits()))}
     bad = {"main": np.full_like(good["main"], np.nan)}
-    (result,) = compare_outputs(bad, good, SOFT, gate(good))
+    (result,) = compare_outputs(bad, good, SOFT, bounds_of(good))
     assert not result.passed
     assert "reference" in result.reason
 
@@ -182,12 +182,12 @@ def test_a_bad_reference_fails_too():
 def test_empty_outputs_never_pass(shape):
     specs = {"main": TensorSpec("main", (None, CLASSES))}
     empty = {"main": np.zeros(shape, np.float32)}
-    (result,) = compare_outputs(empty, empty, specs, gate({"main": np.ones((2, 2))}, specs))
+    (result,) = compare_outputs(empty, empty, specs, bounds_of({"main": np.ones((2, 2))}, specs))
     assert not result.passed
     assert result.reason.startswith("empty")
 
 
-def test_no_outputs_at_all_is_no_pass():
+def test_no_outputs_do_not_pass():
     assert compare_outputs({}, {}, {}, {}) == ()
     assert not row(()).passed
     assert judge([row(())], [], {}, {})[0] != "pass"
@@ -196,7 +196,7 @@ def test_no_outputs_at_all_is_no_pass():
 # the ends of the range
 
 
-def test_cells_that_underflow_are_left_out_and_counted():
+def test_elements_that_underflow_are_compared_as_values_and_counted():
     wide = logits() * 2
     wide[:, :5] -= 90
     reference = {"main": single(softmax(wide))}
@@ -209,8 +209,8 @@ def test_cells_that_underflow_are_left_out_and_counted():
 
 
 @pytest.mark.parametrize("size", [1e-25, 1e-10, 1e-6])
-def test_a_cell_that_underflows_on_one_side_only_fails(size):
-    """Its difference of values is far below any tolerance; its logit is off by tens."""
+def test_an_element_that_underflows_on_one_side_only_fails(size):
+    """The difference of the values is far below any tolerance, but that of the logits is large."""
     wide = logits() * 2
     wide[:, 0] -= 90
     reference = {"main": single(softmax(wide))}
@@ -222,7 +222,7 @@ def test_a_cell_that_underflows_on_one_side_only_fails(size):
     assert not one({"main": actual}, reference).passed
 
 
-def test_one_hot_answers_are_compared_as_values():
+def test_one_hot_outputs_are_compared_as_values():
     hot = np.eye(CLASSES, dtype=np.float32)[:SAMPLES]
     assert one({"main": hot}, {"main": hot.copy()}).passed
     result = one({"main": hot}, {"main": np.roll(hot, 1, axis=-1)})
@@ -231,8 +231,8 @@ def test_one_hot_answers_are_compared_as_values():
     assert separation({"main": hot}, SOFT)["main"] == pytest.approx(math.sqrt(2))
 
 
-def test_an_answer_with_one_cell_left_is_measured_against_full_scale():
-    """All other classes are below 1e-30 and no two libraries agree there: what they say is as good as zero."""
+def test_a_certain_prediction_is_measured_relative_to_full_scale():
+    """All other classes are below 1e-30, where libraries differ: their values count as zero."""
     sure = np.full((2, CLASSES), 1e-33, np.float32)
     sure[:, 2] = 1.0
     sure[0, 0] = 4e-36
@@ -242,7 +242,7 @@ def test_an_answer_with_one_cell_left_is_measured_against_full_scale():
     assert result.passed, result.reason
     assert 0 < result.relative_l2 < 1e-30
     assert result.underflows == 2 * (CLASSES - 1)
-    tolerance = gate({"main": sure}, exact={"main": other.astype(np.float64)})["main"]
+    tolerance = bounds_of({"main": sure}, exact={"main": other.astype(np.float64)})["main"]
     assert 0 < tolerance.noise < 1e-30
     assert tolerance.value == tolerance.floor
     other[0, 1] = 1e-20
@@ -266,7 +266,7 @@ def test_saturated_sigmoids_pass_with_rounding_and_fail_with_a_wrong_logit():
     assert not one(reference, {"mask": single(saturated)}, specs, exact=exact).passed
 
 
-def test_a_sigmoid_that_underflows_everywhere_is_measured_against_full_scale():
+def test_a_sigmoid_that_underflows_everywhere_is_measured_relative_to_full_scale():
     specs = {"p": TensorSpec("p", (None, 1), activation="sigmoid")}
     reference = {"p": np.full((2, 1), 1e-35, np.float32)}
     assert one(reference, {"p": np.full((2, 1), 1.001e-35, np.float32)}, specs).passed
@@ -287,12 +287,12 @@ def test_a_probability_just_below_and_just_above_the_limit_agree():
 
 @pytest.mark.parametrize("value", [0.0, 3.0])
 @pytest.mark.parametrize("activation", ["linear", "softmax", "sigmoid"])
-def test_constant_outputs_are_inconclusive_and_divide_by_nothing(value, activation):
+def test_constant_outputs_are_inconclusive_without_a_division_by_zero(value, activation):
     specs = {"main": TensorSpec("main", (None, CLASSES), activation=activation)}
     values = np.full((SAMPLES, CLASSES), value)
     values = {"linear": lambda z: z, "softmax": softmax, "sigmoid": sigmoid}[activation](values)
     reference = {"main": single(values)}
-    bounds = gate(reference, specs, {"main": values})
+    bounds = bounds_of(reference, specs, {"main": values})
     results = compare_outputs(reference, {"main": reference["main"].copy()}, specs, bounds)
     assert results[0].passed
     golden = Golden({}, reference, {"main": values}, {})
@@ -312,11 +312,11 @@ def test_a_difference_from_a_zero_reference_fails():
     assert result.cosine is None
 
 
-def test_a_classifier_that_is_all_rounding_is_inconclusive_rather_than_failed():
+def test_a_classifier_that_is_all_rounding_error_is_inconclusive_and_not_failed():
     exact = {"main": softmax(logits(0, 3e-12))}
     reference = {"main": single(exact["main"])}
     actual = {"main": np.nextafter(reference["main"], np.float32(logits(1)))}
-    bounds = gate(reference, exact=exact)
+    bounds = bounds_of(reference, exact=exact)
     results = compare_outputs(reference, actual, SOFT, bounds)
     assert not results[0].passed
     golden = Golden({}, reference, exact, {})
@@ -396,9 +396,9 @@ def test_the_noise_is_that_of_the_worst_sample():
 
 def test_an_unmeasured_noise_gives_a_strict_tolerance():
     reference = {"main": single(softmax(logits()))}
-    bound = gate(reference)["main"]
+    bound = bounds_of(reference)["main"]
     assert (bound.value, bound.noise, bound.noise_max) == (1e-5, None, None)
-    assert gate(reference, precision="float16")["main"].value == 1e-3
+    assert bounds_of(reference, precision="float16")["main"].value == 1e-3
     assert one(reference, reference).multiple is None
 
 
@@ -406,16 +406,16 @@ def test_bad_tolerances_are_refused():
     reference = {"main": single(softmax(logits()))}
     for chosen in (0.0, -1.0, math.nan, math.inf):
         with pytest.raises(UsageError, match="positive"):
-            gate(reference, chosen=chosen)
+            bounds_of(reference, chosen=chosen)
     with pytest.raises(UsageError, match="precision"):
-        gate(reference, precision="float8")
+        bounds_of(reference, precision="float8")
     with pytest.raises(InputError, match="main"):
-        gate(reference, exact={"main": reference["main"][:2]})
+        bounds_of(reference, exact={"main": reference["main"][:2]})
     with pytest.raises(InputError, match="NaN"):
-        gate(reference, exact={"main": np.full((SAMPLES, CLASSES), np.nan)})
+        bounds_of(reference, exact={"main": np.full((SAMPLES, CLASSES), np.nan)})
 
 
-# the guard
+# negative controls
 
 
 def golden_of(specs, controls, seed=0) -> Golden:
@@ -427,7 +427,7 @@ def test_controls_are_detected_on_a_sound_model():
     golden = golden_of(SOFT, {"channels-reversed": {"main": single(softmax(logits(9)))}})
     scaled = {"kernel-scaled-1.001": {"main": single(softmax(logits() * 1.001))}}
     golden = replace(golden, controls={**golden.controls, **scaled})
-    found = check_controls(golden, golden.references, SOFT, gate(golden.references, exact=golden.exact))
+    found = check_controls(golden, golden.references, SOFT, bounds_of(golden.references, exact=golden.exact))
     names = ["another-sample", "channels-reversed", "kernel-scaled-1.001", "artifact-another-sample"]
     assert [control.name for control in found] == names
     assert all(control.detected for control in found)
@@ -435,7 +435,7 @@ def test_controls_are_detected_on_a_sound_model():
 
 
 def test_a_control_must_fail_by_its_numbers():
-    """A wrong answer that fails for a NaN, a shape or a name shows nothing about the gate."""
+    """Wrong outputs that fail for a NaN, a shape or a name prove nothing about the tolerance."""
     good = golden_of(SOFT, {})
     reference = good.references["main"]
     wrong = {
@@ -445,33 +445,33 @@ def test_a_control_must_fail_by_its_numbers():
         "same": {"main": reference.copy()},
     }
     golden = replace(good, controls=wrong)
-    found = {control.name: control for control in check_controls(golden, None, SOFT, gate(good.references))}
+    found = {control.name: control for control in check_controls(golden, None, SOFT, bounds_of(good.references))}
     assert [name for name, control in found.items() if control.detected] == ["another-sample"]
     assert "main" in found["same"].detail
 
 
-def test_every_output_must_see_the_channels_but_one_is_enough_for_a_kernel():
+def test_every_output_must_detect_the_channels_but_one_is_enough_for_a_kernel():
     good = golden_of(PAIR, {})
     only_main = {"main": single(softmax(logits() * 1.01)), "aux": good.references["aux"]}
     golden = replace(good, controls={"channels-reversed": only_main, "kernel-scaled-1.001": only_main})
-    found = {control.name: control for control in check_controls(golden, None, PAIR, gate(good.references, PAIR))}
+    found = {control.name: control for control in check_controls(golden, None, PAIR, bounds_of(good.references, PAIR))}
     assert not found["channels-reversed"].detected
     assert "aux" in found["channels-reversed"].detail
     assert found["kernel-scaled-1.001"].detected
 
 
-def test_kernel_controls_belong_to_float32():
+def test_kernel_controls_apply_to_float32_only():
     golden = golden_of(SOFT, {"kernel-scaled-1.001": {"main": single(softmax(logits() * 1.001))}})
-    found = check_controls(golden, None, SOFT, gate(golden.references, exact=golden.exact, precision="float16"))
+    found = check_controls(golden, None, SOFT, bounds_of(golden.references, exact=golden.exact, precision="float16"))
     assert [control.name for control in found] == ["another-sample"]
-    lax = check_controls(golden, None, SOFT, gate(golden.references, chosen=0.01))
+    lax = check_controls(golden, None, SOFT, bounds_of(golden.references, chosen=0.01))
     assert [control.detected for control in lax] == [True, False]
 
 
-def test_one_sample_cannot_be_told_apart_from_itself():
+def test_one_sample_is_inconclusive():
     specs = {"main": TensorSpec("main", (None, CLASSES), activation="softmax")}
     reference = {"main": single(softmax(logits(shape=(1, CLASSES))))}
-    bounds = gate(reference, specs)
+    bounds = bounds_of(reference, specs)
     controls = check_controls(Golden({}, reference, {}, {}), None, specs, bounds)
     assert not controls[0].detected
     results = compare_outputs(reference, reference, specs, bounds)
@@ -491,7 +491,7 @@ def test_separation_is_the_smallest_distance():
 
 def passing(seed=0):
     golden = golden_of(SOFT, {}, seed)
-    bounds = gate(golden.references, exact=golden.exact)
+    bounds = bounds_of(golden.references, exact=golden.exact)
     results = compare_outputs(golden.references, golden.references, SOFT, bounds)
     return row(results), check_controls(golden, golden.references, SOFT, bounds), bounds
 
@@ -509,7 +509,7 @@ def test_the_verdict_passes_only_with_everything_in_place():
     assert judge([good], [*controls, Control("x", False, 0.0, "missed")], {"main": 0.5}, bounds)[0] == "inconclusive"
 
 
-def test_a_failure_outranks_doubt_and_names_row_output_and_figure():
+def test_a_failure_outranks_inconclusive_and_names_row_output_and_figure():
     good, _, bounds = passing()
     wrong = {"main": single(softmax(logits() * 1.001))}
     reference = golden_of(SOFT, {}).references
@@ -521,7 +521,7 @@ def test_a_failure_outranks_doubt_and_names_row_output_and_figure():
 
 def test_low_precision_needs_less_separation():
     golden = golden_of(SOFT, {})
-    bounds = gate(golden.references, exact=golden.exact, precision="int8")
+    bounds = bounds_of(golden.references, exact=golden.exact, precision="int8")
     results = compare_outputs(golden.references, golden.references, SOFT, bounds)
     controls = check_controls(golden, None, SOFT, bounds)
     assert judge([row(results)], controls, {"main": 0.31}, bounds)[0] == "pass"
@@ -529,8 +529,8 @@ def test_low_precision_needs_less_separation():
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_any_single_wrong_class_is_seen(seed):
-    """Property: one logit of one sample moved by a thousandth of the spread never passes, whichever it is."""
+def test_any_single_wrong_class_is_detected(seed):
+    """Property: a logit of one sample changed by half a percent of the spread never passes, for any logit."""
     random = rng(seed)
     spread = float(random.uniform(0.1, 8))
     values = logits(seed, spread)

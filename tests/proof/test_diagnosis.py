@@ -35,7 +35,7 @@ Change = Callable[[Any], None]
 
 @pytest.fixture
 def broken(layered: dict[str, Path], tmp_path: Path, repair: Callable[..., None]) -> Callable[[str, Change], Report]:
-    """Changes the ONNX file of a copy of an export, repairs its hash, verifies it: the failed report."""
+    """Changes the ONNX file in a copy of an export, repairs its hash, verifies it, and returns the failed report."""
     import onnx
 
     def change(name: str, fault: Change) -> Report:
@@ -57,7 +57,7 @@ def node_of(graph: Any, name: str) -> Any:
 
 
 def edit(graph: Any, name: str, work: Callable[[Any], Any]) -> None:
-    """Replace the array of an initializer by what `work` makes of it."""
+    """Replace the array of an initializer by the result of `work`."""
     import onnx
 
     (tensor,) = [each for each in graph.initializer if each.name == name]
@@ -156,12 +156,12 @@ def test_intact_layers_are_within_their_tolerances(layered: dict[str, Path]) -> 
         assert "fused" in found.text
 
 
-def test_report_tells_the_layer(broken: Callable[..., Report], capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_names_the_layer(broken: Callable[..., Report], capsys: pytest.CaptureFixture[str]) -> None:
     report = broken("plain", scaled("two"))
     print_report(report, sys.stdout)
     printed = " ".join(capsys.readouterr().out.split())
-    told = "fail: onnx in onnxruntime on cpu: first divergence: two (Conv2D), with two_bn (BatchNormalization): "
-    assert told in printed
+    expected = "fail: onnx in onnxruntime on cpu: first divergence: two (Conv2D), with two_bn (BatchNormalization): "
+    assert expected in printed
     assert "e-07 before, " in printed
     assert json.loads(dumps(to_json(report)))["rows"][0]["diagnosis"]["layers"][2]["name"] == "two"
 
@@ -223,16 +223,16 @@ def other_inputs(directory: Path) -> None:
 @pytest.mark.parametrize(
     ("work", "changed", "says"),
     [
-        (damaged, LAYERS, "schema: expected a whole number, and it is missing"),
+        (damaged, LAYERS, "schema: expected a whole number, but it is missing"),
         (pickled, LAYERS, "sketch: expected a sketch"),
-        (cyclic, LAYERS, "inputs: expected places of earlier layers"),
-        (pointing_nowhere, LAYERS, "activation: expected the place of an activation"),
-        (of_the_future, LAYERS, "schema: expected 3, which this cnnexport writes"),
-        (other_inputs, "golden.npz", "the golden inputs are not the ones"),
+        (cyclic, LAYERS, "inputs: expected indices of earlier layers"),
+        (pointing_nowhere, LAYERS, "activation: expected the index of an activation"),
+        (of_the_future, LAYERS, "schema: expected 3, the only version that this cnnexport reads"),
+        (other_inputs, "golden.npz", "the golden inputs differ from those"),
         (lambda directory: (directory / LAYERS).unlink(), None, "the export recorded no activations"),
     ],
 )
-def test_what_keeps_a_layer_from_being_named_is_told(
+def test_the_reason_why_no_layer_is_found_is_reported(
     work: Callable[[Path], None], changed: str | None, says: str, layered: dict[str, Path], tmp_path: Path,
     repair: Callable[..., None],
 ) -> None:  # fmt: skip
@@ -248,7 +248,7 @@ def test_what_keeps_a_layer_from_being_named_is_told(
 
 
 def test_fault_of_the_export_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that was wrong when its record was made: layers of their own name in the file are found all the same."""
+    """A file that was already wrong when its record was made: layers with the same name in the file are still found."""
     from converter import formats
 
     space: dict[str, Any] = {}
@@ -290,7 +290,7 @@ def test_distance_of_sketches_is_that_of_activations(shape: tuple[int, ...]) -> 
 
 
 @pytest.mark.parametrize("channel", [0, 13, 63])
-def test_one_channel_of_a_large_activation_is_seen(channel: int) -> None:
+def test_one_channel_of_a_large_activation_is_detected(channel: int) -> None:
     reference = np.random.default_rng(2).standard_normal((2, 112, 112, 64)).astype(np.float32)
     other = reference.copy()
     other[..., channel] = 0
@@ -299,7 +299,7 @@ def test_one_channel_of_a_large_activation_is_seen(channel: int) -> None:
 
 
 @pytest.mark.parametrize("place", [(0, 0, 0), (57, 3, 12), (111, 111, 63)])
-def test_one_cell_of_a_large_activation_is_seen(place: tuple[int, ...]) -> None:
+def test_one_element_of_a_large_activation_is_detected(place: tuple[int, ...]) -> None:
     reference = np.random.default_rng(3).standard_normal((1, 112, 112, 64)).astype(np.float32)
     other = reference.copy()
     other[(0, *place)] += 1000
@@ -307,7 +307,7 @@ def test_one_cell_of_a_large_activation_is_seen(place: tuple[int, ...]) -> None:
     assert distance(sketch(other), sketch(reference)) == pytest.approx(true, rel=0.5)
 
 
-def test_distance_from_nothing_and_of_what_is_no_number() -> None:
+def test_distance_from_zero_and_of_nan() -> None:
     zero, one = np.zeros((2, 64)), np.ones((2, 64))
     assert distance(zero, zero) == 0
     assert distance(one, zero) == distance(one * np.nan, one) == distance(one[:1], one) == np.inf
@@ -315,12 +315,12 @@ def test_distance_from_nothing_and_of_what_is_no_number() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "AAAA", "no base64!", "ä"])
-def test_text_that_is_no_sketch(text: str) -> None:
+def test_invalid_text_of_a_sketch(text: str) -> None:
     with pytest.raises(ValueError, match=r"base64|values|ASCII|ascii"):
         from_text(text)
 
 
-def test_missing_record_is_an_error_of_its_own(tmp_path: Path) -> None:
+def test_missing_record_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=LAYERS):
         read_layers(tmp_path)
 
@@ -339,12 +339,12 @@ def test_error_by_stage(layered: dict[str, Path], capsys: pytest.CaptureFixture[
     assert "error by stage, head: keras " in " ".join(capsys.readouterr().out.split())
 
 
-def test_stages_of_what_cannot_be_compared() -> None:
+def test_stages_of_outputs_that_cannot_be_compared() -> None:
     specs = {"y": TensorSpec("y", (None, 3))}
     one = {"y": np.ones((2, 3), np.float32)}
     golden = Golden({}, one, {}, {})
-    answers = {("onnx", "onnxruntime", "cuda"): {"y": np.ones((2, 4))}, ("tflite", "litert", "cpu"): one}
-    found = stages(golden, {"y": one["y"] * np.float32(2)}, answers, specs)
+    outputs = {("onnx", "onnxruntime", "cuda"): {"y": np.ones((2, 4))}, ("tflite", "litert", "cpu"): one}
+    found = stages(golden, {"y": one["y"] * np.float32(2)}, outputs, specs)
     assert [(stage.name, stage.before, stage.errors["y"]) for stage in found] == [
         ("keras-rewritten", "keras", 1.0),
         ("tflite in litert", "keras-rewritten", 0.5),

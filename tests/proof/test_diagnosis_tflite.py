@@ -36,7 +36,7 @@ def load(path: Path) -> Any:
 
 
 def node_of(model: Any, layer: str) -> Any:
-    """The operator that a layer's convolution became: its result is named after all nodes in it. Its inputs a list."""
+    """The operator of a layer's convolution, whose output is named after all nodes in it; its inputs become a list."""
     graph = model.subgraphs[0]
     (node,) = [
         each for each in graph.operators
@@ -47,7 +47,7 @@ def node_of(model: Any, layer: str) -> Any:
 
 
 def edit(model: Any, layer: str, work: Callable[[Array], Array]) -> None:
-    """Replace the kernel of a layer, (out, height, width, in), by what `work` makes of it."""
+    """Replace the kernel of a layer, (out, height, width, in), by the result of `work`."""
     tensor = model.subgraphs[0].tensors[node_of(model, layer).inputs[1]]
     buffer = model.buffers[tensor.buffer]
     kernel = np.asarray(buffer.data, np.uint8).view(np.float32).reshape(tensor.shape).copy()
@@ -71,7 +71,9 @@ def turned(layer: str) -> Change:
 
 
 def exchanged(layer: str, other: str, *inputs: int) -> Change:
-    """Each convolution gets the other one's kernel (input 1), its bias (2), or both: batch norms are folded there."""
+    """Each convolution gets the other one's kernel (input 1), its bias (2), or both; batch normalizations are folded
+    in.
+    """
 
     def work(model: Any) -> None:
         one, two = node_of(model, layer), node_of(model, other)
@@ -82,7 +84,7 @@ def exchanged(layer: str, other: str, *inputs: int) -> Change:
 
 
 def shifted(layer: str) -> Change:
-    """The padding of one row moves from the top to the bottom, by a PAD of its own."""
+    """The padding of one row moves from the top to the bottom, by a separate PAD."""
 
     def work(model: Any) -> None:
         from ai_edge_litert import schema_py_generated as schema
@@ -119,7 +121,7 @@ FAULTS = [(model, layer, KINDS[kind](*given)) for model, layer, kind, given in P
 
 @pytest.fixture
 def plant(layered: dict[str, Path], tmp_path: Path, repair: Callable[..., None]) -> Callable[[str, Change], Path]:
-    """Changes the TFLite file of a copy of an export and repairs its hash: the copy."""
+    """Changes the TFLite file in a copy of an export, repairs its hash, and returns the copy."""
 
     def change(name: str, fault: Change) -> Path:
         directory = Path(shutil.copytree(layered[name], tmp_path / name))
@@ -137,7 +139,7 @@ def verified(directory: Path) -> Report:
 
 
 def test_unchanged_file_passes(plant: Callable[[str, Change], Path]) -> None:
-    """What plants the faults does no harm of its own."""
+    """The code that plants the faults causes no failure itself."""
     assert verified(plant("branches", lambda model: None)).verdict == "pass"
 
 
@@ -162,8 +164,10 @@ def test_command_line_names_the_layer(plant: Callable[[str, Change], Path], cnne
     directory = plant("plain", scaled("two"))
     done = cnnexport("verify", directory, "--runtime", "litert")
     assert done.code == 1
-    told = "fail: tflite in litert on cpu: first divergence: two (Conv2D), with two_bn (BatchNormalization), two_relu"
-    assert told in " ".join(done.stdout.split())
+    expected = (
+        "fail: tflite in litert on cpu: first divergence: two (Conv2D), with two_bn (BatchNormalization), two_relu"
+    )
+    assert expected in " ".join(done.stdout.split())
 
 
 def test_every_layer_is_in_the_record(layered: dict[str, Path]) -> None:
@@ -179,7 +183,7 @@ def test_every_layer_is_in_the_record(layered: dict[str, Path]) -> None:
     assert {layers[place].name for place in add.inputs} == {"stem", "early_expand"}
 
 
-def test_activations_stand_once_in_the_file(layered: dict[str, Path]) -> None:
+def test_activations_are_stored_once(layered: dict[str, Path]) -> None:
     record = json.loads((layered["plain"] / LAYERS).read_text())
     both = [[layer["activation"] for layer in each["layers"]] for each in record["artifacts"]]
     assert len(record["activations"]) == len(set(both[0]) | set(both[1])) == len(both[0])
@@ -197,8 +201,8 @@ def test_intact_layers_are_within_their_tolerances(runtime: str, rest: str, laye
     )
 
 
-def test_file_of_other_names(plant: Callable[[str, Change], Path]) -> None:
-    """As another converter may leave it. What cannot be compared is not called right."""
+def test_file_with_other_tensor_names(plant: Callable[[str, Change], Path]) -> None:
+    """As another converter may write it. A layer that cannot be compared does not count as correct."""
 
     def rename(model: Any) -> None:
         scaled("two")(model)
@@ -211,11 +215,11 @@ def test_file_of_other_names(plant: Callable[[str, Change], Path]) -> None:
     assert found is not None
     assert [layer.name for layer in found.layers if layer.error is not None] == ["head"]
     assert found.text.startswith("first divergence: head (Dense): 0.0e+00 before")
-    assert found.text.endswith("; or it is in one of 6 layers before it that this file does not show any more")
+    assert found.text.endswith("; or one of the 6 layers before it that cannot be read from this file")
 
 
 def test_fault_of_the_export_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that was wrong when its record was made; its batch is fixed, too."""
+    """A file that was already wrong when its record was made, with a fixed batch."""
     from converter import formats
 
     space: dict[str, Any] = {}

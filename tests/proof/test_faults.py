@@ -1,4 +1,4 @@
-"""The faults of `benchmarks/faults.py`: each changes a graph's numbers and nothing else, or says that it cannot."""
+"""The faults of `benchmarks/faults.py`: each changes only a graph's numbers, or reports that it does not apply."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def model() -> Any:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
-def answers(made: Any) -> dict[str, Any]:
+def outputs_of(made: Any) -> dict[str, Any]:
     import onnxruntime
 
     onnx.checker.check_model(made)
@@ -86,9 +86,9 @@ def answers(made: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("fault", FITTING)
 def test_fault_changes_numbers_only(fault: Callable[[Any], None]) -> None:
     made = model()
-    before = answers(made)
+    before = outputs_of(made)
     fault(made.graph)
-    after = answers(made)
+    after = outputs_of(made)
     assert {name: array.shape for name, array in after.items()} == {name: array.shape for name, array in before.items()}
     assert max(np.abs(after[name] - before[name]).max() for name in before) > 1e-5
 

@@ -1,4 +1,4 @@
-"""The place that a child works in: its temporary files go away with it, and it imports nothing from the artifacts."""
+"""The working place of a child: its temporary files are removed, and it imports nothing from the artifact directory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LEFT = "(place / 'deep').mkdir()\n(place / 'deep' / 'lock').symlink_to('nowhere'
 
 @pytest.fixture
 def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The directory of temporary files of this process, empty; modules of `tmp_path` can be imported."""
+    """An empty directory for temporary files of this process; modules in `tmp_path` can be imported."""
     place = tmp_path / "scratch"
     place.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(place))
@@ -35,7 +35,7 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("import time; time.sleep(60)", "no answer after"),
     ],
 )
-def test_what_a_child_leaves_goes_away(tmp_path: Path, scratch: Path, end: str, error: str | None) -> None:
+def test_temporary_files_of_a_child_are_removed(tmp_path: Path, scratch: Path, end: str, error: str | None) -> None:
     (tmp_path / "littering.py").write_text(BODY + LEFT + end)
     if error is None:
         place = Path(isolate.call("littering", "{}", "a runtime")["place"])

@@ -1,4 +1,4 @@
-"""`--baseline`, `--growth`, `--junit` and `--html`: what an earlier report forbids, and where reports go."""
+"""`--baseline`, `--growth`, `--junit` and `--html`: limits from an earlier report, and report files."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ def saved(value: Report, path: Path) -> Path:
 
 
 @pytest.fixture
-def against(tmp_path: Path) -> Callable[..., Report]:
-    """The second report held against the first, as it reads back from its JSON."""
+def compare(tmp_path: Path) -> Callable[..., Report]:
+    """Compares the second report with the first, which is read back from its JSON."""
 
-    def hold(before: Report, after: Report, *growth: float) -> Report:
+    def made(before: Report, after: Report, *growth: float) -> Report:
         return compared_with(after, read_baseline(saved(before, tmp_path / "before.json"), *growth))
 
-    return hold
+    return made
 
 
 def with_error(error: float | None, **fields: Any) -> Report:
     return report(rows=(row(result(error=error)),), **fields)
 
 
-def test_the_same_again_is_unchanged(against):
+def test_the_same_again_is_unchanged(compare):
     value = report()
-    assert against(value, value) is value
+    assert compare(value, value) is value
     assert compared_with(value, None) is value
 
 
@@ -56,7 +56,7 @@ def test_the_same_again_is_unchanged(against):
         (3e-6, 6.1e-6, 2, True),
         (3e-6, 6.1e-6, 3, False),
         (3e-6, 1e-6, 1, False),
-        (1e-7, 1.9e-6, 2, False),  # nineteen times, and less than the noise of 2e-6
+        (1e-7, 1.9e-6, 2, False),  # nineteen times, but by less than the noise of 2e-6
         (1e-7, 2.2e-6, 2, True),
         (0.0, 1e-6, 2, False),
         (0.0, 3e-6, 2, True),
@@ -68,51 +68,51 @@ def test_the_same_again_is_unchanged(against):
         (3e-6, 4.9e-6, 1, False),
     ],
 )
-def test_growth_beyond_the_factor_and_the_noise(before, after, growth, fails, against):
+def test_growth_beyond_the_factor_and_the_noise(before, after, growth, fails, compare):
     extra = row(result(), subject="other")
     old = report(rows=(row(result(error=before)), extra))
     new = report(rows=(row(result(error=after)), extra))
-    held = against(old, new, growth)
-    assert held.exit_code == (1 if fails else 0)
+    found = compare(old, new, growth)
+    assert found.exit_code == (1 if fails else 0)
     if fails:
-        (reason,) = held.reasons
+        (reason,) = found.reasons
         assert reason.startswith("baseline: onnx in onnxruntime on cpu, output main: relative L2 grew from ")
         assert f"more than {growth} times" in reason
 
 
-def test_without_a_noise_the_factor_alone_decides(against):
+def test_without_a_noise_the_factor_alone_decides(compare):
     silent = {"main": BOUND.__class__(1e-5, 1e-5, None, None, 8.0, 1e-6, 1e-4)}
-    assert against(with_error(1e-9), with_error(3e-9, tolerances=silent)).exit_code == 1
-    assert against(with_error(1e-9), with_error(2e-9, tolerances=silent)).exit_code == 0
+    assert compare(with_error(1e-9), with_error(3e-9, tolerances=silent)).exit_code == 1
+    assert compare(with_error(1e-9), with_error(2e-9, tolerances=silent)).exit_code == 0
 
 
-def test_each_output_has_a_bound_of_its_own(against):
+def test_each_output_has_its_own_limit(compare):
     before = report(rows=(row(result("a", error=1e-6), result("b", error=9e-6)),), tolerances={"a": BOUND, "b": BOUND})
     after = report(rows=(row(result("a", error=9e-6), result("b", error=9e-6)),), tolerances={"a": BOUND, "b": BOUND})
-    (reason,) = against(before, after).reasons
+    (reason,) = compare(before, after).reasons
     assert "output a" in reason
 
 
-def test_what_is_gone_fails_and_what_is_new_does_not(against):
+def test_a_missing_row_fails_and_a_new_one_does_not(compare):
     onnx, tflite = report().rows
     both = report(rows=(row(result(), result("aux")), tflite))
-    gone = against(both, report(rows=(onnx,), artifacts=(artifact(),)))
+    gone = compare(both, report(rows=(onnx,), artifacts=(artifact(),)))
     assert (gone.verdict, len(gone.reasons)) == ("fail", 3)
     for text in (
-        "onnxruntime on cpu, output aux: compared there",
-        "tflite in litert on cpu: compared",
-        "tflite: written",
+        "onnxruntime on cpu, output aux: compared in the baseline",
+        "tflite in litert on cpu: compared in the baseline",
+        "tflite: written in the baseline",
     ):
         assert any(text in reason for reason in gone.reasons)
-    assert against(report(rows=(onnx,), artifacts=(artifact(),)), both).verdict == "pass"
+    assert compare(report(rows=(onnx,), artifacts=(artifact(),)), both).verdict == "pass"
 
 
-def test_the_row_of_keras_itself_is_not_missed_by_a_later_check(against):
+def test_the_row_of_keras_itself_is_not_required_by_a_later_check(compare):
     keras = row(result(error=1e-7), subject="keras-rewritten", runtime="keras")
     export = report(rows=(keras, *report().rows))
-    assert against(export, report()).verdict == "pass"
+    assert compare(export, report()).verdict == "pass"
     worse = row(result(error=1e-4), subject="keras-rewritten", runtime="keras")
-    assert "keras-rewritten" in against(export, report(rows=(worse, *report().rows))).reasons[0]
+    assert "keras-rewritten" in compare(export, report(rows=(worse, *report().rows))).reasons[0]
 
 
 @pytest.mark.parametrize(
@@ -120,22 +120,22 @@ def test_the_row_of_keras_itself_is_not_missed_by_a_later_check(against):
     [({"Conv": 4, "Relu": 2}, "Conv 3 -> 4"), ({"Conv": 3}, "Relu 2 -> 0"),
      ({"Conv": 3, "Relu": 2, "Transpose": 50}, "Transpose 0 -> 50")],
 )  # fmt: skip
-def test_changed_operator_counts_fail(operators, change, against):
-    held = against(report(), report(artifacts=(artifact("onnx", **operators), artifact("tflite", CONV_2D=3))))
-    assert held.reasons == (f"baseline: onnx: operator counts changed: {change}",)
-    assert held.exit_code == 1
+def test_changed_operator_counts_fail(operators, change, compare):
+    found = compare(report(), report(artifacts=(artifact("onnx", **operators), artifact("tflite", CONV_2D=3))))
+    assert found.reasons == (f"baseline: onnx: operator counts changed: {change}",)
+    assert found.exit_code == 1
 
 
-def test_reasons_are_added_and_a_failure_outranks_doubt(against):
-    held = against(with_error(1e-6), with_error(1e-5, verdict="inconclusive", reasons=("why",)))
-    assert held.verdict == "fail"
-    assert held.reasons[0] == "why"
-    assert len(held.reasons) == 2
+def test_reasons_are_added_and_a_failure_outranks_inconclusive(compare):
+    found = compare(with_error(1e-6), with_error(1e-5, verdict="inconclusive", reasons=("why",)))
+    assert found.verdict == "fail"
+    assert found.reasons[0] == "why"
+    assert len(found.reasons) == 2
 
 
-def test_baseline_of_another_model_is_refused(against):
+def test_baseline_of_another_model_is_refused(compare):
     with pytest.raises(InputError, match="of the model 'other', not 'net'"):
-        against(report(model="other"), report())
+        compare(report(model="other"), report())
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_baseline_of_another_model_is_refused(against):
         '{"model": 3, "rows": [], "artifacts": []}',
     ],
 )  # fmt: skip
-def test_what_is_no_report_is_refused(text, tmp_path):
+def test_a_file_that_is_not_a_report_is_refused(text, tmp_path):
     path = tmp_path / "report.json"
     path.write_text(text)
     with pytest.raises(InputError, match="--baseline") as refused:
@@ -170,7 +170,7 @@ def test_a_wrong_field_is_named(key, value, tmp_path):
         read_baseline(path)
 
 
-def test_operators_that_are_no_counts_are_refused(tmp_path):
+def test_operators_that_are_not_counts_are_refused(tmp_path):
     path = saved(report(), tmp_path / "report.json")
     path.write_text(path.read_text().replace('"Conv": 3', '"Conv": "3"'))
     with pytest.raises(InputError, match="operators"):
@@ -184,13 +184,13 @@ def test_missing_directory_and_binary_baselines_are_refused(tmp_path):
             read_baseline(path)
 
 
-def test_a_baseline_that_bounds_nothing_is_refused(tmp_path):
+def test_a_baseline_without_limits_is_refused(tmp_path):
     with pytest.raises(InputError, match="no error to compare"):
         read_baseline(saved(with_error(None), tmp_path / "report.json"))
 
 
 @pytest.mark.parametrize("growth", [0.5, 0.0, -1.0, float("nan"), float("inf")])
-def test_growth_that_is_no_factor(growth, tmp_path):
+def test_growth_that_is_not_a_factor(growth, tmp_path):
     with pytest.raises(UsageError, match="--growth"):
         read_baseline(saved(report(), tmp_path / "report.json"), growth)
 
@@ -200,15 +200,15 @@ def test_growth_that_is_no_factor(growth, tmp_path):
 
 @pytest.fixture
 def directory(tmp_path: Path) -> Path:
-    """An artifact directory as an export leaves it, written without Keras."""
+    """An artifact directory as an export writes it, made without Keras."""
     from onnx import TensorProto, helper, numpy_helper, save
 
     generator = np.random.default_rng(3)
     weights = generator.normal(size=(6, 4)).astype(np.float32)
     nodes = [helper.make_node("MatMul", ["image", "weights"], ["main"])]
     given = helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 6])
-    told = helper.make_tensor_value_info("main", TensorProto.FLOAT, ["batch", 4])
-    graph = helper.make_graph(nodes, "net", [given], [told], [numpy_helper.from_array(weights, "weights")])
+    returned = helper.make_tensor_value_info("main", TensorProto.FLOAT, ["batch", 4])
+    graph = helper.make_graph(nodes, "net", [given], [returned], [numpy_helper.from_array(weights, "weights")])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     path = tmp_path / "net"
     path.mkdir()
@@ -264,7 +264,7 @@ def test_a_baseline_that_was_better_fails_in_every_report(directory, verified, t
     assert reason in failure.get("message", "")
     assert reason in (directory / "report.html").read_text(encoding="utf-8").replace("&gt;", ">")
     with bundle.stage(directory):
-        pass  # the page is known as ours: the next export does not refuse the directory
+        pass  # the page is a known file: the next export does not refuse the directory
 
 
 @pytest.mark.parametrize(
@@ -287,7 +287,7 @@ def test_wrong_options_are_refused_before_the_work(options, code, words, directo
     assert 1 <= len(outcome.stderr.splitlines()) <= 3
 
 
-def test_export_hands_the_baseline_on(verified, tmp_path, cnnexport, monkeypatch):
+def test_export_passes_the_baseline_on(verified, tmp_path, cnnexport, monkeypatch):
     seen: list[Baseline | None] = []
 
     def fake(model: str, **named: Any) -> Report:

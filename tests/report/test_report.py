@@ -1,4 +1,4 @@
-"""The report: complete as JSON, readable as a table, and unmoved by what a model calls its layers."""
+"""The report: complete as JSON, readable as a table, and robust against any layer names."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ def test_a_pass_shows_every_figure_within_100_columns():
     assert second.split() == [
         "onnx", "onnxruntime", "1.2e-07", "2.0e-06", "0.1", "1.6e-05", "pass", "102.4", "MB", "54", "ms",
     ]  # fmt: skip
-    assert "controls: 2 of 2 wrong answers detected: another-sample 9.0e-01, channels-reversed 4.0e-01" in text
-    assert "main 3.1e-01, 19,375 tolerances" in text
+    assert "controls: 2 of 2 wrong outputs detected: another-sample 9.0e-01, channels-reversed 4.0e-01" in text
+    assert "main 3.1e-01, 19,375 times the tolerance" in text
     assert "8 times the noise 2.0e-06" in text
     assert "untrained" in text
     assert "warning: opset 17 was chosen" in text
@@ -99,10 +99,10 @@ def test_no_note_on_weights_that_were_given():
     assert "untrained" not in printed(report(source={"untrained": False}))
 
 
-def test_a_failure_says_why_and_an_unmeasured_noise_is_said():
+def test_a_failure_and_an_unmeasured_noise_are_explained():
     broken = row("onnx", result(passed=False, relative_l2=None, multiple=None, reason="8 values are NaN"))
     strict = replace(BOUND, value=1e-5, noise=None)
-    missed = Control("kernel-scaled-1.001", False, 1e-9, "not told apart on main")
+    missed = Control("kernel-scaled-1.001", False, 1e-9, "not distinguished on main")
     text = printed(
         report(rows=(broken,), verdict="fail", reasons=("onnx: 8 values are NaN",), tolerances={"main": strict},
                controls=(missed,))
@@ -110,7 +110,7 @@ def test_a_failure_says_why_and_an_unmeasured_noise_is_said():
     assert "FAIL" in text
     assert "fail: onnx: 8 values are NaN" in text
     assert "noise was not measured" in text
-    assert "0 of 1 wrong answers detected; NOT detected: kernel-scaled-1.001" in text
+    assert "0 of 1 wrong outputs detected; NOT detected: kernel-scaled-1.001" in text
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_a_failure_says_why_and_an_unmeasured_noise_is_said():
     [
         (replace(BOUND, value=1e-6, noise=1e-9), "1.0e-06, the floor"),
         (replace(BOUND, value=1e-4, noise=1e-2), "1.0e-04, the cap"),
-        (replace(BOUND, value=0.5, chosen=True), "5.0e-01, chosen by you"),
+        (replace(BOUND, value=0.5, chosen=True), "5.0e-01, set by the user"),
         (replace(BOUND, value=0.1, floor=0.1, cap=0.1), "fixed for this precision"),
     ],
 )
@@ -126,7 +126,7 @@ def test_where_a_tolerance_comes_from(bound, words):
     assert words in printed(report(tolerances={"main": bound}))
 
 
-def test_outputs_and_devices_show_only_where_there_are_several():
+def test_outputs_and_devices_are_shown_only_if_there_are_several():
     text = printed(report())
     assert "output" not in text.splitlines()[2]
     assert "device" not in text.splitlines()[2]
@@ -137,7 +137,7 @@ def test_outputs_and_devices_show_only_where_there_are_several():
     assert lines[4].split()[0] == "aux1"
 
 
-def test_nothing_compared_is_said():
+def test_nothing_compared_is_reported():
     assert "nothing was compared" in printed(report(rows=(), verdict="inconclusive"))
     assert "nothing compared" in printed(report(rows=(row("onnx"),), verdict="inconclusive"))
 
@@ -172,7 +172,7 @@ def test_colour_is_for_terminals(monkeypatch):
     assert "\x1b[32m" not in quiet.getvalue()
 
 
-def test_a_file_that_knows_ascii_only_gets_the_table_all_the_same():
+def test_the_table_can_be_written_to_an_ascii_file():
     data = io.BytesIO()
     file = io.TextIOWrapper(data, encoding="ascii")
     print_report(report(model="réseau " + "x" * 80), file)
@@ -230,7 +230,7 @@ def test_hostile_names_stay_text(name: str):
     assert json.loads(file.getvalue())["model"] == name
 
 
-def test_markup_is_shown_and_not_obeyed():
+def test_markup_is_shown_and_not_interpreted():
     assert "[bold red]PASS[/bold red]" in printed(report(model="[bold red]PASS[/bold red]"))
     assert ":smile:" in printed(report(model=":smile:"))
 

@@ -1,4 +1,4 @@
-"""report.html: everything in it, nothing that runs or loads, and names that stay text."""
+"""report.html: complete, without anything that runs or loads, and with names as plain text."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from converter.core.jsonable import plain
 from converter.core.results import Control, LayerError, Points, Stage
 from converter.proof.points import LIMIT, pick
 from converter.report.figures import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDE, WIDTH, histogram, layer_chart, scatter
-from converter.report.html import MOST_FIGURES, MOST_LAYERS, to_html
+from converter.report.html import MAX_FIGURES, MAX_LAYERS, to_html
 
 VOID = {"meta", "rect", "path", "link", "img", "br"}
-HEADINGS = {"Against Keras", "Could it have failed?", "Artifacts", "Made with"}
+HEADINGS = {"Compared with Keras", "Negative controls", "Artifacts", "Environment"}
 
 
 class Page(HTMLParser):
-    """Tags, attributes and text of a page; refuses one whose tags do not close in order."""
+    """Tags, attributes and text of a page; fails if tags are not closed in order."""
 
     def __init__(self, text: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -58,7 +58,7 @@ class Page(HTMLParser):
 
 
 def assert_harmless(text: str) -> Page:
-    """Nothing in the page can run or load: no such element, attribute or address, and a policy that says so."""
+    """Nothing in the page can run or load: no such element, attribute or address, and a policy that forbids it."""
     page = Page(text)
     assert not {"script", "img", "iframe", "object", "embed", "link", "base", "form", "a", "image", "use"} & set(
         page.tags
@@ -82,8 +82,8 @@ def test_a_pass_shows_everything():
     text = to_html(value, {"model.onnx": "ab" * 32})
     page = assert_harmless(text)
     assert page.all("title") == ["pass: net"]
-    assert text.index('class="verdict">pass') < text.index("Against Keras")
-    assert set(page.all("h2")) >= {*HEADINGS, "Cell by cell", "Files", "Warnings"}
+    assert text.index('class="verdict">pass') < text.index("Compared with Keras")
+    assert set(page.all("h2")) >= {*HEADINGS, "Value by value", "Files", "Warnings"}
     cells = " ".join(page.all("td"))
     for figure in ("onnx in onnxruntime", "main", "3.0e-06", "2.0e-06", "1.5", "1.6e-05", "54 ms"):
         assert figure in cells
@@ -101,12 +101,12 @@ def test_a_pass_shows_everything():
         assert re.search(rf"<span>{name}</span> <b>{count}</b>", text)
 
 
-def test_a_failure_says_why_and_shows_what_failed_first():
+def test_a_failure_has_its_reason_and_failed_outputs_first():
     bad = row(result("main", False, 0.5, reason="relative L2 0.5 exceeds 1.6e-05"), subject="tflite", runtime="litert",
               points={"main": points(error=0.5)})  # fmt: skip
     value = report(
         rows=(row(result(), points={"main": points()}), bad, row(subject="saved-model", runtime="tensorflow")),
-        controls=(Control("kernel", False, 1e-9, "not told apart on main"),),
+        controls=(Control("kernel", False, 1e-9, "not distinguished on main"),),
         verdict="fail",
         reasons=("tflite is off",),
         failures=("saved-model: no",),
@@ -117,12 +117,12 @@ def test_a_failure_says_why_and_shows_what_failed_first():
     assert {"tflite is off", "saved-model: no"} <= set(page.all("li"))
     assert page.all("td").count("relative L2 0.5 exceeds 1.6e-05") == 1
     assert "nothing compared" in text
-    assert "not told apart on main" in text
+    assert "not distinguished on main" in text
     captions = re.findall(r"<figcaption><b>(.*?)</b>", text)
     assert captions == ["tflite in litert", "onnx in onnxruntime"]
 
 
-def test_a_diagnosis_stands_beside_the_verdict_and_is_drawn():
+def test_a_diagnosis_is_shown_beside_the_verdict_and_drawn():
     found = diagnosis(3e-7, None, 2e-2, float("inf"), first=2)
     bad = row(result("main", False, 0.5), subject="tflite", runtime="litert", diagnosis=found)
     reasons = ("tflite is off", f"tflite in litert on cpu: {found.text}")
@@ -131,18 +131,18 @@ def test_a_diagnosis_stands_beside_the_verdict_and_is_drawn():
     head = text[: text.index("</header>")]
     assert '<p class="cause"><b>tflite in litert</b>: first divergence: conv2 (Conv2D): 1.0e-07 before' in head
     assert "tflite is off" in page.all("li")
-    assert not [each for each in page.all("li") if "first divergence" in each]  # it is said above
+    assert not [each for each in page.all("li") if "first divergence" in each]  # it is shown above
     assert "Layer by layer: tflite in litert" in page.all("h2")
     assert "read in litert without XNNPACK" in text
-    assert "1 without a tensor in the file any more" in text
+    assert "Layers without a tensor in the file: 1." in text
     assert [each for each in page.all("td") if each.endswith("conv2")] == ["3. conv2"]
     assert page.all("td").count("conv2_bn") == 1
-    badges = [each for each in page.all("span") if each in ("within", "-", "first", "beyond")]
-    assert badges == ["within", "-", "first", "beyond"]
+    badges = [each for each in page.all("span") if each in ("within", "-", "first", "above")]
+    assert badges == ["within", "-", "first", "above"]
 
 
-def test_layers_have_an_end_and_no_layer_is_no_chart():
-    many = diagnosis(*[1e-7] * (MOST_LAYERS + 5))
+def test_the_number_of_layers_is_limited_and_no_layers_give_no_chart():
+    many = diagnosis(*[1e-7] * (MAX_LAYERS + 5))
     text = to_html(report(rows=(row(result(), diagnosis=many),), verdict="fail"))
     assert "… and 5 more" in text
     assert "<details><summary>405 layers in numbers" in text
@@ -152,7 +152,7 @@ def test_layers_have_an_end_and_no_layer_is_no_chart():
     assert "Layer by layer" not in text
 
 
-def test_stages_and_what_there_was_before_the_export():
+def test_stages_and_layer_counts_before_the_export():
     stages = (
         Stage("keras", "keras in float64", {"main": 2e-6}),
         Stage("onnx in onnxruntime-noopt", "keras", {"main": 0.0}),
@@ -170,21 +170,21 @@ def test_stages_and_what_there_was_before_the_export():
     assert "layer_classes" not in text
 
 
-def test_nothing_compared_and_no_control_is_said():
+def test_nothing_compared_and_no_control_are_reported():
     text = to_html(report(rows=(), controls=(), artifacts=(), verdict="inconclusive"))
     assert_harmless(text)
     assert "Nothing was compared." in text
-    assert "No wrong answer was tried." in text
+    assert "No negative control was run." in text
 
 
-def test_numbers_that_are_none_do_not_break_it():
+def test_nan_infinite_and_missing_numbers_are_shown():
     odd = row(result(error=float("nan")), result("b", False, float("inf")), result("c", False, None, reason="NaN"))
     assert_harmless(to_html(report(rows=(odd,), verdict="fail", tolerances={"main": replace(BOUND, noise=None)})))
 
 
-def test_there_is_an_end_to_figures():
-    many = tuple(row(result(), points={"main": points(5)}) for _ in range(MOST_FIGURES + 5))
-    assert to_html(report(rows=many)).count("<figure") == MOST_FIGURES
+def test_the_number_of_figures_is_limited():
+    many = tuple(row(result(), points={"main": points(5)}) for _ in range(MAX_FIGURES + 5))
+    assert to_html(report(rows=many)).count("<figure") == MAX_FIGURES
 
 
 @pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)
@@ -197,7 +197,7 @@ def test_hostile_names_stay_text(name):
     text.encode()
 
 
-def test_markup_is_shown_as_it_is_written():
+def test_markup_is_shown_as_text():
     name = HOSTILE["markup"]
     assert name in Page(to_html(report(model=name))).all("h1")
     tags = Page(to_html(report(artifacts=(artifact("onnx", **{name: 2}),)))).all("span")
@@ -211,7 +211,7 @@ def moves(path: str) -> np.ndarray:
     return np.array([[float(each) for each in pair] for pair in re.findall(r"M([-\d.]+) ([-\d.]+)h0", path)])
 
 
-def test_equal_values_lie_on_the_line_and_others_do_not():
+def test_equal_values_are_on_the_line_and_others_are_not():
     drawn = moves(scatter(points(error=0.0)).path)
     share = (drawn[:, 0] - LEFT) / (WIDTH - LEFT - RIGHT)
     height = (HEIGHT - BOTTOM - drawn[:, 1]) / (HEIGHT - BOTTOM - 22)
@@ -220,7 +220,7 @@ def test_equal_values_lie_on_the_line_and_others_do_not():
     assert (off[:, 1] < np.interp(off[:, 0], [LEFT, WIDTH - RIGHT], [HEIGHT - BOTTOM, 22]) - 5).all()
 
 
-def test_histogram_counts_every_cell_once():
+def test_histogram_counts_every_element_once():
     errors = np.array([0.0, 1e-8, 1e-7, 1e-7, 1e-3])
     shown = histogram(Points(np.zeros(5), errors, np.array([0.0, 0, 1e-9, 1e-9, 1e-5])))
     assert (shown.count, shown.equal, shown.noiseless) == (5, 1, 2)
@@ -272,7 +272,7 @@ def test_layers_of_odd_errors_stay_inside(count, error):
     assert 2 <= len(chart.ticks_y) <= 8
 
 
-def test_layers_beyond_their_tolerance_lie_above_its_line():
+def test_layers_above_their_tolerance_are_drawn_above_its_line():
     chart = layer_chart([LayerError("a", "b", ("a",), "t", each, 1e-5, 2e-7) for each in (1e-6, 1e-3)], 1)
     (low,), (high,) = moves(chart.within), moves(chart.beyond)
     level = float(re.match(r"M[\d.]+ ([\d.]+)H", chart.tolerance)[1])
@@ -280,10 +280,10 @@ def test_layers_beyond_their_tolerance_lie_above_its_line():
     assert chart.first == high[0]
 
 
-# the cells that are drawn
+# the elements that are drawn
 
 
-def test_picked_cells_are_few_in_the_right_domain_and_hold_the_worst():
+def test_points_are_few_in_the_right_domain_and_include_the_worst():
     generator = np.random.default_rng(0)
     logits = generator.normal(size=(4, 5000))
     exact = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
@@ -299,12 +299,12 @@ def test_picked_cells_are_few_in_the_right_domain_and_hold_the_worst():
     assert 0 < found.noise.max() < 1e-5
 
 
-def test_outputs_without_numbers_have_no_cells():
+def test_outputs_without_numbers_have_no_points():
     golden = Golden({}, {"p": np.zeros((2, 3), np.float32)}, {}, {})
     spec = {"p": TensorSpec("p", (None, 3))}
     assert pick(golden, {2: {"p": np.zeros((2, 4))}}, spec, [result("p", False, None)]) == {}
     assert pick(golden, {2: golden.references}, spec, [result("p")])["p"].noise is None
 
 
-def test_cells_are_not_in_the_json():
+def test_points_are_not_in_the_json():
     assert "points" not in plain(row(result(), points={"main": points()}))

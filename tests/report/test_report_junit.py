@@ -1,4 +1,4 @@
-"""JUnit XML and GitHub annotations: they fail where the report does, and stay what they are whatever names hold."""
+"""JUnit XML and GitHub annotations: they fail if the report fails, and stay valid for any names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from sample_reports import BOUND, HOSTILE, hostile, report, result, row
 
 from converter.core.results import Control
-from converter.report.github import MOST, to_annotations, wanted
+from converter.report.github import MAX_PER_LEVEL, in_github_actions, to_annotations
 from converter.report.junit import to_junit
 
 
@@ -29,7 +29,7 @@ def suite_of(text: str) -> ET.Element:
 
 
 def failed(suite: ET.Element) -> dict[str, str]:
-    """Reason by name of every case that did not pass."""
+    """The reason, by name, of every case that did not pass."""
     cases = suite.findall("testcase")
     return {
         case.get("name", ""): each.get("message", "") for case in cases for each in case if "message" in each.attrib
@@ -53,21 +53,21 @@ def test_a_pass_has_a_case_for_everything_and_its_time():
     assert failed(suite) == {}
 
 
-def test_every_failure_is_one_with_its_reason():
+def test_every_failure_has_a_case_with_its_reason():
     value = report(
         rows=(row(result(), result("aux", False, reason="8 values are NaN")), row(subject="tflite", runtime="litert")),
-        controls=(Control("kernel-scaled-1.001", False, 1e-9, "not told apart on main"),),
+        controls=(Control("kernel-scaled-1.001", False, 1e-9, "not distinguished on main"),),
         separation={"main": 1e-5},
         verdict="fail",
         reasons=("aux: 8 values are NaN",),
         failures=("saved-model: layer x: no such operator",),
     )
     found = failed(suite_of(to_junit(value)))
-    assert found.pop("separation of the samples").startswith("output main: two samples differ by 1e-05 only")
+    assert found.pop("separation of the samples").startswith("output main: two samples differ by only 1e-05")
     assert found == {
         "onnx in onnxruntime on cpu: aux": "8 values are NaN",
         "tflite in litert on cpu": "no output was compared",
-        "kernel-scaled-1.001": "a wrong answer was not told apart: not told apart on main",
+        "kernel-scaled-1.001": "control not detected: not distinguished on main",
         "saved-model": "saved-model: layer x: no such operator",
         "verdict": "fail: aux: 8 values are NaN",
     }
@@ -88,7 +88,7 @@ def test_a_suite_is_green_only_with_exit_code_0(fields):
 
 
 @pytest.mark.parametrize("separation", [{}, {"main": math.nan}, {"main": 0.0}])
-def test_samples_that_cannot_be_told_apart(separation):
+def test_samples_that_cannot_be_distinguished(separation):
     assert "separation of the samples" in failed(suite_of(to_junit(report(separation=separation))))
 
 
@@ -98,7 +98,7 @@ def test_separation_of_low_precision_needs_three_tolerances():
 
 
 @pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)
-def test_hostile_names_leave_xml_valid(name):
+def test_xml_is_valid_for_hostile_names(name):
     text = to_junit(hostile(name))
     suite = suite_of(text)
     assert all(each == "\n" or unicodedata.category(each)[0] not in "C" for each in text)
@@ -120,7 +120,7 @@ def test_a_pass_without_warnings_annotates_nothing():
 def test_what_failed_is_an_error_and_a_warning_is_a_warning():
     value = report(
         rows=(row(result("aux", False, reason="100% off")),),
-        controls=(Control("kernel", False, 1e-9, "not told apart on main"),),
+        controls=(Control("kernel", False, 1e-9, "not distinguished on main"),),
         verdict="fail",
         reasons=("onnx in onnxruntime on cpu, output aux: 100% off", "baseline: grew"),
         warnings=("groups: odd, very",),
@@ -128,7 +128,7 @@ def test_what_failed_is_an_error_and_a_warning_is_a_warning():
     )
     assert to_annotations(value) == [
         "::error title=net%3A parity::onnx in onnxruntime on cpu, output aux: 100%25 off",
-        "::error title=net%3A a wrong answer was not detected::control kernel: not told apart on main",
+        "::error title=net%3A control not detected::control kernel: not distinguished on main",
         "::error title=net%3A not written::tflite: cannot",
         "::error title=net%3A fail::baseline: grew",
         "::warning title=net%3A warning::groups: odd, very",
@@ -137,14 +137,14 @@ def test_what_failed_is_an_error_and_a_warning_is_a_warning():
 
 def test_no_more_than_github_shows():
     lines = to_annotations(report(warnings=tuple(f"number {each}" for each in range(50))))
-    assert len(lines) == MOST
+    assert len(lines) == MAX_PER_LEVEL
     assert lines[0].endswith("number 0")
-    assert lines[-1].endswith(f"{50 - MOST + 1} more of this kind; the report has them all")
-    assert len(to_annotations(report(warnings=("x",) * MOST))) == MOST
+    assert lines[-1].endswith(f"{50 - MAX_PER_LEVEL + 1} more of this kind; the report has them all")
+    assert len(to_annotations(report(warnings=("x",) * MAX_PER_LEVEL))) == MAX_PER_LEVEL
 
 
 @pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE)
-def test_hostile_names_neither_end_a_command_nor_begin_one(name):
+def test_hostile_names_neither_end_a_command_nor_start_one(name):
     lines = to_annotations(hostile(name))
     assert len(lines) >= 4
     for line in lines:
@@ -159,4 +159,4 @@ def test_hostile_names_neither_end_a_command_nor_begin_one(name):
 
 @pytest.mark.parametrize(("value", "yes"), [("true", True), ("", False), (None, False), ("false", False)])
 def test_only_in_github_actions(value, yes):
-    assert wanted({} if value is None else {"GITHUB_ACTIONS": value}) is yes
+    assert in_github_actions({} if value is None else {"GITHUB_ACTIONS": value}) is yes

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 import pytest
 from grouped_models import (
+    Slicer,
     applied,
     bound_lambda,
     closed_lambda,
@@ -26,11 +27,15 @@ from grouped_models import (
 )
 from keras import layers
 
+from converter.core.foreign import KerasModel, Site, Tensor
 from converter.rewrites import REWRITES, Rule, engine, equivalence, grouped_convolution, rewrite
+from converter.rewrites.branches import Branches
+from converter.rewrites.graph import Graph
+from converter.rewrites.rule import Context, Replacement
 from converter.tracing.context import inlined_functions
 
 
-def resnext(slicer: Any, groups: int = 4, width: int = 8) -> Any:
+def resnext(slicer: Slicer, groups: int = 4, width: int = 8) -> KerasModel:
     """Two residual blocks with written-out groups, and two heads."""
     inputs = keras.Input((16, 16, 3), name="photo")
     x = layers.ReLU()(layers.BatchNormalization()(layers.Conv2D(width, 3, padding="same", name="stem")(inputs)))
@@ -138,7 +143,7 @@ class Subclassed(keras.Model):
         super().__init__(name="own")
         self.convolution = layers.Conv2D(2, 3)
 
-    def call(self, x: Any) -> Any:
+    def call(self, x: Tensor) -> Tensor:
         return self.convolution(x)
 
 
@@ -149,7 +154,7 @@ class Subclassed(keras.Model):
         (lambda: keras.Sequential([layers.Conv2D(2, 3)], name="own"), "never built"),
     ],
 )
-def test_models_that_cannot_be_read(build: Any, reason: str) -> None:
+def test_models_that_cannot_be_read(build: Callable[[], KerasModel], reason: str) -> None:
     model = build()
     result = rewrite(model)
     assert result.model is model
@@ -166,7 +171,7 @@ def test_subclassed_model_inside_is_named() -> None:
 
 
 @pytest.mark.parametrize("slicer", [bound_lambda, late_lambda])
-def test_saved_loaded_in_safe_mode_and_trained(slicer: Any, tmp_path: Path) -> None:
+def test_saved_loaded_in_safe_mode_and_trained(slicer: Slicer, tmp_path: Path) -> None:
     model = resnext(slicer)
     new = rewrite(model).model
     new.save(tmp_path / "r.keras")
@@ -187,7 +192,7 @@ def test_saved_loaded_in_safe_mode_and_trained(slicer: Any, tmp_path: Path) -> N
 )
 @pytest.mark.parametrize("suffix", ["keras", "h5"])
 @pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
-def test_a_model_from_a_file(slicer: Any, rule: str, suffix: str, tmp_path: Path) -> None:
+def test_a_model_from_a_file(slicer: Slicer, rule: str, suffix: str, tmp_path: Path) -> None:
     model = grouped_model(slicer)
     model.save(tmp_path / f"m.{suffix}")
     loaded = keras.models.load_model(tmp_path / f"m.{suffix}", safe_mode=False, compile=False)
@@ -196,10 +201,10 @@ def test_a_model_from_a_file(slicer: Any, rule: str, suffix: str, tmp_path: Path
     assert gap(result.model, model, sample(model)) <= 1e-6
 
 
-def lying() -> Rule:
+def lying() -> Rule[Site]:
     """The grouped convolution with the kernels of its groups in the wrong order."""
 
-    def replace(graph: Any, site: Any, context: Any) -> Any:
+    def replace(graph: Graph, site: Branches, context: Context) -> Replacement:
         replacement = grouped_convolution.replace(graph, site, context)
         layer = replacement.layers[0]
         kernel = layer.kernel.numpy()
@@ -227,7 +232,7 @@ def test_an_undone_rule_leaves_the_place_to_the_next() -> None:
 
 @pytest.mark.parametrize("factor", [1.0 + 1e-4, 1.0 - 1e-4])
 def test_a_small_error_in_one_kernel_is_found(factor: float) -> None:
-    def replace(graph: Any, site: Any, context: Any) -> Any:
+    def replace(graph: Graph, site: Branches, context: Context) -> Replacement:
         replacement = grouped_convolution.replace(graph, site, context)
         kernel = replacement.layers[0].kernel
         kernel.assign(kernel.numpy() * np.where(np.arange(12) == 5, factor, 1.0))

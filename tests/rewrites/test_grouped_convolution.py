@@ -1,13 +1,15 @@
-"""Branches that tile the channels become one grouped convolution, or stay and say why."""
+"""Branches that tile the channels become one grouped convolution, or stay unchanged for a stated reason."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import keras
 import numpy as np
 import pytest
 from grouped_models import (
+    Joiner,
+    Slicer,
     applied,
     bound_lambda,
     closed_lambda,
@@ -38,6 +40,7 @@ from grouped_models import (
 )
 from keras import layers, ops
 
+from converter.core.foreign import Given, KerasLayer, KerasModel, Tensor
 from converter.rewrites import rewrite
 
 NOISE = 1e-6
@@ -65,7 +68,7 @@ JOINERS = (
 )
 
 
-def assert_grouped(model: Any, size: int = 9) -> Any:
+def assert_grouped(model: KerasModel, size: int = 9) -> KerasLayer:
     """The model becomes input, ReLU, one grouped convolution, ReLU, and computes the same."""
     result = rewrite(model)
     assert len(applied(result.results)) == 1, reasons(result.results)
@@ -75,13 +78,13 @@ def assert_grouped(model: Any, size: int = 9) -> Any:
 
 
 @pytest.mark.parametrize("slicer", SLICERS)
-def test_every_spelling_of_slicing(slicer: Any) -> None:
+def test_every_spelling_of_slicing(slicer: Slicer) -> None:
     layer = assert_grouped(grouped_model(slicer))
     assert (layer.groups, layer.filters) == (4, 12)
 
 
 @pytest.mark.parametrize("joiner", JOINERS)
-def test_every_spelling_of_joining(joiner: Any) -> None:
+def test_every_spelling_of_joining(joiner: Joiner) -> None:
     assert_grouped(grouped_model(getitem, joiner))
 
 
@@ -95,8 +98,8 @@ def test_every_spelling_of_joining(joiner: Any) -> None:
     ],
     ids=["stride", "dilation", "even"],
 )
-def test_settings_survive(rank: int, settings: dict[str, Any]) -> None:
-    model = grouped_model(getitem, rank=rank, size=7, groups=2, channels=4, **settings)
+def test_settings_survive(rank: int, settings: Given) -> None:
+    model = grouped_model(getitem, spatial=(7,) * rank, groups=2, **settings)
     layer = assert_grouped(model, size=7)
     old = model.get_layer("block_conv_0")
     for key in ("kernel_size", "strides", "padding", "dilation_rate", "use_bias", "activation", "data_format"):
@@ -104,26 +107,26 @@ def test_settings_survive(rank: int, settings: dict[str, Any]) -> None:
 
 
 def test_causal_padding() -> None:
-    assert assert_grouped(grouped_model(getitem, rank=1, padding="causal", dilation_rate=2)).padding == "causal"
+    assert assert_grouped(grouped_model(getitem, spatial=(9,), padding="causal", dilation_rate=2)).padding == "causal"
 
 
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_channels_first(rank: int) -> None:
     model = grouped_model(
-        getitem_channels_first, concatenate_first, rank=rank, groups=2, channels=4, data_format="channels_first"
+        getitem_channels_first, concatenate_first, spatial=(9,) * rank, groups=2, data_format="channels_first"
     )
     assert assert_grouped(model).data_format == "channels_first"
 
 
-def test_own_activation_is_handed_over() -> None:
-    def halved(x: Any) -> Any:
+def test_a_users_activation_is_passed_on() -> None:
+    def halved(x: Tensor) -> Tensor:
         return x * 0.5 + 0.25
 
     assert assert_grouped(grouped_model(getitem, activation=halved)).activation is halved
 
 
 def test_dynamic_height_and_width() -> None:
-    model = grouped_model(size=None, padding="same")
+    model = grouped_model(spatial=(None, None), padding="same")
     assert assert_grouped(model, size=13).kernel.shape == (3, 3, 2, 12)
 
 
@@ -150,7 +153,7 @@ def test_name_is_what_the_branches_share_and_the_rest_is_untouched() -> None:
     assert new.count_params() == model.count_params()
 
 
-def test_counters_of_keras_are_no_name() -> None:
+def test_counters_of_keras_are_not_used_as_names() -> None:
     model = grouped_model(each=lambda c: {"name": f"conv2d_{c + 7}"})
     assert assert_grouped(model).name == "joined_grouped"
 
@@ -172,7 +175,7 @@ def test_the_old_model_keeps_working() -> None:
     assert model.get_config() == config
 
 
-def declined(model: Any) -> str:
+def declined(model: KerasModel) -> str:
     result = rewrite(model)
     assert result.model is model
     assert not result.changed
@@ -192,7 +195,7 @@ def declined(model: Any) -> str:
         (lambda c: {"activation": "softmax"}, "softmax of block_conv_0 acts across the channels"),
     ],
 )
-def test_unequal_branches(each: Any, reason: str) -> None:
+def test_unequal_branches(each: Callable[[int], Given], reason: str) -> None:
     assert reason in declined(grouped_model(getitem, each=each))
 
 
@@ -202,35 +205,35 @@ def test_activation_with_weights() -> None:
     assert "the activation of block_conv_0 holds weights" in declined(model)
 
 
-def uneven(x: Any, groups: int, width: int) -> list[Any]:
+def uneven(x: Tensor, groups: int, width: int) -> list[Tensor]:
     return [x[..., :1], x[..., 1:4], x[..., 4:6], x[..., 6:]]
 
 
-def overlapping(x: Any, groups: int, width: int) -> list[Any]:
+def overlapping(x: Tensor, groups: int, width: int) -> list[Tensor]:
     return [x[..., :2], x[..., 1:3], x[..., 4:6], x[..., 6:]]
 
 
-def missing(x: Any, groups: int, width: int) -> list[Any]:
+def missing(x: Tensor, groups: int, width: int) -> list[Tensor]:
     return getitem(x, groups, width)[:3]
 
 
-def interleaved(x: Any, groups: int, width: int) -> list[Any]:
+def interleaved(x: Tensor, groups: int, width: int) -> list[Tensor]:
     return [ops.take(x, list(range(c, groups * width, groups)), axis=-1) for c in range(groups)]
 
 
-def permuted(x: Any, groups: int, width: int) -> list[Any]:
+def permuted(x: Tensor, groups: int, width: int) -> list[Tensor]:
     return [getitem(x, groups, width)[c] for c in (1, 0, 2, 3)]
 
 
-def scaled(x: Any, groups: int, width: int) -> list[Any]:
+def scaled(x: Tensor, groups: int, width: int) -> list[Tensor]:
     return [layers.Lambda(lambda z, c=c: 2 * z[..., c * width : (c + 1) * width])(x) for c in range(groups)]
 
 
-def flipped(x: Any, groups: int, width: int) -> list[Any]:
+def flipped(x: Tensor, groups: int, width: int) -> list[Tensor]:
     return [layers.Lambda(lambda z, c=c: z[:, ::-1, :, c * width : (c + 1) * width])(x) for c in range(groups)]
 
 
-def rows_swapped(x: Any, groups: int, width: int) -> list[Any]:
+def rows_swapped(x: Tensor, groups: int, width: int) -> list[Tensor]:
     rows = [0, 2, 1, 3, 4, 5, 6, 7, 8]
     return [
         layers.Lambda(lambda z, c=c: ops.take(z, rows, axis=1)[..., c * width : (c + 1) * width])(x)
@@ -238,8 +241,8 @@ def rows_swapped(x: Any, groups: int, width: int) -> list[Any]:
     ]
 
 
-def raising(x: Any, groups: int, width: int) -> list[Any]:
-    def take(z: Any, start: int) -> Any:
+def raising(x: Tensor, groups: int, width: int) -> list[Tensor]:
+    def take(z: Tensor, start: int) -> Tensor:
         if hasattr(z, "numpy"):
             raise ValueError("symbolic only")
         return z[..., start : start + width]
@@ -261,7 +264,7 @@ def raising(x: Any, groups: int, width: int) -> list[Any]:
         (raising, "fails on a probe: symbolic only"),
     ],
 )
-def test_slices_that_are_no_groups(slicer: Any, reason: str) -> None:
+def test_slices_that_are_not_groups(slicer: Slicer, reason: str) -> None:
     assert reason in declined(grouped_model(slicer))
 
 
@@ -270,7 +273,7 @@ def test_joined_along_another_axis() -> None:
     assert "tall does not join its inputs along the channel axis" in declined(model)
 
 
-def test_a_join_that_adds_is_left_alone() -> None:
+def test_a_join_that_adds_is_not_rewritten() -> None:
     model = grouped_model(getitem, lambda parts: layers.Add()(parts))
     assert "does not join" in declined(model)
 
@@ -314,7 +317,7 @@ def test_branches_of_two_tensors() -> None:
 
 def test_subclass_of_a_convolution() -> None:
     class Doubled(layers.Conv2D):
-        def call(self, inputs: Any) -> Any:
+        def call(self, inputs: Tensor) -> Tensor:
             return 2 * super().call(inputs)
 
     inputs = keras.Input((8, 8, 4))
@@ -323,7 +326,7 @@ def test_subclass_of_a_convolution() -> None:
     assert "twice0 is a Doubled" in declined(model)
 
 
-def test_inception_is_no_candidate() -> None:
+def test_inception_is_not_a_candidate() -> None:
     inputs = keras.Input((8, 8, 4))
     model = keras.Model(inputs, layers.Concatenate()([layers.Conv2D(2, k, padding="same")(inputs) for k in (1, 3)]))
     result = rewrite(model)

@@ -1,8 +1,6 @@
-"""Branches that all read one slice: what the model computes is kept, or what it says is built, and it is told."""
+"""Branches that all read one slice: the model's function is kept, or that of its source is built; a warning says so."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import keras
 import numpy as np
@@ -22,6 +20,7 @@ from grouped_models import (
 from keras import layers
 
 from converter.core.errors import UsageError
+from converter.core.foreign import Given, Tensor
 from converter.rewrites import equivalence, rewrite
 from converter.tracing.context import inlined_functions
 
@@ -49,22 +48,22 @@ def test_preserve_reads_the_last_slice_only() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings", [{}, {"rank": 1}, {"rank": 3, "size": 5}, {"activation": "tanh", "use_bias": False}]
+    "settings", [{}, {"spatial": (9,)}, {"spatial": (5, 5, 5)}, {"activation": "tanh", "use_bias": False}]
 )
-def test_as_written_is_the_mended_model(settings: dict[str, Any]) -> None:
-    model, mended = grouped_model(late_lambda, **settings), grouped_model(bound_lambda, **settings)
-    mended.set_weights(model.get_weights())
+def test_as_written_is_the_model_with_bound_lambdas(settings: Given) -> None:
+    model, bound = grouped_model(late_lambda, **settings), grouped_model(bound_lambda, **settings)
+    bound.set_weights(model.get_weights())
     x = sample(model)
     result = rewrite(model, groups="as-written", inputs=x)
     assert applied(result.results) == [("late-binding-groups", "block_conv")]
-    assert gap(result.model, mended, x) <= 1e-6
+    assert gap(result.model, bound, x) <= 1e-6
     assert gap(result.model, model, x) > 1e-2
     assert result.model.get_layer("block_conv").groups == 4
     assert "changed on purpose" in result.results[0].reason
 
 
-def test_warning_says_which_layers_what_is_lost_and_how_to_mend_it() -> None:
-    def named(x: Any, groups: int, width: int) -> list[Any]:
+def test_warning_says_which_layers_what_is_lost_and_how_to_fix_it() -> None:
+    def named(x: Tensor, groups: int, width: int) -> list[Tensor]:
         return [
             layers.Lambda(lambda z: z[..., c * width : (c + 1) * width], name=f"slice{c}")(x)  # noqa: B023
             for c in range(groups)
@@ -109,35 +108,35 @@ def test_one_warning_for_several_places() -> None:
     assert "join1" in warning
 
 
-def _late(x: Any, block: int) -> list[Any]:
+def _late(x: Tensor, block: int) -> list[Tensor]:
     return [layers.Lambda(lambda z: z[..., 2 * c : 2 * c + 2])(x) for c in range(4)]  # noqa: B023
 
 
 def test_channels_first() -> None:
-    def late_first(x: Any, groups: int, width: int) -> list[Any]:
+    def late_first(x: Tensor, groups: int, width: int) -> list[Tensor]:
         return [layers.Lambda(lambda z: z[:, c * width : (c + 1) * width])(x) for c in range(groups)]  # noqa: B023
 
-    def bound_first(x: Any, groups: int, width: int) -> list[Any]:
+    def bound_first(x: Tensor, groups: int, width: int) -> list[Tensor]:
         return [layers.Lambda(lambda z, c=c: z[:, c * width : (c + 1) * width])(x) for c in range(groups)]
 
     model = grouped_model(late_first, concatenate_first, data_format="channels_first")
-    mended = grouped_model(bound_first, concatenate_first, data_format="channels_first")
-    mended.set_weights(model.get_weights())
+    bound = grouped_model(bound_first, concatenate_first, data_format="channels_first")
+    bound.set_weights(model.get_weights())
     x = sample(model)
     kept, built = rewrite(model), rewrite(model, groups="as-written")
     assert applied(kept.results) == applied(built.results) == [("late-binding-groups", "block_conv")]
     assert gap(kept.model, model, x) <= 1e-6
-    assert gap(built.model, mended, x) <= 1e-6
+    assert gap(built.model, bound, x) <= 1e-6
 
 
-def test_same_slice_that_is_no_grouping_is_declined() -> None:
-    def first_two(x: Any, groups: int, width: int) -> list[Any]:
+def test_the_same_slice_of_another_width_is_declined() -> None:
+    def first_two(x: Tensor, groups: int, width: int) -> list[Tensor]:
         return [x[..., :2] for _ in range(3)]
 
     model = grouped_model(first_two, concatenate_layer)
     result = rewrite(model)
     assert result.model is model
-    assert reasons(result.results) == ["all 3 branches read channels 0-1 of 8: 3 times 2 is no grouping"]
+    assert reasons(result.results) == ["all 3 branches read channels 0-1 of 8: 3 times 2 is not 8"]
 
 
 def test_unknown_groups() -> None:

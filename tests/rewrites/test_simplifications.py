@@ -1,8 +1,8 @@
-"""Folding, removal and merging: exact where they are made, declined with the reason where they would not be."""
+"""Folding, removal and merging: either exact, or declined with the reason."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -10,6 +10,7 @@ import pytest
 from grouped_models import applied, gap, grouped_model, kinds, numbers, randomize, reasons, sample
 from keras import layers
 
+from converter.core.foreign import Given, KerasLayer, KerasModel, KerasTensor
 from converter.rewrites import REWRITES, SIMPLIFICATIONS, rewrite
 from converter.rewrites.zero_padding import same_padding
 
@@ -31,7 +32,7 @@ FOLDED = [
 
 
 @pytest.mark.parametrize(("kind", "settings", "shape"), FOLDED)
-def test_batch_norm_is_folded(kind: Any, settings: dict[str, Any], shape: tuple[int, ...]) -> None:
+def test_batch_norm_is_folded(kind: type, settings: Given, shape: tuple[int, ...]) -> None:
     inputs = keras.Input(shape)
     x = layers.BatchNormalization(name="norm")(kind(**settings, name="linear")(inputs))
     model = randomize(keras.Model(inputs, layers.ReLU()(x)))
@@ -43,14 +44,14 @@ def test_batch_norm_is_folded(kind: Any, settings: dict[str, Any], shape: tuple[
 
 
 @pytest.mark.parametrize("settings", [{"scale": False}, {"center": False}, {"epsilon": 0.5}])
-def test_batch_norm_without_gamma_or_beta(settings: dict[str, Any]) -> None:
+def test_batch_norm_without_gamma_or_beta(settings: Given) -> None:
     model = normalized(**settings)
     result = rewrite(model, rules=SIMPLIFICATIONS)
     assert applied(result.results)
     assert gap(result.model, model, sample(model)) <= 1e-6
 
 
-def normalized(linear: Any = None, training: bool | None = None, **settings: Any) -> Any:
+def normalized(linear: KerasLayer = None, training: bool | None = None, **settings: object) -> KerasModel:
     inputs = keras.Input((9, 9, 4))
     x = (linear or layers.Conv2D(9, 3, padding="same", name="linear"))(inputs)
     norm = layers.BatchNormalization(name="norm", **settings)
@@ -61,26 +62,26 @@ def normalized(linear: Any = None, training: bool | None = None, **settings: Any
     ("model", "reason"),
     [
         (lambda: normalized(layers.Conv2D(9, 3, activation="relu", name="c")), "c has the activation relu"),
-        (lambda: normalized(axis=1), "it normalises axis 1, the channels of linear are axis 3"),
-        (lambda: normalized(training=True), "normalises by the batch"),
+        (lambda: normalized(axis=1), "it normalizes axis 1, the channels of linear are axis 3"),
+        (lambda: normalized(training=True), "normalizes by the batch"),
         (lambda: two_readers(), "linear has another reader"),
         (lambda: shared(), "linear is shared between calls"),
     ],
 )
-def test_batch_norm_is_not_folded(model: Any, reason: str) -> None:
+def test_batch_norm_is_not_folded(model: Callable[[], KerasModel], reason: str) -> None:
     subject = model()
     result = rewrite(subject, rules=SIMPLIFICATIONS)
     assert result.model is subject
     assert any(reason in text for text in reasons(result.results)), result.results
 
 
-def two_readers() -> Any:
+def two_readers() -> KerasModel:
     inputs = keras.Input((9, 9, 4))
     x = layers.Conv2D(4, 3, padding="same", name="linear")(inputs)
     return keras.Model(inputs, layers.Add()([x, layers.BatchNormalization()(x)]))
 
 
-def shared() -> Any:
+def shared() -> KerasModel:
     one, two = keras.Input((9, 9, 4)), keras.Input((9, 9, 4))
     linear = layers.Conv2D(4, 3, name="linear")
     return keras.Model([one, two], layers.Add()([layers.BatchNormalization()(linear(x)) for x in (one, two)]))
@@ -118,7 +119,7 @@ def test_a_folded_output_keeps_its_name() -> None:
     ],
     ids=lambda layer: type(layer).__name__,
 )
-def test_identities_vanish(layer: Any) -> None:
+def test_identities_vanish(layer: KerasLayer) -> None:
     inputs = keras.Input((9, 9, 4))
     model = keras.Model(inputs, layers.ReLU()(layer(layers.MaxPooling2D()(inputs))))
     result = rewrite(model, rules=SIMPLIFICATIONS)
@@ -142,11 +143,11 @@ def test_identities_in_a_row_make_way_for_folding() -> None:
     ("build", "reason"),
     [
         (lambda x: layers.ReLU()(layers.Dropout(0.5)(x, training=True)), "acts at inference too"),
-        (lambda x: layers.Dropout(0.5)(layers.ReLU()(x)), "an output of the model has its name from it"),
-        (lambda x: layers.ReLU()(layers.Identity(dtype="float16")(x)), "it turns float32 into float16"),
+        (lambda x: layers.Dropout(0.5)(layers.ReLU()(x)), "an output of the model is named after it"),
+        (lambda x: layers.ReLU()(layers.Identity(dtype="float16")(x)), "it converts float32 to float16"),
     ],
 )
-def test_identities_that_stay(build: Any, reason: str) -> None:
+def test_identities_that_stay(build: Callable[[KerasTensor], KerasTensor], reason: str) -> None:
     inputs = keras.Input((4, 4, 2))
     model = keras.Model(inputs, build(inputs))
     result = rewrite(model, rules=SIMPLIFICATIONS)
@@ -167,7 +168,7 @@ PADDED = [
 
 
 @pytest.mark.parametrize(("shape", "padding", "convolution"), PADDED)
-def test_padding_is_merged(shape: tuple[int | None, ...], padding: Any, convolution: Any) -> None:
+def test_padding_is_merged(shape: tuple[int | None, ...], padding: KerasLayer, convolution: KerasLayer) -> None:
     inputs = keras.Input(shape)
     model = randomize(keras.Model(inputs, layers.ReLU()(convolution(padding(inputs)))))
     result = rewrite(model, rules=SIMPLIFICATIONS)
@@ -190,7 +191,9 @@ def test_padding_is_merged(shape: tuple[int | None, ...], padding: Any, convolut
         ((None, 9, 4), layers.ZeroPadding2D(1), layers.Conv2D(3, 3, strides=2), "axis 1, which is dynamic"),
     ],
 )
-def test_padding_stays(shape: Any, padding: Any, convolution: Any, reason: str) -> None:
+def test_padding_stays(
+    shape: tuple[int | None, ...], padding: KerasLayer, convolution: KerasLayer, reason: str
+) -> None:
     inputs = keras.Input(shape)
     model = keras.Model(inputs, convolution(padding(inputs)))
     result = rewrite(model, rules=SIMPLIFICATIONS)

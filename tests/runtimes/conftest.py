@@ -1,7 +1,7 @@
-"""Shared by the tests of the runtimes: where the Node.js packages are, a second export, and a run of one artifact.
+"""Shared by the tests of the runtimes: where the npm packages are, a second export, and a run of one artifact.
 
-Every runtime is really run. Those that pip cannot install carry the marker `external`, which the default run leaves out
-and CI asks for; there a missing Node.js or Chromium fails the test, which says what to install.
+Every runtime really runs. Tests of those that pip cannot install have the marker `external`; the default run leaves
+them out. Where they run, a missing Node.js or Chromium fails the test, and the message says what to install.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from converter.core.data import Artifact
+from converter.core.foreign import Facts
 from converter.core.results import OutputResult
 
 ROOT = Path(__file__).parents[2]
@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(autouse=True)
 def _node_modules(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The packages of the checkout, from whatever directory a test runs in."""
+    """The npm packages of the checkout, for every directory that a test runs in."""
     monkeypatch.setenv("CNNEXPORT_NODE_MODULES", os.environ.get("CNNEXPORT_NODE_MODULES", str(ROOT / "node_modules")))
 
 
@@ -48,10 +48,10 @@ def exported_nchw(tmp_path_factory: pytest.TempPathFactory, nets: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def run_in() -> Callable[..., tuple[list[OutputResult], dict[str, Any]]]:
-    """Runs a directory's artifact of a format in a runtime's child: every batch's results, and the child's answer.
+def run_in() -> Callable[..., tuple[list[OutputResult], Facts]]:
+    """Run a directory's artifact of a format in a child process: the results of every batch, and the child's answer.
 
-    `change` may alter the Artifact that the child is told about.
+    `change` may alter the Artifact in the child's job.
     """
     from converter import bundle
     from converter.core.jsonable import plain
@@ -63,7 +63,7 @@ def run_in() -> Callable[..., tuple[list[OutputResult], dict[str, Any]]]:
 
     def run(
         directory: Path, runtime: str, form: str = "onnx", change: Callable[[Artifact], Artifact] = replace
-    ) -> tuple[list[OutputResult], dict[str, Any]]:
+    ) -> tuple[list[OutputResult], Facts]:
         assert RUNTIMES[runtime].unavailable("cpu") is None
         manifest = bundle.read_manifest(directory)
         golden = bundle.read_golden(directory / "golden.npz", manifest.interface)

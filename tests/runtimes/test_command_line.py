@@ -7,16 +7,23 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from converter.core.errors import ChildError
+from converter.core.foreign import Facts
+from converter.core.results import OutputResult
 from converter.proof.plan import ProofOptions, plan
 from converter.runtimes import ON_GPU, RUNTIMES
 
+if TYPE_CHECKING:
+    from conftest import Exported, Outcome
 
-def test_the_list_has_every_runtime_with_five_keys(cnnexport: Callable[..., Any]) -> None:
+RunIn = Callable[..., tuple[list[OutputResult], Facts]]
+
+
+def test_the_list_has_every_runtime_with_five_keys(cnnexport: Callable[..., Outcome]) -> None:
     outcome = cnnexport("runtimes", "--json")
     assert outcome.code == 0
     rows = outcome.json
@@ -30,14 +37,16 @@ def test_the_list_has_every_runtime_with_five_keys(cnnexport: Callable[..., Any]
 
 
 @pytest.mark.parametrize("device", ON_GPU)
-def test_no_runtime_but_onnxruntime_takes_another_device(device: str) -> None:
+def test_only_onnxruntime_takes_another_device(device: str) -> None:
     for name, runtime in RUNTIMES.items():
         assert name == "onnxruntime" or (device not in runtime.devices and "CPU" in str(runtime.unavailable(device)))
 
 
 @pytest.mark.parametrize("reason", [None, "no TensorRT here"])
-def test_tensorrt_runs_on_a_gpu_where_it_is_installed(exported: Any, monkeypatch: Any, reason: str | None) -> None:
-    """What would be run; this machine need not have a GPU for it."""
+def test_tensorrt_runs_on_a_gpu_where_it_is_installed(
+    exported: Exported, monkeypatch: pytest.MonkeyPatch, reason: str | None
+) -> None:
+    """The plan only: this machine need not have a GPU."""
     gpu = replace(RUNTIMES["onnxruntime"], unavailable=lambda device: reason if device == "tensorrt" else None)
     monkeypatch.setitem(RUNTIMES, "onnxruntime", gpu)
     (artifact,) = [each for each in exported.report.artifacts if each.format == "onnx"]
@@ -47,7 +56,7 @@ def test_tensorrt_runs_on_a_gpu_where_it_is_installed(exported: Any, monkeypatch
 
 
 @pytest.mark.external
-def test_all_runs_every_runtime_that_is_here(exported: Any, cnnexport: Callable[..., Any]) -> None:
+def test_all_runs_every_runtime_that_is_here(exported: Exported, cnnexport: Callable[..., Outcome]) -> None:
     outcome = cnnexport("verify", exported.directory, "--runtime", "all", "--json", "--quiet")
     assert outcome.code == 0, outcome.stderr
     ran = {(row["subject"], row["runtime"]) for row in outcome.json["rows"]}
@@ -60,8 +69,8 @@ def test_all_runs_every_runtime_that_is_here(exported: Any, cnnexport: Callable[
 
 
 @pytest.mark.external
-def test_all_tells_what_is_missing_and_passes(
-    exported: Any, cnnexport: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_all_reports_what_is_missing_and_passes(
+    exported: Exported, cnnexport: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("CNNEXPORT_NODE_MODULES", str(tmp_path))
     outcome = cnnexport("verify", exported.directory, "--runtime", "all", "--quiet")
@@ -70,8 +79,8 @@ def test_all_tells_what_is_missing_and_passes(
         assert f"warning: onnx in {name}: not run: npm package" in outcome.stdout
 
 
-def test_a_missing_one_asked_for_by_name_is_exit_5(
-    exported: Any, cnnexport: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+def test_a_missing_runtime_requested_by_name_is_exit_5(
+    exported: Exported, cnnexport: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CNNEXPORT_CHROMIUM", "no-such-browser")
     for names in (["chromium"], ["all", "chromium"]):
@@ -81,26 +90,28 @@ def test_a_missing_one_asked_for_by_name_is_exit_5(
         assert outcome.stdout == ""
 
 
-def test_an_unknown_runtime_is_exit_2_and_names_the_known(exported: Any, cnnexport: Callable[..., Any]) -> None:
+def test_an_unknown_runtime_is_exit_2_and_names_the_known(
+    exported: Exported, cnnexport: Callable[..., Outcome]
+) -> None:
     outcome = cnnexport("verify", exported.directory, "--runtime", "openvin")
     assert outcome.code == 2
     assert "openvino" in outcome.stderr
 
 
-def test_a_runtime_without_an_artifact_to_read_is_exit_2(copied: Path, cnnexport: Callable[..., Any]) -> None:
+def test_a_runtime_without_an_artifact_to_read_is_exit_2(copied: Path, cnnexport: Callable[..., Outcome]) -> None:
     manifest = json.loads((copied / "manifest.json").read_text())
     manifest["artifacts"] = [each for each in manifest["artifacts"] if each["format"] == "onnx"]
     (copied / "manifest.json").write_text(json.dumps(manifest))
     outcome = cnnexport("verify", copied, "--runtime", "onnxruntime", "--runtime", "litert")
     assert outcome.code == 2
-    assert "litert: reads no artifact" in outcome.stderr
+    assert "litert: cannot read the formats" in outcome.stderr
 
 
 @pytest.mark.external
-def test_a_file_that_only_some_runtimes_take_is_told(
-    exported: Any, cnnexport: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_a_file_that_a_runtime_refuses_is_reported(
+    exported: Exported, cnnexport: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """With "all" a refusal is a line; asked for by name it is the error itself."""
+    """With "all" a refusal is a warning; for a runtime requested by name it is the error."""
     broken = tmp_path / "onnxruntime-node"
     broken.mkdir()
     (broken / "package.json").write_text('{"version": "0", "main": "index.js"}')
@@ -117,7 +128,7 @@ def test_a_file_that_only_some_runtimes_take_is_told(
 
 @pytest.mark.parametrize("name", ["chromium", "onnxruntime-node"])
 def test_a_program_that_dies_is_exit_8(
-    exported: Any, run_in: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+    exported: Exported, run_in: RunIn, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
 ) -> None:
     for program in ("chromium", "node"):
         fake = tmp_path / program
@@ -128,7 +139,7 @@ def test_a_program_that_dies_is_exit_8(
         run_in(exported.directory, name)
 
 
-def test_onnxruntime_tells_what_ran_where(exported: Any, run_in: Callable[..., Any]) -> None:
+def test_onnxruntime_reports_what_ran_where(exported: Exported, run_in: RunIn) -> None:
     facts = {name: run_in(exported.directory, name)[1]["facts"] for name in ("onnxruntime", "onnxruntime-noopt")}
     for each in facts.values():
         assert each["providers"] == ["CPUExecutionProvider"]

@@ -1,21 +1,28 @@
-"""Each runtime on a tiny export: right answers pass, wrong ones fail, damaged files and wrong names are refused."""
+"""Each runtime on a tiny export: correct outputs pass, wrong ones fail, damaged files and wrong names are refused."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from converter.core.data import Artifact
 from converter.core.errors import ChildError, ConversionError, InputError
+from converter.core.foreign import Facts
+from converter.core.results import OutputResult
 from converter.runtimes import RUNTIMES
 
+if TYPE_CHECKING:
+    from conftest import Exported, Outcome
+
+RunIn = Callable[..., tuple[list[OutputResult], Facts]]
+
 FILES = {"onnx": "model.onnx", "tflite": "model.tflite"}
-SLOW = {"ncnn"}  # its converter, pnnx, asks pip for torch, which it does not need: not part of the dev extra
+SLOW = {"ncnn"}  # not in the extra "dev": its converter, pnnx, requires torch, although it does not use it
 PAIRS = [
     pytest.param(name, form, id=f"{form}-{name}", marks=[pytest.mark.slow] if name in SLOW else [])
     for name, runtime in RUNTIMES.items()
@@ -26,7 +33,7 @@ ON_ONNX = [each for each in PAIRS if each.values[1] == "onnx"]
 
 
 def _scale_a_kernel(directory: Path, form: str) -> None:
-    """Scale one convolution of the file by 1.01, its bytes in place: nothing but numbers can tell."""
+    """Scale one kernel by 1.01 in the bytes of the file: only a comparison of numbers can detect it."""
     path = directory / FILES[form]
     if form == "onnx":
         import onnx
@@ -55,7 +62,7 @@ def _scale_a_kernel(directory: Path, form: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "form"), PAIRS)
-def test_the_artifact_passes(exported: Any, run_in: Callable[..., Any], name: str, form: str) -> None:
+def test_the_artifact_passes(exported: Exported, run_in: RunIn, name: str, form: str) -> None:
     results, answer = run_in(exported.directory, name, form)
     assert answer["batches"] == [8, 1]
     assert sorted(each.output for each in results) == ["aux", "aux", "main", "main"]
@@ -66,9 +73,7 @@ def test_the_artifact_passes(exported: Any, run_in: Callable[..., Any], name: st
 
 
 @pytest.mark.parametrize(("name", "form"), ON_ONNX)
-def test_a_fixed_batch_with_channels_first(
-    exported_nchw: Path, run_in: Callable[..., Any], name: str, form: str
-) -> None:
+def test_a_fixed_batch_with_channels_first(exported_nchw: Path, run_in: RunIn, name: str, form: str) -> None:
     if name == "ncnn":
         with pytest.raises(ConversionError, match="no batch axis"):
             run_in(exported_nchw, name)
@@ -80,7 +85,7 @@ def test_a_fixed_batch_with_channels_first(
 
 
 @pytest.mark.parametrize(("name", "form"), PAIRS)
-def test_outputs_are_paired_by_name(exported: Any, run_in: Callable[..., Any], name: str, form: str) -> None:
+def test_outputs_are_paired_by_name(exported: Exported, run_in: RunIn, name: str, form: str) -> None:
     def reverse(artifact: Artifact) -> Artifact:
         return replace(artifact, outputs=artifact.outputs[::-1])
 
@@ -89,7 +94,7 @@ def test_outputs_are_paired_by_name(exported: Any, run_in: Callable[..., Any], n
 
 
 @pytest.mark.parametrize(("name", "form"), PAIRS)
-def test_a_wrong_output_name_is_refused(exported: Any, run_in: Callable[..., Any], name: str, form: str) -> None:
+def test_a_wrong_output_name_is_refused(exported: Exported, run_in: RunIn, name: str, form: str) -> None:
     def rename(artifact: Artifact) -> Artifact:
         return replace(artifact, outputs=(*artifact.outputs[:-1], replace(artifact.outputs[-1], name="other")))
 
@@ -98,8 +103,8 @@ def test_a_wrong_output_name_is_refused(exported: Any, run_in: Callable[..., Any
 
 
 @pytest.mark.parametrize(("name", "form"), [each for each in PAIRS if each.values[0] != "litert"])
-def test_a_name_declared_twice_is_refused(exported: Any, run_in: Callable[..., Any], name: str, form: str) -> None:
-    """LiteRT alone is asked for its tensors one by one, where a name given twice is the same tensor."""
+def test_a_name_declared_twice_is_refused(exported: Exported, run_in: RunIn, name: str, form: str) -> None:
+    """Not LiteRT: there each name is looked up separately, and a name given twice is the same tensor."""
 
     def double(artifact: Artifact) -> Artifact:
         return replace(artifact, inputs=(*artifact.inputs, artifact.inputs[0]))
@@ -110,7 +115,7 @@ def test_a_name_declared_twice_is_refused(exported: Any, run_in: Callable[..., A
 
 @pytest.mark.parametrize(("name", "form"), PAIRS)
 def test_a_tampered_artifact_fails(
-    copied: Path, repair: Callable[[Path, str], None], cnnexport: Callable[..., Any], name: str, form: str
+    copied: Path, repair: Callable[[Path, str], None], cnnexport: Callable[..., Outcome], name: str, form: str
 ) -> None:
     _scale_a_kernel(copied, form)
     repair(copied, FILES[form])
@@ -124,7 +129,7 @@ def test_a_tampered_artifact_fails(
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.999])
 @pytest.mark.parametrize(("name", "form"), PAIRS)
 def test_a_truncated_file_is_refused_or_kills_only_its_child(
-    copied: Path, run_in: Callable[..., Any], name: str, form: str, share: float
+    copied: Path, run_in: RunIn, name: str, form: str, share: float
 ) -> None:
     path = copied / FILES[form]
     content = path.read_bytes()

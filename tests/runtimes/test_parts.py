@@ -1,4 +1,4 @@
-"""The pieces between Python and the runtimes: names in an ONNX file, frames, the page's server, ncnn's padding."""
+"""Parts of the runtimes: names in an ONNX file, unsafe SavedModels, frames, the page's server, ncnn's padding."""
 
 from __future__ import annotations
 
@@ -6,29 +6,35 @@ import http.client
 import json
 import shutil
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from converter.core.data import Artifact, TensorSpec
+from converter.core.data import Artifact, Prepared, TensorSpec
 from converter.core.errors import ChildError, ConversionError, InputError, UnsafeError
+from converter.core.foreign import Module, Tensor
 from converter.runtimes import run_ncnn, run_tf
 from converter.runtimes.javascript import frames
 from converter.runtimes.javascript.page_server import PageServer
-from converter.runtimes.shared import installed, onnx_records
+from converter.runtimes.shared import names, onnx_records
 from converter.runtimes.shared.cuda import cuda_facts
 
+if TYPE_CHECKING:
+    from conftest import Exported
 
-def test_the_names_of_an_onnx_file(exported: Any) -> None:
+Function = Callable[[Module, Tensor], Tensor]
+
+
+def test_the_names_of_an_onnx_file(exported: Exported) -> None:
     inputs, outputs = onnx_records.onnx_names(exported.directory / "model.onnx")
     assert inputs == ["image"]
     assert sorted(outputs) == ["aux", "main"]
 
 
-def test_a_cut_onnx_file_is_an_input_error_or_has_names(exported: Any, tmp_path: Path) -> None:
+def test_a_cut_onnx_file_is_an_input_error_or_has_names(exported: Exported, tmp_path: Path) -> None:
     content = (exported.directory / "model.onnx").read_bytes()
     path = tmp_path / "model.onnx"
     rng = np.random.default_rng(0)
@@ -43,13 +49,13 @@ def test_a_cut_onnx_file_is_an_input_error_or_has_names(exported: Any, tmp_path:
         try:
             onnx_records.onnx_names(path)
         except InputError as error:
-            assert "damaged" in str(error)  # noqa: PT017  either is right; nothing else may be raised
+            assert "damaged" in str(error)  # noqa: PT017  both are right; nothing else may be raised
     with pytest.raises(InputError, match="No such file"):
         onnx_records.onnx_names(tmp_path / "absent.onnx")
 
 
-def test_weights_elsewhere_are_found_wherever_a_tensor_may_stand(tmp_path: Path) -> None:
-    """In the graph, in a node's attribute, a list of them, a branch, a function, sparse and in a training graph."""
+def test_weights_in_other_files_are_found_in_every_place_of_a_tensor(tmp_path: Path) -> None:
+    """In the graph, an attribute, a list of them, a branch, a function, a sparse tensor and in a training graph."""
     import onnx
     from onnx import helper
 
@@ -76,7 +82,7 @@ def test_weights_elsewhere_are_found_wherever_a_tensor_may_stand(tmp_path: Path)
         onnx_records.require_own_weights(path)
 
 
-def saved(directory: Path, function: Any) -> Path:
+def saved(directory: Path, function: Function) -> Path:
     """A SavedModel with `function` as its signature."""
     import tensorflow as tf
 
@@ -88,27 +94,27 @@ def saved(directory: Path, function: Any) -> Path:
     return directory
 
 
-def prepared(directory: Path) -> Any:
+def prepared(directory: Path) -> Prepared:
     specs = (TensorSpec("x", (None, 1)),), (TensorSpec("y", (None, 1)),)
     return run_tf.prepare(directory, Artifact("saved-model", directory.name, "float32", *specs, {}, 1, 0.0), "cpu")
 
 
-def writes(tf: Any, x: Any) -> Any:
+def writes(tf: Module, x: Tensor) -> Tensor:
     with tf.control_dependencies([tf.io.write_file("sentinel", "x")]):
         return tf.identity(x)
 
 
-def reads(tf: Any, x: Any) -> Any:
+def reads(tf: Module, x: Tensor) -> Tensor:
     return x + tf.cast(tf.strings.length(tf.io.read_file("sentinel")), tf.float32)
 
 
-def nested(tf: Any, x: Any) -> Any:
+def nested(tf: Module, x: Tensor) -> Tensor:
     return tf.function(lambda z: writes(tf, z))(x)
 
 
 @pytest.mark.parametrize("function", [writes, reads, nested])
-def test_a_saved_model_that_reaches_for_files_is_refused(
-    function: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_saved_model_that_accesses_files_is_refused(
+    function: Function, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UnsafeError, match=r"the operation (Write|Read)File"):
@@ -133,16 +139,16 @@ def test_a_damaged_saved_model_is_an_input_error(tmp_path: Path) -> None:
             try:
                 prepared(copy).run({"x": np.ones((1, 1), np.float32)})
             except InputError as error:
-                assert str(copy) in str(error)  # noqa: PT017  a flipped bit may be one that nothing reads
+                assert str(copy) in str(error)  # noqa: PT017  a flipped bit may be in bytes that nothing reads
             else:
                 assert damaged == bytes(noisy)
 
 
 def test_names_are_all_or_nothing(tmp_path: Path) -> None:
-    installed.require_names(tmp_path, "output", ["a", "b"], ["b", "a"])
+    names.require_names(tmp_path, "output", ["a", "b"], ["b", "a"])
     for found in (["a"], ["a", "b", "c"], ["a", "c"], ["a", "a"], []):
         with pytest.raises(InputError, match="the manifest declares a, b"):
-            installed.require_names(tmp_path, "output", ["a", "b"], found)
+            names.require_names(tmp_path, "output", ["a", "b"], found)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "int8", "uint8", "bool", "int32", "int64"])
@@ -157,7 +163,7 @@ def test_frames_carry_every_type(dtype: str) -> None:
         np.testing.assert_array_equal(back[name], array)
 
 
-def test_what_is_no_frame_is_a_child_error() -> None:
+def test_bytes_that_are_not_a_frame_are_a_child_error() -> None:
     whole = frames.encode({"x": np.ones((2, 3), np.float32)})
     for frame in (b"", whole[:7], whole[:-1], whole + b"x", b"\xff" * 40, whole.replace(b"float32", b"objects")):
         with pytest.raises(ChildError):
@@ -205,12 +211,12 @@ def test_the_page_gets_its_files_isolated(page: PageServer) -> None:
 
 
 @pytest.mark.parametrize("name", ["ort/../secret.mjs", "ort/..%2fsecret.mjs", "../model", "model.data", "node.mjs", ""])
-def test_the_server_gives_nothing_else(page: PageServer, name: str) -> None:
+def test_the_server_serves_nothing_else(page: PageServer, name: str) -> None:
     assert _get(page.url, page.prefix + name)[0].status == 404
 
 
 @pytest.mark.parametrize("path", ["/", "/browser.html", "/model", "/x/model"])
-def test_the_server_knows_its_page_by_the_prefix(page: PageServer, path: str) -> None:
+def test_the_server_answers_only_with_the_prefix(page: PageServer, path: str) -> None:
     assert _get(page.url, path)[0].status == 404
     assert _get(page.url, path, b"forged")[0].status == 404
     assert page.receive(0.01) is None
@@ -223,7 +229,7 @@ def test_jobs_and_answers_pass_through(page: PageServer) -> None:
     assert page.receive(5) == b"outputs"
 
 
-def test_a_pad_that_pnnx_passes_through_becomes_ncnns() -> None:
+def test_a_pad_that_pnnx_copies_becomes_ncnns() -> None:
     said = "ignore Pad Pad_3 param pads=(0,0,1,2,0,0,3,4)\n"
     completed = run_ncnn._complete("7767517\n2 3\nInput in0 0 1 in0\nPad   Pad_3 1 1 2 3\n", said, Path("m"))
     assert completed.splitlines()[-1] == "Padding   Pad_3 1 1 2 3 0=1 1=3 2=2 3=4 4=0 5=0.0 7=0 8=0"

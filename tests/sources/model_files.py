@@ -1,4 +1,4 @@
-"""Model files as an older Keras, or somebody with bad intentions, would write them: zip, JSON and HDF5 by hand."""
+"""Model files as an older Keras, or an attacker, would write them: zip, JSON and HDF5 made by hand."""
 
 from __future__ import annotations
 
@@ -7,22 +7,21 @@ import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 
-Json = dict[str, Any]
-Array = np.ndarray[Any, Any]
+from converter.core.data import Array
+from converter.core.foreign import Json, JsonObject
 
 
-def layer(name: str, module: str | None = "keras.layers", **config: Any) -> Json:
+def layer(name: str, module: str | None = "keras.layers", **config: Json) -> JsonObject:
     """A layer as Keras 3 spells it; `title` in `config` is the layer's name."""
     title = config.pop("title", name.lower())
     return {"module": module, "class_name": name, "config": {"name": title, **config}, "registered_name": None}
 
 
-def sequential(*layers: Json, shape: Sequence[int | None] = (None, 8, 8, 3)) -> Json:
+def sequential(*layers: JsonObject, shape: Sequence[int | None] = (None, 8, 8, 3)) -> JsonObject:
     first = layer("InputLayer", batch_shape=list(shape), dtype="float32", title="input")
     return layer("Sequential", "keras", title="stack", layers=[first, *layers])
 
@@ -38,7 +37,7 @@ def weights_file(arrays: Mapping[str, Array] | None = None) -> bytes:
 
 
 def write_keras(
-    path: Path, config: Json, weights: bytes | None = None, extra: Mapping[str, bytes] | None = None
+    path: Path, config: JsonObject, weights: bytes | None = None, extra: Mapping[str, bytes] | None = None
 ) -> Path:
     """A `.keras` archive of Keras 3 around `config`."""
     with zipfile.ZipFile(path, "w") as archive:
@@ -51,7 +50,7 @@ def write_keras(
 
 
 def write_legacy(
-    path: Path, config: Json | None, weights: Mapping[str, Mapping[str, Array]], version: str = "2.3.1"
+    path: Path, config: JsonObject | None, weights: Mapping[str, Mapping[str, Array]], version: str = "2.3.1"
 ) -> Path:
     """HDF5 as Keras 1 and 2 wrote it: `weights` are arrays by weight name by layer name; no `config`, weights only."""
     with h5py.File(path, "w") as file:

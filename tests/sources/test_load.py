@@ -1,24 +1,24 @@
-"""The four kinds of source as a user meets them, and what they say when something is wrong."""
+"""The four kinds of source as a user sees them, and their messages when something is wrong."""
 
 from __future__ import annotations
 
 import json
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import h5py
 import keras
 import numpy as np
 import pytest
 from keras import layers
-from model_files import Array, layer, sequential, weights_file, write_keras
+from model_files import layer, sequential, weights_file, write_keras
 
 from converter import sources
-from converter.core.data import Source, SourceOptions
+from converter.core.data import Array, Source, SourceOptions, TensorSpec
 from converter.core.errors import CnnExportError, InputError, UnsafeError, UsageError
+from converter.core.foreign import Given, KerasLayer, KerasModel
 from converter.sources import applications
 from converter.sources.functions import import_module
 from converter.tracing.signature import describe
@@ -112,11 +112,11 @@ def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     sys.modules.pop("my_nets", None)
 
 
-def load(text: Any, **options: Any) -> Source:
+def load(text: str | Path, **options: object) -> Source:
     return sources.load(str(text), SourceOptions(**options))
 
 
-def fails(error: type[CnnExportError], text: Any, **options: Any) -> str:
+def fails(error: type[CnnExportError], text: str | Path, **options: object) -> str:
     with pytest.raises(error) as caught:
         load(text, **options)
     message = str(caught.value)
@@ -124,7 +124,7 @@ def fails(error: type[CnnExportError], text: Any, **options: Any) -> str:
     return message
 
 
-def small() -> Any:
+def small() -> KerasModel:
     keras.utils.set_random_seed(1)
     x = layers.Input((8, 8, 3), name="image")
     h = layers.BatchNormalization(name="bn")(layers.Conv2D(4, 3, name="conv")(x))
@@ -144,15 +144,15 @@ def test_a_zoo_model_is_seeded_calibrated_and_says_so() -> None:
 
 
 def test_calibration_takes_generated_samples(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Any] = []
+    calls: list[tuple[str, tuple[int | None, ...], int]] = []
 
-    def samples(specs: Any, count: int, seed: int, ranges: Any) -> dict[str, Array]:
-        asked.append((specs[0].name, specs[0].shape, count))
+    def samples(specs: tuple[TensorSpec, ...], count: int, seed: int, ranges: object) -> dict[str, Array]:
+        calls.append((specs[0].name, specs[0].shape, count))
         return {specs[0].name: np.random.default_rng(0).random((count, 32, 32, 1), np.float32)}
 
     monkeypatch.setattr("converter.core.samples.generate", samples)
     sources.load("resnet18", SourceOptions(input_shape=(32, 32, 1)))
-    assert asked == [("input", (None, 32, 32, 1), 32)]  # small images take more than eight
+    assert calls == [("input", (None, 32, 32, 1), 32)]  # small images take more than eight
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_calibration_takes_generated_samples(monkeypatch: pytest.MonkeyPatch) ->
         ("keras:MobileNet", {"kwargs": {"colour": 1}}, "colour"),
     ],
 )
-def test_wrong_usage(text: str, options: dict[str, Any], words: str) -> None:
+def test_wrong_usage(text: str, options: Given, words: str) -> None:
     assert words in fails(UsageError, text, **options)
 
 
@@ -218,9 +218,7 @@ def test_an_application_of_keras() -> None:
         ("DenseNet121", {}, [-2.117904, 2.64], "rgb"),
     ],
 )
-def test_preprocessing_of_the_families(
-    name: str, arguments: dict[str, Any], bounds: list[float], channels: str
-) -> None:
+def test_preprocessing_of_the_families(name: str, arguments: Given, bounds: list[float], channels: str) -> None:
     builder = getattr(keras.applications, name)
     found = applications.preprocessing_of(builder, arguments)
     assert found["range"] == bounds
@@ -311,7 +309,7 @@ def test_files_of_keras_3(tmp_path: Path, name: str) -> None:
     model.save(saved)
     path = saved.rename(tmp_path / name)
     source = load(path)
-    assert source.mended == ()
+    assert source.repairs == ()
     assert source.name == "m"
     assert source.detail["file"] == name
     assert len(source.detail["sha256"]) == 64
@@ -331,7 +329,7 @@ def test_a_lambda_with_default_arguments_needs_trust(tmp_path: Path) -> None:
         source = load(tmp_path / name, trust=True)
         np.testing.assert_array_equal(np.asarray(source.model(images)), images[..., ::-1])
         assert source.detail["trusted"] is True
-        assert any("default arguments" in note for note in source.mended)
+        assert any("default arguments" in note for note in source.repairs)
 
 
 def test_trusted_code_finds_the_names_of_keras_2(tmp_path: Path) -> None:
@@ -359,7 +357,7 @@ def test_custom_layers(nets: Path) -> None:
     assert "no Keras class or function" in fails(InputError, "m.keras", custom_objects=("keyword",))
 
 
-def rewrite_weights(path: Path, change: Any) -> None:
+def rewrite_weights(path: Path, change: Callable[[h5py.File], None]) -> None:
     """Apply `change` to the HDF5 file inside a `.keras` archive."""
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
@@ -387,7 +385,7 @@ def nan(file: h5py.File) -> None:
 
 
 @pytest.mark.parametrize("change", [missing, misshapen, nan])
-def test_weights_that_do_not_fit_name_the_layer(tmp_path: Path, change: Any) -> None:
+def test_weights_that_do_not_fit_name_the_layer(tmp_path: Path, change: Callable[[h5py.File], None]) -> None:
     path = tmp_path / "m.keras"
     small().save(path)
     rewrite_weights(path, change)
@@ -415,13 +413,13 @@ def test_what_keras_cannot_rebuild_is_one_message(tmp_path: Path) -> None:
     assert "wobble" in message
 
 
-def test_a_layer_without_a_name_is_told(tmp_path: Path) -> None:
+def test_a_layer_without_a_name_is_refused(tmp_path: Path) -> None:
     path = write_keras(tmp_path / "m.keras", sequential(layer("Flatten", title="")))
     assert "a Flatten has an empty name" in fails(InputError, path)
 
 
 @pytest.mark.parametrize("text", ["x" * 5000 + ".keras", "./" + "x" * 5000])
-def test_a_path_that_is_too_long_is_no_file(text: str) -> None:
+def test_a_path_that_is_too_long_is_refused(text: str) -> None:
     assert "name too long" in fails(InputError, text)
 
 
@@ -457,7 +455,9 @@ def test_detail_is_json(tmp_path: Path) -> None:
         (lambda: [layers.Activation("relu"), layers.Rescaling(1 / 255)], None),
     ],
 )
-def test_the_range_of_inputs_is_read_off_the_first_layer(first: Any, bounds: list[float] | None) -> None:
+def test_the_range_of_inputs_comes_from_the_first_layer(
+    first: Callable[[], list[KerasLayer]], bounds: list[float] | None
+) -> None:
     model = keras.Sequential([layers.Input((8, 8, 3)), *first(), layers.Flatten(), layers.Dense(2)])
     assert sources.load_object(model).preprocessing.get("range") == bounds
 

@@ -1,4 +1,4 @@
-"""What a text means, without Keras."""
+"""What a text means as a source, decided without Keras."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that would run code, reach outside, or ask for more than they hold: refused by the inspecting process alone."""
+"""Files that would run code, reach outside themselves, or declare too much: the inspecting process refuses them."""
 
 from __future__ import annotations
 
@@ -11,34 +11,36 @@ import struct
 import sys
 import time
 import zipfile
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
 import pytest
-from model_files import Json, layer, sequential, weights_file, write_keras, write_legacy
+from model_files import layer, sequential, weights_file, write_keras, write_legacy
 
 from converter import sources
 from converter.core.data import SourceOptions
 from converter.core.errors import ChildError, CnnExportError, InputError, UnsafeError
+from converter.core.foreign import Json, JsonObject
 from converter.sources.inspection.inspect import inspect_file
+from converter.sources.inspection.protocol import Answer, Request
 from converter.sources.inspection.vocabulary import RUNS_CODE
 
 DENSE = layer("Dense", units=2, title="d")
 
 
-def inspect(path: Path, **options: Any) -> dict[str, Any]:
+def inspect(path: Path, custom: Collection[str] = (), trust: bool = False) -> Answer:
     directory = path.parent / "unpacked"
     directory.mkdir(exist_ok=True)
-    return inspect_file(path, directory, path.name, **options)
+    return inspect_file(Request(path, directory, tuple(custom), trust), path.name)
 
 
-def refused(path: Path, error: type[CnnExportError], *words: str, **options: Any) -> str:
+def refused(path: Path, error: type[CnnExportError], *words: str, trust: bool = False) -> str:
     """The message with which `path` is refused, which takes less than ten seconds and at most three lines."""
     start = time.monotonic()
     with pytest.raises(error) as caught:
-        inspect(path, **options)
+        inspect(path, trust=trust)
     assert time.monotonic() - start < 10
     message = str(caught.value)
     assert message.startswith(path.name)
@@ -49,7 +51,7 @@ def refused(path: Path, error: type[CnnExportError], *words: str, **options: Any
     return message
 
 
-def lambda_layer(code: str, title: str = "evil") -> Json:
+def lambda_layer(code: str, title: str = "evil") -> JsonObject:
     """A Lambda whose function is `code`, marshalled as Keras does it."""
     function = eval(code)
     text = base64.encodebytes(marshal.dumps(function.__code__)).decode()
@@ -58,17 +60,17 @@ def lambda_layer(code: str, title: str = "evil") -> Json:
 
 
 def test_a_harmless_model_passes(tmp_path: Path) -> None:
-    facts = inspect(write_keras(tmp_path / "m.keras", sequential(DENSE)))
-    assert facts["kind"] == "model"
-    assert facts["version"] == "3.15.1"
-    assert facts["mended"] == []
+    answer = inspect(write_keras(tmp_path / "m.keras", sequential(DENSE)))
+    assert answer.config is not None
+    assert answer.version == "3.15.1"
+    assert answer.repairs == ()
 
 
 @pytest.mark.parametrize("name", sorted(RUNS_CODE))
 def test_layers_that_run_code(tmp_path: Path, name: str) -> None:
     path = write_keras(tmp_path / "m.keras", sequential(layer(name, title="bad")))
     refused(path, UnsafeError, "layer bad", name, "--trust")
-    assert inspect(path, trust=True)["kind"] == "model"
+    assert inspect(path, trust=True).config is not None
 
 
 def test_nothing_in_the_file_runs_without_trust(tmp_path: Path) -> None:
@@ -84,20 +86,20 @@ def test_nothing_in_the_file_runs_without_trust(tmp_path: Path) -> None:
     assert sentinel.exists()
 
 
-def hide_in_wrapper(inner: Json) -> Json:
+def hide_in_wrapper(inner: JsonObject) -> JsonObject:
     return layer("TimeDistributed", layer=inner)
 
 
-def hide_in_model(inner: Json) -> Json:
+def hide_in_model(inner: JsonObject) -> JsonObject:
     return sequential(inner)
 
 
-def hide_in_argument(inner: Json) -> Json:
+def hide_in_argument(inner: JsonObject) -> JsonObject:
     return layer("Dense", units=2, kernel_initializer={"deep": [[{"er": inner}]]})
 
 
 @pytest.mark.parametrize("hide", [hide_in_wrapper, hide_in_model, hide_in_argument])
-def test_code_at_any_depth(tmp_path: Path, hide: Any) -> None:
+def test_code_at_any_depth(tmp_path: Path, hide: Callable[[JsonObject], JsonObject]) -> None:
     hidden = hide(hide(lambda_layer("lambda x: x")))
     refused(write_keras(tmp_path / "m.keras", sequential(hidden)), UnsafeError, "layer evil")
 
@@ -112,7 +114,7 @@ def test_code_at_any_depth(tmp_path: Path, hide: Any) -> None:
         {"class_name": "keras>Lambda"},
     ],
 )
-def test_a_lambda_in_another_spelling(tmp_path: Path, spelling: Json) -> None:
+def test_a_lambda_in_another_spelling(tmp_path: Path, spelling: JsonObject) -> None:
     path = write_keras(tmp_path / "m.keras", sequential(lambda_layer("lambda x: x") | spelling))
     with pytest.raises((UnsafeError, InputError)):
         inspect(path)
@@ -131,7 +133,7 @@ def test_a_lambda_in_another_spelling(tmp_path: Path, spelling: Json) -> None:
         ("keras.optimizers", "Adam"),
     ],
 )
-def test_what_is_keras_but_no_layer(tmp_path: Path, module: str, name: str) -> None:
+def test_what_belongs_to_keras_but_is_not_a_layer(tmp_path: Path, module: str, name: str) -> None:
     path = write_keras(tmp_path / "m.keras", sequential(layer(name, module, title="odd")))
     refused(path, UnsafeError, "layer odd", f"{module}.{name}")
     refused(path, UnsafeError, trust=True)
@@ -146,7 +148,7 @@ def test_what_is_keras_but_no_layer(tmp_path: Path, module: str, name: str) -> N
         {"class_name": "__typespec__", "config": [], "module": "tensorflow", "registered_name": "TensorSpec"},
     ],
 )
-def test_function_objects(tmp_path: Path, function: Json) -> None:
+def test_function_objects(tmp_path: Path, function: JsonObject) -> None:
     path = write_keras(tmp_path / "m.keras", sequential(layer("Dense", units=2, activation=function, title="d")))
     with pytest.raises((UnsafeError, InputError), match="layer d: "):
         inspect(path)
@@ -160,7 +162,7 @@ def test_keras_own_activations_may_be_function_objects(tmp_path: Path) -> None:
 def test_classes_outside_keras_need_custom_objects(tmp_path: Path) -> None:
     path = write_keras(tmp_path / "m.keras", sequential(layer("Scale", "my_package.nets", title="s")))
     refused(path, InputError, "layer s", "Scale of my_package.nets", "--custom-objects my_package")
-    assert inspect(path, custom=["Scale"])["kind"] == "model"
+    assert inspect(path, custom=["Scale"]).config is not None
 
 
 @pytest.mark.parametrize("name", ["StringLookup", "IntegerLookup", "TextVectorization"])
@@ -217,7 +219,7 @@ def test_a_member_longer_than_it_declares(tmp_path: Path) -> None:
         inspect(path)
 
 
-def hdf5_with(change: Any) -> bytes:
+def hdf5_with(change: Callable[[h5py.File], None]) -> bytes:
     stream = io.BytesIO()
     with h5py.File(stream, "w") as file:
         file["layers/dense/vars/0"] = np.ones((3, 2), np.float32)
@@ -260,7 +262,7 @@ def one_huge_chunk(file: h5py.File) -> None:
     "change",
     [external_link, soft_link, external_storage, virtual_dataset, never_written, compressed_zeros, one_huge_chunk],
 )
-def test_hdf5_that_reaches_outside_or_declares_too_much(tmp_path: Path, change: Any) -> None:
+def test_hdf5_that_reaches_outside_or_declares_too_much(tmp_path: Path, change: Callable[[h5py.File], None]) -> None:
     data = hdf5_with(change)
     assert len(data) < 1 << 20
     bare = tmp_path / "m.weights.h5"
@@ -278,14 +280,14 @@ def infinite(file: h5py.File) -> None:
 
 
 @pytest.mark.parametrize("change", [nan, infinite])
-def test_weights_that_are_no_numbers(tmp_path: Path, change: Any) -> None:
+def test_weights_that_are_not_finite(tmp_path: Path, change: Callable[[h5py.File], None]) -> None:
     path = write_keras(tmp_path / "m.keras", sequential(DENSE), hdf5_with(change))
     refused(path, InputError, "layer head", "NaN or infinity")
 
 
-def test_the_nan_of_an_optimizer_is_nobodys_business(tmp_path: Path) -> None:
+def test_nan_in_an_optimizer_is_accepted(tmp_path: Path) -> None:
     data = hdf5_with(lambda file: file.__setitem__("optimizer/vars/1", np.array([np.nan])))
-    assert inspect(write_keras(tmp_path / "m.keras", sequential(DENSE), data))["bytes"] == 24
+    assert inspect(write_keras(tmp_path / "m.keras", sequential(DENSE), data)).weight_bytes == 24
 
 
 def good(tmp_path: Path) -> bytes:
@@ -305,7 +307,7 @@ def good(tmp_path: Path) -> bytes:
         (lambda data: b"PK\x05\x06" + bytes(18), "config.json is missing"),
     ],
 )
-def test_damaged_files(tmp_path: Path, damage: Any, words: str) -> None:
+def test_damaged_files(tmp_path: Path, damage: Callable[[bytes], bytes], words: str) -> None:
     path = tmp_path / "m.keras"
     path.write_bytes(damage(good(tmp_path)))
     refused(path, InputError, words)
@@ -329,7 +331,7 @@ def directory(data: bytes) -> int:
         lambda data: data.index(b"\x89HDF") + 1,
     ],
 )
-def test_one_flipped_bit_anywhere_is_told(tmp_path: Path, place: Any) -> None:
+def test_one_flipped_bit_anywhere_is_detected(tmp_path: Path, place: Callable[[bytes], int]) -> None:
     data = bytearray(good(tmp_path))
     data[place(data)] ^= 0x10
     path = tmp_path / "m.keras"
@@ -351,7 +353,7 @@ def test_a_configuration_beyond_the_cap_is_not_parsed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("version", ["9" * 5000, ["3"], "\x1b[31m3", "\N{SUPERSCRIPT TWO}.0"])
-def test_a_version_that_is_none_is_not_passed_on(tmp_path: Path, version: Any) -> None:
+def test_text_that_is_not_a_version_is_dropped(tmp_path: Path, version: Json) -> None:
     path = write_keras(tmp_path / "m.keras", sequential(DENSE))
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
@@ -359,7 +361,7 @@ def test_a_version_that_is_none_is_not_passed_on(tmp_path: Path, version: Any) -
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in members.items():
             archive.writestr(name, content)
-    assert inspect(path)["version"] is None
+    assert inspect(path).version is None
 
 
 NAME = "a\n::error::b\x1b[31m<img onerror=x>\u202e##[error]" + "y" * 10_000
@@ -375,7 +377,7 @@ NAME = "a\n::error::b\x1b[31m<img onerror=x>\u202e##[error]" + "y" * 10_000
         layer("StringLookup", vocabulary=NAME, title="s"),
     ],
 )
-def test_names_in_a_message_are_text_on_its_first_line(tmp_path: Path, bad: Json) -> None:
+def test_names_in_a_message_are_text_on_its_first_line(tmp_path: Path, bad: JsonObject) -> None:
     path = write_keras(tmp_path / "m.keras", sequential(bad))
     with pytest.raises((InputError, UnsafeError)) as caught:
         inspect(path)
@@ -387,7 +389,7 @@ def test_names_in_a_message_are_text_on_its_first_line(tmp_path: Path, bad: Json
 
 
 @pytest.mark.parametrize("text", ["[]", "{", '{"a": 1}', "[" * 100_000, '{"class_name": 5, "config": {}}', "\xff"])
-def test_configurations_that_are_none(tmp_path: Path, text: str) -> None:
+def test_configurations_that_do_not_describe_a_model(tmp_path: Path, text: str) -> None:
     path = tmp_path / "m.keras"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("config.json", text.encode("latin-1"))
@@ -396,7 +398,7 @@ def test_configurations_that_are_none(tmp_path: Path, text: str) -> None:
 
 
 def test_deep_nesting_and_many_layers(tmp_path: Path) -> None:
-    deep: Any = 1
+    deep: Json = 1
     for _ in range(300):
         deep = [deep]
     refused(write_keras(tmp_path / "d.keras", sequential(layer("Dense", units=deep))), InputError, "nested deeper")
@@ -423,5 +425,5 @@ def test_directories_and_pipes(tmp_path: Path) -> None:
     directory.mkdir()
     with pytest.raises(InputError, match="a directory, not a file"):
         sources.load(str(directory), SourceOptions())
-    with pytest.raises(InputError, match="no regular file"):
+    with pytest.raises(InputError, match="not a regular file"):
         sources.load("/dev/zero", SourceOptions())

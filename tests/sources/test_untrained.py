@@ -1,12 +1,12 @@
-"""Seeded weights for a source without its own: over how many samples they are calibrated."""
+"""Seeded weights for an untrained source: how many samples they are calibrated over."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import pytest
 
-from converter.core.data import TensorSpec
+from converter.core.data import Array, TensorSpec
 from converter.sources.untrained import MOST_SAMPLES, calibrated
 
 
@@ -23,12 +23,14 @@ def test_small_images_are_calibrated_over_more_samples(
     image = keras.Input((*size, 3), name="image")
     pooled = keras.layers.GlobalAveragePooling2D(name="pool")(keras.layers.Conv2D(2, 3, name="conv")(image))
     model = keras.Model(image, keras.layers.Dense(2, name="head")(pooled), name="net")
-    asked: list[int] = []
+    counts: list[int] = []
 
-    def inputs(specs: tuple[TensorSpec, ...], count: int, seed: int, ranges: Any) -> Any:
-        asked.append(count)
+    def inputs(
+        specs: tuple[TensorSpec, ...], count: int, seed: int, ranges: Mapping[str, tuple[float, float]] | None
+    ) -> Mapping[str, Array]:
+        counts.append(count)
         return generate(specs, count, seed, ranges)
 
     monkeypatch.setattr("converter.core.samples.generate", inputs)
     calibrated(model, "net", 0, {})
-    assert asked == [expected]
+    assert counts == [expected]

@@ -1,12 +1,12 @@
-"""Export whole families of architectures and print how each format fared: one row per model.
+"""Export whole families of architectures and print the result of each format: one row per model.
 
     python tests/sweeps/architectures.py                          every builder of keras.applications, kimm, zeromodels
     python tests/sweeps/architectures.py --family applications ResNet50 VGG16 --markdown table.md --json rows.json
 
-Each model is built at a small input with seeded and calibrated weights, exported by `converter.export` to all
-three formats with four samples, and proven, in a process of its own. Rows that `--json FILE` already holds are taken
-from it, so that a long sweep can be run in pieces. kimm and zeromodels are no dependencies of cnnexport; where they are
-missing, the script says how to get them. Exit code 1 where a row did not pass.
+Each model is built at a small input with seeded and calibrated weights, exported by `converter.export` to all three
+formats with four samples, and proven, in a new process. Rows that are already in `--json FILE` are not measured again,
+so that a long sweep can be run in parts. kimm and zeromodels are not dependencies of cnnexport; if they are missing,
+the script says how to install them. Exit code 1 if a row did not pass.
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+
+from converter.core.foreign import Json, JsonObject, KerasModel
+from converter.core.text import last_line
 
 FORMATS = ("onnx", "tflite", "saved-model")
 SIZES = (32, 71, 75)  # the smallest inputs that builders of keras.applications accept
 CLASSES, SAMPLES = 10, 4
-INSTALL = """{package} is not installed, and must not be a dependency. To get it without touching anything else:
+INSTALL = """{package} is not installed, and must not be a dependency. To install it without changing anything else:
   pip install --no-deps --target sweep-packages kimm==0.2.5 zeromodels==1.3.6 "huggingface_hub<1" safetensors \\
       tokenizers sentencepiece pillow matplotlib contourpy cycler fonttools kiwisolver pyparsing python-dateutil six \\
       packaging filelock fsspec tqdm pyyaml requests
@@ -42,7 +44,10 @@ EfficientNetV2M ConvNeXtBase EfficientNetV2L NASNetLarge ConvNeXtLarge ConvNeXtX
 APPLICATIONS = _APPLICATIONS.split()
 
 _KIMM = {"include_preprocessing": False, "classes": CLASSES, "input_shape": (64, 64, 3), "weights": None}
-KIMM: dict[str, tuple[str, str, dict[str, Any]]] = {
+Builder = tuple[str, str, JsonObject]
+"""Module, function, and arguments of the function"""
+
+KIMM: dict[str, Builder] = {
     name: ("kimm.models", name, _KIMM)
     for name in (
         "RegNetX002",
@@ -57,16 +62,16 @@ KIMM: dict[str, tuple[str, str, dict[str, Any]]] = {
     )
 }
 REPARAMETERISED = " (reparameterised)"
-"""Behind the name of a kimm model: its training-time branches are merged after calibration, as for deployment."""
+"""After the name of a kimm model: its training-time branches are merged after calibration, as for deployment."""
 KIMM |= {f"{name}{REPARAMETERISED}": KIMM[name] for name in ("RepVGGA0", "MobileOneS0")}
 
 
-def _zeromodels(family: str, name: str, **arguments: Any) -> tuple[str, str, dict[str, Any]]:
+def _zeromodels(family: str, name: str, **arguments: Json) -> Builder:
     common = {"image_size": 64, "num_classes": CLASSES, "classifier_activation": "softmax"}
     return f"zeromodels.models.{family}", f"{name}ImageClassify", common | arguments
 
 
-ZEROMODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
+ZEROMODELS: dict[str, Builder] = {
     "ResNeXt50-32x4d": _zeromodels("resnext", "ResNeXt"),
     "SE-ResNet18": _zeromodels("senet", "SENet"),
     "SE-ResNeXt50": _zeromodels("senet", "SENet", block_fn_name="resnext_block", depths=(3, 4, 6, 3)),
@@ -83,8 +88,8 @@ ZEROMODELS: dict[str, tuple[str, str, dict[str, Any]]] = {
 FAMILIES: dict[str, Iterable[str]] = {"applications": APPLICATIONS, "kimm": KIMM, "zeromodels": ZEROMODELS}
 
 
-def export_row(family: str, name: str) -> dict[str, Any]:
-    """Build, export and prove one model in this process; its row."""
+def export_row(family: str, name: str) -> JsonObject:
+    """Build, export and prove one model in this process; returns its row."""
     import converter
     from converter.core.data import SourceOptions
 
@@ -120,13 +125,13 @@ def export_row(family: str, name: str) -> dict[str, Any]:
     }
 
 
-def _built(family: str, name: str) -> Any:
+def _built(family: str, name: str) -> KerasModel:
     """A model of one of the packages, seeded and calibrated."""
     from converter.sources.untrained import calibrated
 
     module, attribute, arguments = (KIMM if family == "kimm" else ZEROMODELS)[name]
     model = getattr(importlib.import_module(module), attribute)(**arguments)
-    calibrated(model, name, 0, {}, None)
+    calibrated(model, name, 0, {})
     if name.endswith(REPARAMETERISED):
         from kimm.utils import get_reparameterized_model
 
@@ -134,21 +139,21 @@ def _built(family: str, name: str) -> Any:
     return model
 
 
-def measure(family: str, name: str, limit: float) -> dict[str, Any]:
-    """The row of one model from a child process, whatever becomes of that."""
+def measure(family: str, name: str, limit: float) -> JsonObject:
+    """The row of one model from a child process; if that fails, a row with the reason."""
     started = time.perf_counter()
     command = [sys.executable, __file__, "--family", family, "--row", name]
     try:
         child = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)
-        words = child.stderr.strip().splitlines()[-1:] or ["said nothing"]
-        row = json.loads(child.stdout.splitlines()[-1]) if child.returncode == 0 else {"reason": words[0][:300]}
+        reason = last_line(child.stderr) or f"status {child.returncode}"
+        row = json.loads(child.stdout.splitlines()[-1]) if child.returncode == 0 else {"reason": reason}
     except subprocess.TimeoutExpired:
         row = {"reason": f"no answer within {limit:.0f} s"}
     row.setdefault("verdict", "error")
     return {"family": family, "model": name, **row, "seconds": time.perf_counter() - started}
 
 
-def table(rows: Iterable[Mapping[str, Any]]) -> str:
+def table(rows: Iterable[JsonObject]) -> str:
     """The rows as a Markdown table; errors are multiples of the reference's own float32 noise."""
     lines = [
         "| model | layers | parameters | input | export | noise | onnx | tflite | saved-model | whole run | verdict |",
@@ -167,7 +172,7 @@ def table(rows: Iterable[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def _multiple(row: Mapping[str, Any], name: str) -> str:
+def _multiple(row: JsonObject, name: str) -> str:
     return f"{row['multiples'][name]:.2f}" if name in row["multiples"] else "-"
 
 
@@ -176,9 +181,9 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="only these models")
     parser.add_argument("--family", choices=list(FAMILIES), help="only this family")
     parser.add_argument("--markdown", type=Path, help="write the table there too")
-    parser.add_argument("--json", type=Path, help="keep the rows there, and take known ones from it")
+    parser.add_argument("--json", type=Path, help="keep the rows there, and use those it has")
     parser.add_argument("--limit", type=float, default=600.0, help="seconds that one model may take")
-    parser.add_argument("--budget", type=float, help="start no model after so many seconds; run again to go on")
+    parser.add_argument("--budget", type=float, help="start no model after this many seconds; run again to continue")
     parser.add_argument("--row", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.row:
@@ -203,7 +208,7 @@ def main() -> int:
     started = time.perf_counter()
     for key in wanted:
         if options.budget and time.perf_counter() - started > options.budget:
-            print("the budget is spent; run again to go on", file=sys.stderr)
+            print("the budget is used up; run again to continue", file=sys.stderr)
             return 1
         if key not in rows:
             rows[key] = measure(*key, options.limit)

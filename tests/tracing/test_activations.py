@@ -1,18 +1,18 @@
-"""Activations that frameworks write differently: what ONNX holds computes what Keras computes, far from 0 as well."""
+"""Activations that frameworks write differently: the ONNX file computes what Keras computes, also far from 0."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
 
-from converter.core.data import WriteOptions
+from converter.core.data import Array, WriteOptions
+from converter.core.foreign import Tensor
 from converter.formats import FORMATS
 from converter.tracing.signature import describe
 from converter.tracing.trace import trace
@@ -20,8 +20,10 @@ from converter.tracing.trace import trace
 NAMES = ("gelu", "silu", "mish", "softplus", "softsign", "hard_silu", "hard_sigmoid", "elu", "selu", "relu6")
 
 
-def in_onnx(call: Callable[[Any], Any], directory: Path, values: Any, opset: int = 17) -> tuple[Any, Any, set[str]]:
-    """Keras's answer for `values`, the ONNX file's, and the operators in that file."""
+def in_onnx(
+    call: Callable[[Tensor], Tensor], directory: Path, values: Array, opset: int = 17
+) -> tuple[Array, Array, set[str]]:
+    """Keras's outputs for `values`, the ONNX file's outputs, and the operators in that file."""
     import keras
 
     given = keras.Input(values.shape[1:], name="given")

@@ -1,4 +1,4 @@
-"""Loading weights: every layout, every way a file can be wrong, and that a failed load changes nothing."""
+"""Loading weights: every layout, files that are wrong in many ways, and that a failed load changes nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import h5py
 import keras
@@ -21,7 +20,7 @@ from zoo import MODELS, PublishedWeights
 from zoo.layouts import legacy_pairs
 from zoo.weights import WeightsError, load_weights, published_weights
 
-Array = npt.NDArray[Any]
+Array = npt.NDArray[np.generic]
 Stored = list[tuple[str, list[tuple[str, Array]]]]  # layer name, its weights by name
 
 
@@ -409,7 +408,7 @@ def test_text_in_place_of_numbers(tmp_path: Path) -> None:
     assert "head" in str(error)
 
 
-def test_an_archive_out_of_proportion_is_not_unpacked(tmp_path: Path) -> None:
+def test_an_archive_that_is_far_too_large_is_not_unpacked(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "bomb.keras", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("model.weights.h5", bytes(2**27))
     assert refused(small_model(), tmp_path / "bomb.keras").kind == "mismatch"
@@ -436,7 +435,7 @@ def test_published_weights_are_downloaded_once_and_nothing_goes_to_stdout(
     assert capsys.readouterr().out == ""
 
 
-def test_published_weights_that_cannot_be_had(tmp_path: Path) -> None:
+def test_published_weights_that_are_unavailable(tmp_path: Path) -> None:
     missing = PublishedWeights(url=(tmp_path / "none.h5").as_uri(), filename="none.h5", md5="0" * 32)
     wrong = served(tmp_path, b"weights", md5="0" * 32)
     for source in (missing, wrong, None):

@@ -9,7 +9,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any
 
 import keras
 import numpy as np
@@ -23,13 +22,13 @@ from zoo.calibrate import calibrate
 from zoo.resnext50 import grouped_convolution
 from zoo.resnext50_lambda import sliced_convolution
 
-Array = npt.NDArray[Any]
+Array = npt.NDArray[np.generic]
 
 NAMES = ["resnext50", "resnext50-lambda", "resnet50", "resnet18", "alexnet", "vgg16", "googlenet", "xception"]
 
 
 def images(shape: tuple[int, int, int], count: int = 8, seed: int = 0, low: float = 0.0, high: float = 1.0) -> Array:
-    """Smooth random images (count, H, W, C) in [low, high], each with a colour and a contrast of its own."""
+    """Smooth random images (count, H, W, C) in [low, high], each with another colour and contrast."""
     height, width, channels = shape
     rows, columns = np.linspace(0.0, 3.0, height), np.linspace(0.0, 3.0, width)
     batch = []
@@ -158,7 +157,7 @@ def test_the_table_states_the_specified_figures() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "resnext50-lambda"])
-def test_the_minimum_size_is_the_architectures_own(name: str) -> None:
+def test_the_minimum_size_is_that_of_the_architecture(name: str) -> None:
     spec = MODELS[name]
     channels = spec.input_shape[2]
     least = (spec.min_size, spec.min_size, channels)
@@ -176,7 +175,7 @@ def test_the_minimum_size_is_the_architectures_own(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "words"),
     [
         ({"input_shape": (32, 32)}, r"\(32, 32\)"),
         ({"input_shape": (32, 0, 3)}, r"\(32, 0, 3\)"),
@@ -186,8 +185,8 @@ def test_the_minimum_size_is_the_architectures_own(name: str) -> None:
         ({"classes": True}, "True classes"),
     ],
 )
-def test_bad_arguments_are_refused_in_one_line(arguments: dict[str, Any], said: str) -> None:
-    with pytest.raises(ValueError, match=rf"resnet18: .*{said}") as caught:
+def test_bad_arguments_are_refused_in_one_line(arguments: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=rf"resnet18: .*{words}") as caught:
         MODELS["resnet18"].build(**arguments)
     assert "\n" not in str(caught.value)
 
@@ -198,7 +197,7 @@ def test_shape_channels_and_classes_can_be_chosen() -> None:
     assert logits_of(model, np.zeros((2, 33, 20, 5), np.float32))[0].shape == (2, 7)
 
 
-def test_a_channels_first_setting_is_neither_obeyed_nor_changed() -> None:
+def test_a_channels_first_setting_is_neither_used_nor_changed() -> None:
     before = keras.config.image_data_format()
     keras.config.set_image_data_format("channels_first")
     try:
@@ -306,7 +305,7 @@ def test_xception_is_the_one_of_keras_applications() -> None:
 
 
 def small_model(grouped: bool = False) -> keras.Model:
-    """Every kind of layer that the calibration treats, in little."""
+    """A small model with every kind of layer that the calibration treats."""
     inputs = keras.Input((12, 12, 4), name="input")
     x = layers.Conv2D(8, 3, groups=2 if grouped else 1, activation="relu", name="conv")(inputs)
     x = layers.BatchNormalization(name="bn")(x)
@@ -319,7 +318,7 @@ def small_model(grouped: bool = False) -> keras.Model:
     return keras.Model(inputs, layers.Dense(5, activation="softmax", name="head")(x))
 
 
-def test_calibration_depends_on_its_seed_alone() -> None:
+def test_calibration_depends_only_on_its_seed() -> None:
     inputs = images((12, 12, 4))
     weights = []
     for state, seed in ((1, 3), (2, 3), (2, 4)):
@@ -377,7 +376,7 @@ def test_calibration_reaches_nested_shared_and_subclassed_layers() -> None:
             self.inner = keras.Sequential([layers.Flatten(), layers.Dense(6), layers.BatchNormalization()])
             self.head = layers.Dense(3, activation="softmax")
 
-        def call(self, inputs: dict[str, Any]) -> Any:
+        def call(self, inputs: dict[str, Array]) -> tf.Tensor:
             x = self.inner(inputs["image"])
             return self.head(self.shared(self.shared(x)))
 
@@ -406,7 +405,7 @@ def test_calibration_survives_few_or_equal_samples(count: int) -> None:
     ("name", "size"),
     [("resnext50", 48), ("resnet18", 48), ("alexnet", 99), ("googlenet", 64), ("xception", 48)],
 )
-def test_calibrated_outputs_tell_samples_and_kernels_apart(name: str, size: int) -> None:
+def test_calibrated_outputs_differ_between_samples_and_kernels(name: str, size: int) -> None:
     spec = MODELS[name]
     shape = (size, size, spec.input_shape[2])
     low, high = spec.preprocessing["range"]

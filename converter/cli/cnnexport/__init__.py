@@ -1,6 +1,6 @@
-"""The package `cnnexport`, as it is installed: the API of `converter` by the name of the distribution, and the script.
+"""The installed package `cnnexport`: the API of `converter` under the name of the distribution, and the console script.
 
-A wheel holds this folder as cnnexport/. Everything is looked up in `converter` when it is first used.
+A wheel contains this folder as cnnexport/. Names are looked up in `converter` at their first use.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def __dir__() -> list[str]:
 
 
 def main() -> None:
-    """The console script: `converter.cli.main.main`, or exit 2 where another package of that name hides ours."""
+    """The console script: `converter.cli.main.main`, or exit 2 if another package named converter hides ours."""
     try:
         from converter.cli.main import main as run
     except ModuleNotFoundError as error:
@@ -36,8 +36,8 @@ def main() -> None:
             raise
         other = getattr(sys.modules.get("converter"), "__file__", None) or "somewhere on PYTHONPATH"
         sys.stderr.write(
-            f"cnnexport: another package called converter, {other}, hides the one of cnnexport\n"
-            "  take its folder off PYTHONPATH, or rename it\n"
+            f"cnnexport: another package named converter, {other}, hides the one of cnnexport\n"
+            "  remove its directory from PYTHONPATH, or rename it\n"
         )
         raise SystemExit(2) from error
     run()

@@ -1,4 +1,4 @@
-"""ONNX: `write` is the way from the trace to the file; beside it, each of its steps in a module of its own."""
+"""ONNX: `write` makes the file from the trace; each of its steps is a module beside it."""
 
 from converter.formats.onnx.write import FORMAT, OPSETS
 

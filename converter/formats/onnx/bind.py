@@ -1,27 +1,28 @@
-"""The skeleton that tf2onnx made gets its weights back.
+"""The weights bound to the graph that tf2onnx made without them.
 
-Works on a ModelProto whose weights are still graph inputs. What depends on weights and constants alone (the transposes
-that turn HWIO kernels into OIHW, reshapes, casts) is computed here once; what is left becomes initializers, under the
-names of Keras's variables. Reading and writing files is `file`'s work.
+Works on a GraphProto whose weights are still inputs. What depends on weights and constants only (the transposes that
+turn HWIO kernels into OIHW, reshapes, casts) is computed here once; the rest become initializers, under the names of
+Keras's variables. Files are written by `file`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from converter.core.data import Array
+from converter.core.foreign import OnnxAttribute, OnnxGraph, OnnxNode, OnnxTensor
 
 _NHWC_FROM_NCHW = [0, 2, 3, 1]
 
 
-def bind(graph: Any, weights: Mapping[str, Array]) -> dict[str, Array]:
-    """Remove from `graph` (GraphProto, changed in place) the inputs named in `weights` and fold what they alone feed.
+def bind(graph: OnnxGraph, weights: Mapping[str, Array]) -> dict[str, Array]:
+    """Turn the inputs of `graph` that are named in `weights` into arrays, and fold the nodes that read only them.
 
-    Returns the arrays that the graph still reads, by tensor name; they may be views of the arrays given.
+    `graph` is changed in place. Returns the arrays that it still reads, by tensor name; they may be views of the given
+    arrays.
     """
     known = dict(weights)
     for index in reversed(range(len(graph.input))):
@@ -51,15 +52,15 @@ def bind(graph: Any, weights: Mapping[str, Array]) -> dict[str, Array]:
     return bound
 
 
-def attributes_of(node: Any) -> dict[str, Any]:
+def attributes_of(node: OnnxNode) -> dict[str, OnnxAttribute]:
     """The values of a node's attributes by name."""
     from onnx import helper
 
     return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
 
 
-def _computed(node: Any, known: Mapping[str, Array], constants: Mapping[str, Any]) -> Array | None:
-    """The value of a node that reads nothing but weights and constants, or None."""
+def _computed(node: OnnxNode, known: Mapping[str, Array], constants: Mapping[str, OnnxTensor]) -> Array | None:
+    """The value of a node that reads only weights and constants, or None for other nodes."""
     import onnx
 
     if len(node.output) != 1 or any(name and name not in known and name not in constants for name in node.input):
@@ -77,8 +78,8 @@ def _computed(node: Any, known: Mapping[str, Array], constants: Mapping[str, Any
     return _evaluated(node, known, constants)
 
 
-def _evaluated(node: Any, known: Mapping[str, Array], constants: Mapping[str, Any]) -> Array | None:
-    """Any other operator, through ONNX's reference implementation; None where it has none."""
+def _evaluated(node: OnnxNode, known: Mapping[str, Array], constants: Mapping[str, OnnxTensor]) -> Array | None:
+    """The value of any other operator, by ONNX's reference implementation; None where that does not support it."""
     import onnx
     from onnx.reference import ReferenceEvaluator
 
@@ -99,8 +100,8 @@ def _evaluated(node: Any, known: Mapping[str, Array], constants: Mapping[str, An
         return None
 
 
-def _flatten_channels_first(graph: Any, known: dict[str, Array], constants: Mapping[str, Any]) -> None:
-    """Transpose to channels-last -> Reshape to a matrix -> MatMul(W): flatten as it stands and permute W's rows.
+def _flatten_channels_first(graph: OnnxGraph, known: dict[str, Array], constants: Mapping[str, OnnxTensor]) -> None:
+    """Remove the Transpose from: Transpose to channels-last -> Reshape to a matrix -> MatMul(W), by permuting W's rows.
 
     For x of shape (N, C, H, W): flatten(transpose(x)) @ W equals flatten(x) @ W', where row (c, h, w) of W' is row
     (h, w, c) of W. W' is a copy of W.
@@ -137,8 +138,10 @@ def _flatten_channels_first(graph: Any, known: dict[str, Array], constants: Mapp
         graph.node.remove(transpose)
 
 
-def _with_variable_names(graph: Any, bound: Mapping[str, Array], weights: Mapping[str, Array]) -> dict[str, Array]:
-    """Call each array that came from one variable by that variable's name."""
+def _with_variable_names(
+    graph: OnnxGraph, bound: Mapping[str, Array], weights: Mapping[str, Array]
+) -> dict[str, Array]:
+    """Give each array that is a view of one variable that variable's name."""
     owners = {_base(array): name for name, array in weights.items()}
     rename: dict[str, str] = {}
     taken = {name for node in graph.node for name in (*node.input, *node.output)}
@@ -154,8 +157,8 @@ def _with_variable_names(graph: Any, bound: Mapping[str, Array], weights: Mappin
     return {rename.get(name, name): array for name, array in bound.items()}
 
 
-def _name_after_kernels(graph: Any, bound: Mapping[str, Array]) -> None:
-    """Call the node that reads `layer/kernel`, and its result, `layer/Conv` (or whatever its operator is)."""
+def _name_after_kernels(graph: OnnxGraph, bound: Mapping[str, Array]) -> None:
+    """Name the node that reads `layer/kernel`, and its result, after the layer and the operator: `layer/Conv`."""
     outputs = {value.name for value in graph.output}
     taken = {node.name for node in graph.node} | {name for node in graph.node for name in node.output}
     rename: dict[str, str] = {}
@@ -174,5 +177,5 @@ def _name_after_kernels(graph: Any, bound: Mapping[str, Array]) -> None:
 
 
 def _base(array: Array) -> int:
-    """Identity of the memory that a view belongs to."""
+    """The address of the memory that a view starts at: the same for an array and its transposed or reshaped views."""
     return int(array.__array_interface__["data"][0])

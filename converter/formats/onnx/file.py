@@ -1,31 +1,32 @@
-"""An ONNX file written as a stream: the graph as protobuf, the weights straight from their arrays.
+"""An ONNX file written as a stream: the graph as protobuf, the weights directly from their arrays.
 
-Serializing a whole ModelProto holds the weights three times (arrays, message, bytes). Here only the graph without the
-weights is a message; each weight becomes one `initializer` record whose header is protobuf and whose bytes are the
-array's own. Past `SIDECAR_LIMIT` the arrays go to `<file>.data` as ONNX external data. Field numbers: onnx.proto.
+Serializing a whole ModelProto needs the weights in memory three times (arrays, message, bytes). Here only the graph
+without the weights is a message; each weight becomes one `initializer` record of a protobuf header and the array's
+bytes. Above `SIDECAR_LIMIT` the arrays go to `<file>.data` as ONNX external data. Field numbers: onnx.proto.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from converter.core.data import Array
+from converter.core.foreign import OnnxModel, OnnxTensor
 from converter.core.protobuf import tag, varint
 from converter.formats.arrays import write_array
 
 SIDECAR_LIMIT = 1_800_000_000
-"""Bytes of weights above which they stand in a file beside the model (protobuf ends at 2 GiB)."""
+"""Bytes of weights above which they go to a file beside the model (protobuf ends at 2 GiB)."""
 
 _ALIGNMENT = 4096  # of each tensor in the sidecar, so that it can be mapped into memory
 _MODEL_GRAPH, _GRAPH_INITIALIZER, _TENSOR_RAW_DATA = 7, 5, 9
 
 
-def save(model: Any, weights: Mapping[str, Array], path: Path, sidecar_limit: int = SIDECAR_LIMIT) -> list[Path]:
-    """Write `model`, a ModelProto without `weights`, with each array of `weights` as an initializer of that name.
+def save(model: OnnxModel, weights: Mapping[str, Array], path: Path, sidecar_limit: int = SIDECAR_LIMIT) -> list[Path]:
+    """Write `model`, which has no weights, with each array of `weights` as an initializer of that name.
 
-    Returns the files written. `model` loses its graph. Raises OSError where the disk refuses.
+    Returns the files written. `model` has no graph afterwards. Raises OSError where the disk refuses.
     """
     total = sum(array.nbytes for array in weights.values())
     if total <= sidecar_limit:
@@ -45,7 +46,7 @@ def save(model: Any, weights: Mapping[str, Array], path: Path, sidecar_limit: in
     return [path, sidecar]
 
 
-def _write_model(file: BinaryIO, model: Any, records: Sequence[tuple[bytes, Array | None]]) -> None:
+def _write_model(file: BinaryIO, model: OnnxModel, records: Sequence[tuple[bytes, Array | None]]) -> None:
     graph = model.graph.SerializeToString()
     model.ClearField("graph")
     framed = []
@@ -62,17 +63,21 @@ def _write_model(file: BinaryIO, model: Any, records: Sequence[tuple[bytes, Arra
 
 
 def _tensor_header(name: str, array: Array) -> bytes:
-    import onnx
-
-    tensor = onnx.TensorProto(name=name, dims=array.shape, data_type=onnx.helper.np_dtype_to_tensor_dtype(array.dtype))
-    return bytes(tensor.SerializeToString() + tag(_TENSOR_RAW_DATA) + varint(array.nbytes))
+    """A TensorProto as bytes, up to the first element of its data."""
+    return bytes(_described(name, array).SerializeToString() + tag(_TENSOR_RAW_DATA) + varint(array.nbytes))
 
 
 def _external_header(name: str, array: Array, location: str, offset: int) -> bytes:
-    import onnx
-
-    tensor = onnx.TensorProto(name=name, dims=array.shape, data_type=onnx.helper.np_dtype_to_tensor_dtype(array.dtype))
-    tensor.data_location = onnx.TensorProto.EXTERNAL
+    """A TensorProto as bytes, whose data are in the file `location` from byte `offset` on."""
+    tensor = _described(name, array)
+    tensor.data_location = tensor.EXTERNAL
     for key, value in (("location", location), ("offset", str(offset)), ("length", str(array.nbytes))):
         tensor.external_data.add(key=key, value=value)
     return bytes(tensor.SerializeToString())
+
+
+def _described(name: str, array: Array) -> OnnxTensor:
+    """A TensorProto with the name, shape and type of `array`, without its data."""
+    import onnx
+
+    return onnx.TensorProto(name=name, dims=array.shape, data_type=onnx.helper.np_dtype_to_tensor_dtype(array.dtype))

@@ -1,28 +1,28 @@
 """Zero padding before a pooling, written so that no optimizer merges the two where that is wrong.
 
-A MaxPool's own padding never wins the maximum; a zero does, wherever a window holds negative numbers only. onnxruntime
-(PadFusion, seen in 1.31, on by default) and onnx-simplifier merge a Pad of the value 0 all the same: ResNet50V2, which
-pads so before its first pooling, is then wrong by 0.3 of its logits. And padding as wide as the pooling's window is
-refused where it is the pooling's own.
+A MaxPool's own padding is never its maximum; a zero is, in a window of only negative numbers. onnxruntime (PadFusion,
+observed in 1.31, on by default) and onnx-simplifier still merge a Pad of the value 0 into the pooling. ResNet50V2 has
+such a Pad before its first pooling, and its logits are then wrong by 0.3. Runtimes also refuse a pooling whose own
+padding is as wide as its window.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
+from converter.core.foreign import OnnxGraph, OnnxNode, OnnxTensor
 from converter.formats.onnx.bind import attributes_of
 
 SMALLEST = float(np.finfo(np.float32).tiny)
-"""The smallest normal float32, 1.2e-38: as padding it does what 0 does, and it is not equal to 0."""
+"""The smallest normal float32, 1.2e-38: as padding it has the same effect as 0, but it is not equal to 0."""
 
 _NEVER_NEGATIVE = {"Relu", "Sigmoid", "HardSigmoid", "Softmax", "Softplus", "Abs", "Exp"}
 
 
-def keep_apart(graph: Any) -> None:
-    """Pad with `SMALLEST` in place of 0 in `graph` (a GraphProto) where a pooling must not take the padding over."""
+def keep_apart(graph: OnnxGraph) -> None:
+    """Pad with `SMALLEST` instead of 0 where the Pad must not be merged into a pooling; `graph` is changed in place."""
     from onnx import numpy_helper
 
     producers = {name: node for node in graph.node for name in node.output}
@@ -42,8 +42,8 @@ def keep_apart(graph: Any) -> None:
         pad.input[:] = [*pad.input[:2], value, *pad.input[3:]]
 
 
-def _pads_with_zero(pad: Any, constants: Mapping[str, Any]) -> bool:
-    """Whether `pad` adds float32 zeros: its mode is constant, and its value 0 or left out."""
+def _pads_with_zero(pad: OnnxNode, constants: Mapping[str, OnnxTensor]) -> bool:
+    """Whether `pad` adds float32 zeros: its mode is constant, and its value is 0 or missing."""
     from onnx import TensorProto, numpy_helper
 
     if attributes_of(pad).get("mode", b"constant") != b"constant":
@@ -54,8 +54,8 @@ def _pads_with_zero(pad: Any, constants: Mapping[str, Any]) -> bool:
     return known is not None and known.data_type == TensorProto.FLOAT and not numpy_helper.to_array(known).any()
 
 
-def _fits(pad: Any, pool: Any, constants: Mapping[str, Any]) -> bool:
-    """Whether the padding of both together is narrower than the pooling's window on every side."""
+def _fits(pad: OnnxNode, pool: OnnxNode, constants: Mapping[str, OnnxTensor]) -> bool:
+    """Whether the padding of both nodes together is narrower than the pooling's window on every side."""
     from onnx import numpy_helper
 
     if pad.input[1] not in constants:

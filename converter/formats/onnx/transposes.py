@@ -1,21 +1,25 @@
-"""tf2onnx's graph optimizers without those for quantized graphs and loops, and with a quicker search for Transposes.
+"""tf2onnx's graph optimizers, without those for quantized graphs and loops, and with a faster search for Transposes.
 
-tf2onnx begins at the graph's first node again after each Transpose that it moved by one node, and sorts the graph again
-for each kernel that it reshapes. Which Transpose may pass which operator, and how, is tf2onnx's knowledge and stays
-there; only the order of the visits is ours: each Transpose is moved as far as it goes before the next one's turn.
+tf2onnx restarts at the graph's first node after each step of a Transpose, and sorts the graph again for each kernel
+that it reshapes. Which Transpose may pass which operator is decided by tf2onnx's own handlers; only the order of the
+visits is different here: each Transpose moves as far as possible before the next one is visited.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+
+from converter.core.foreign import Tf2OnnxGraph, Tf2OnnxNode, Tf2OnnxOptimizer
 
 _IDLE = {"const_dequantize_optimizer", "q_dq_optimizer", "loop_optimizer"}
-"""They look for operators that no graph of cnnexport has, at the price of rebuilding the graph each time."""
+"""They search for operators that no graph of cnnexport has, and rebuild the graph each time."""
 
 
-def optimizers() -> dict[str, Callable[[], Any]]:
-    """What `tf2onnx.optimizer.optimize_graph` takes as `optimizers`: its own, in its order, with our search."""
+Factory = Callable[[], Tf2OnnxOptimizer]
+
+
+def optimizers() -> dict[str, Factory]:
+    """The argument `optimizers` of `tf2onnx.optimizer.optimize_graph`: its own in its order, with the faster search."""
     from tf2onnx.optimizer import _get_optimizers
 
     known = {name: each for name, each in _get_optimizers().items() if name not in _IDLE}
@@ -23,13 +27,13 @@ def optimizers() -> dict[str, Callable[[], Any]]:
     return known
 
 
-def _transpose_optimizer() -> Any:
+def _transpose_optimizer() -> Factory:
     from tf2onnx.optimizer import transpose_optimizer as theirs
 
     class EachAsFarAsItGoes(theirs.TransposeOptimizer):  # type: ignore[misc]
-        """The same handlers, visited in another order."""
+        """The same handlers, called in another order."""
 
-        def _optimize_at_current_graph_level(self, graph: Any) -> Any:
+        def _optimize_at_current_graph_level(self, graph: Tf2OnnxGraph) -> Tf2OnnxGraph:
             self._g = graph
             self.pre_optimize_action()
             while self._pass(graph):
@@ -38,8 +42,8 @@ def _transpose_optimizer() -> Any:
             self.post_optimize_action()
             return graph
 
-        def _pass(self, graph: Any) -> bool:
-            """Visit every Transpose once; whether any of them could be moved or removed."""
+        def _pass(self, graph: Tf2OnnxGraph) -> bool:
+            """Visit every Transpose once; returns whether any of them was moved or removed."""
             changed = False
             self._force_stop: dict[str, int] = {}
             for name in [node.name for node in graph.get_nodes() if theirs.is_transpose(node)]:
@@ -53,15 +57,15 @@ def _transpose_optimizer() -> Any:
                     changed = True
             return changed
 
-        def _add_handler(self, trans: Any, node: Any) -> bool:
-            """A number added to every channel, as in a hard sigmoid, is no bias of a Conv; tf2onnx fails at it."""
+        def _add_handler(self, trans: Tf2OnnxNode, node: Tf2OnnxNode) -> bool:
+            """A scalar added to all channels, as in a hard sigmoid, is not a Conv's bias; tf2onnx's handler fails."""
             added = node.inputs[1]
             if added.is_const() and added.get_tensor_value(as_list=False).ndim == 0:
                 return bool(self._handle_node_having_branches(trans, node))
             return bool(super()._add_handler(trans, node))
 
         def pre_optimize_action(self) -> None:
-            """Reshape constant kernels now, so that a Transpose can meet the Conv behind them."""
+            """Reshape constant kernels first, so that a Transpose can reach the Conv that reads them."""
             graph = self._g
             self._output_names = [graph.get_node_by_output(name).name for name in graph.outputs]
             found = [
@@ -79,7 +83,7 @@ def _transpose_optimizer() -> Any:
             if found:
                 graph.topological_sort(graph.get_nodes())
 
-    def _transpose(graph: Any, name: str) -> Any:
+    def _transpose(graph: Tf2OnnxGraph, name: str) -> Tf2OnnxNode | None:
         node = graph.get_node_by_name(name)
         return node if node is not None and theirs.is_transpose(node) else None
 

@@ -1,8 +1,8 @@
-"""Traced -> model.onnx: tf2onnx on the graph without weights, then the weights bound and the file streamed.
+"""Traced -> model.onnx: tf2onnx converts the graph without weights, then the weights are bound and streamed.
 
-tf2onnx sees a graph of a few hundred kilobytes, whatever the model weighs. The order of its
-optimizers is in `transposes`, binding in `bind`, the file in `file`, what a runtime's optimizer would get wrong in
-`padding`; nothing else of cnnexport writes ONNX's protobuf.
+tf2onnx gets a graph of a few hundred kilobytes for every size of model. The order of its optimizers is in `transposes`,
+binding in `bind`, the file in `file`, and what a runtime's optimizer would get wrong in `padding`. No other package of
+cnnexport writes ONNX files.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from converter.core.data import Array, Artifact, Format, TensorSpec, Traced, WriteOptions
 from converter.core.errors import ConversionError
+from converter.core.foreign import GraphDef, OnnxGraph, OnnxModel
 from converter.core.text import first_line
 from converter.tracing.naming import described_layer
 
@@ -30,23 +30,23 @@ FILENAME = "model.onnx"
 
 
 def write(traced: Traced, directory: Path, options: WriteOptions) -> Artifact:
-    """Write `directory/model.onnx` (and `.data` beside it past 1.8 GB).
+    """Write `directory/model.onnx`, and `model.onnx.data` beside it above 1.8 GB of weights.
 
-    With `options.layout` "nchw" every image input is channels-first. Raises ConversionError, naming the Keras layer,
-    where an operator has no ONNX counterpart; no file is left then.
+    With `options.layout` "nchw" every image input is channels-first, shape (batch, channels, height, width). Raises
+    ConversionError, which names the Keras layer, where an operator has no ONNX counterpart; then no file is written.
     """
     import onnx
 
     from converter.formats.onnx import bind, file, padding
 
     started = time.perf_counter()
-    model = _skeleton(traced, options)
+    model = _converted(traced, options)
     _refuse_unmapped(model, traced.layers)
     _plain_names(model.graph)
     model = onnx.shape_inference.infer_shapes(model)
     weights = bind.bind(model.graph, traced.weights)
     padding.keep_apart(model.graph)
-    _name_axes(model.graph, traced, options.batch)
+    _name_axes(model.graph)
     del model.graph.value_info[:]
     model.producer_name, model.producer_version, model.doc_string = "cnnexport", "", ""
     try:
@@ -81,7 +81,10 @@ def _as_written(spec: TensorSpec, layout: str) -> TensorSpec:
 
 @contextmanager
 def _quiet_numpy2() -> Iterator[None]:
-    """tf2onnx 1.17 reads `np.object`, which numpy 2 no longer has, and logs what this module checks itself."""
+    """Within the context, tf2onnx 1.17 finds `np.object`, which numpy 2 no longer has, and its messages are off.
+
+    What it logs is checked by this module itself.
+    """
     logger = logging.getLogger("tf2onnx")
     level = logger.level
     missing = "object" not in vars(np)
@@ -96,8 +99,8 @@ def _quiet_numpy2() -> Iterator[None]:
             del vars(np)["object"]
 
 
-def _skeleton(traced: Traced, options: WriteOptions) -> Any:
-    """The ModelProto with weights as graph inputs; tensor names are graph node names with `:0`."""
+def _converted(traced: Traced, options: WriteOptions) -> OnnxModel:
+    """The model with weights as graph inputs; tensor names are graph node names with `:0`."""
     import tensorflow as tf
 
     with _quiet_numpy2():
@@ -123,12 +126,12 @@ def _skeleton(traced: Traced, options: WriteOptions) -> Any:
                 converted = tf2onnx.optimizer.optimize_graph(converted, catch_errors=False, optimizers=optimizers())
             except (ValueError, RuntimeError, KeyError, AssertionError, TypeError, IndexError) as error:
                 place = next((name for name in traced.layers if name in str(error)), "the graph")
-                raise ConversionError(f"{place}: tf2onnx gave up: {first_line(error)}") from error
+                raise ConversionError(f"{place}: tf2onnx cannot convert it: {first_line(error)}") from error
             return converted.make_model("cnnexport")
 
 
-def _without_erfc(graph_def: Any) -> Any:
-    """`graph_def` with each Erfc(x), as in an exact GELU, as 1 - Erf(x): ONNX has only the latter."""
+def _without_erfc(graph_def: GraphDef) -> GraphDef:
+    """`graph_def` with 1 - Erf(x) for each Erfc(x), as in an exact GELU: ONNX has only Erf."""
     import tensorflow as tf
 
     if not any(node.op == "Erfc" for node in graph_def.node):
@@ -136,10 +139,8 @@ def _without_erfc(graph_def: Any) -> Any:
     result = type(graph_def)()
     result.CopyFrom(graph_def)
     for node in [node for node in result.node if node.op == "Erfc"]:
-        erf, one = (
-            result.node.add(op="Erf", name=f"{node.name}/Erf"),
-            result.node.add(op="Const", name=f"{node.name}/1"),
-        )
+        erf = result.node.add(op="Erf", name=f"{node.name}/Erf")
+        one = result.node.add(op="Const", name=f"{node.name}/1")
         erf.input.extend(node.input)
         erf.attr["T"].CopyFrom(node.attr["T"])
         one.attr["dtype"].CopyFrom(node.attr["T"])
@@ -148,8 +149,8 @@ def _without_erfc(graph_def: Any) -> Any:
     return result
 
 
-def _refuse_unmapped(model: Any, layers: Mapping[str, str]) -> None:
-    """Raise for the first operator that the declared opsets do not define."""
+def _refuse_unmapped(model: OnnxModel, layers: Mapping[str, str]) -> None:
+    """Raise ConversionError for the first operator that the declared opsets do not define."""
     import onnx
 
     opsets = {entry.domain: entry.version for entry in model.opset_import}
@@ -166,8 +167,8 @@ def _refuse_unmapped(model: Any, layers: Mapping[str, str]) -> None:
             ) from None
 
 
-def _plain_names(graph: Any) -> None:
-    """Drop the `:0` of TensorFlow's first outputs wherever that leaves names unique."""
+def _plain_names(graph: OnnxGraph) -> None:
+    """Remove the `:0` of TensorFlow's first outputs wherever names stay unique."""
     names = {name for node in graph.node for name in (*node.input, *node.output)}
     names |= {value.name for value in (*graph.input, *graph.output, *graph.value_info)}
     names |= {tensor.name for tensor in graph.initializer}
@@ -179,16 +180,16 @@ def _plain_names(graph: Any) -> None:
         value.name = rename.get(value.name, value.name)
 
 
-def _name_axes(graph: Any, traced: Traced, batch: int | None) -> None:
-    """A dynamic batch axis is called `batch` on every input and output; other dynamic axes keep distinct names."""
+def _name_axes(graph: OnnxGraph) -> None:
+    """Name a dynamic first axis of an input or output `batch`, and each other dynamic axis differently."""
     for value in (*graph.input, *graph.output):
         for axis, size in enumerate(value.type.tensor_type.shape.dim):
             if not size.HasField("dim_value") or size.dim_value < 1:
                 size.dim_param = "batch" if axis == 0 else f"{value.name}_{axis}"
 
 
-def _with_weights_as_inputs(model: Any, weights: Mapping[str, Array]) -> Any:
-    """What the checker sees: the weights' types and shapes, not their bytes."""
+def _with_weights_as_inputs(model: OnnxModel, weights: Mapping[str, Array]) -> OnnxModel:
+    """A copy for the checker, with the weights' types and shapes but without their bytes."""
     import onnx
 
     checked = onnx.ModelProto()

@@ -1,29 +1,29 @@
-"""The TFLite skeleton gets its weights back: they were inputs for the converter and become constants here.
+"""The weights bound to the TFLite model that the converter made without them: inputs become constants.
 
-The converter takes a tenth of a second for a graph without weights, and half a minute and gigabytes for VGG-16 with
-them: it transposes kernels element by element. Here each TRANSPOSE or RESHAPE that only reads a weight is done once by
-numpy and removed. Works on the object form of the flatbuffer (schema.fbs of TFLite); `tflite_file` writes it.
+The converter takes a tenth of a second for a graph without weights, but half a minute and gigabytes for VGG-16 with
+them: it transposes kernels element by element. Here numpy does each TRANSPOSE or RESHAPE that only reads a weight once,
+and the operator is removed. Works on the object form of the flatbuffer (schema.fbs of TFLite); `file` writes it.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
 from converter.core.data import Array
+from converter.core.foreign import FlatbufferObject, Module
 
 _DTYPES = {0: np.float32, 1: np.float16, 2: np.int32, 4: np.int64, 6: np.bool_, 10: np.float64}
 _NO_TENSOR = -1
 
 
-def bind(model: Any, weights: Mapping[str, Array]) -> dict[int, Array]:
+def bind(model: FlatbufferObject, weights: Mapping[str, Array]) -> dict[int, Array]:
     """Turn the inputs of `model` (ModelT, changed in place) that are named in `weights` into constants.
 
-    Returns the arrays by index of the buffer that must hold them; they may be views of the arrays given. Dense kernels
-    that arrive as BATCH_MATMUL become FULLY_CONNECTED with its bias and activation.
+    Returns the arrays by the index of their buffer; they may be views of the given arrays. A BATCH_MATMUL with the
+    kernel of a dense layer becomes FULLY_CONNECTED with its bias and activation.
     """
     from tensorflow.lite.python import schema_py_generated as schema
 
@@ -52,28 +52,28 @@ def bind(model: Any, weights: Mapping[str, Array]) -> dict[int, Array]:
     return buffers
 
 
-def add_signature(model: Any, key: str) -> None:
-    """Give `model` one signature `key` over the inputs and outputs of its first subgraph, by tensor name."""
+def add_signature(model: FlatbufferObject, key: str) -> None:
+    """Give `model` a single signature `key`: the inputs and outputs of its first subgraph, by tensor name."""
     from tensorflow.lite.python import schema_py_generated as schema
 
     graph = model.subgraphs[0]
 
-    def maps(indices: Any) -> list[Any]:
-        entries = []
+    def entries(indices: Iterable[int]) -> list[FlatbufferObject]:
+        result = []
         for index in indices:
             entry = schema.TensorMapT()
             entry.name, entry.tensorIndex = graph.tensors[index].name, int(index)
-            entries.append(entry)
-        return entries
+            result.append(entry)
+        return result
 
     signature = schema.SignatureDefT()
     signature.signatureKey, signature.subgraphIndex = key.encode(), 0
-    signature.inputs, signature.outputs = maps(graph.inputs), maps(graph.outputs)
+    signature.inputs, signature.outputs = entries(graph.inputs), entries(graph.outputs)
     model.signatureDefs = [signature]
 
 
-def operator_names(model: Any) -> dict[int, str]:
-    """Operator code index -> name, for the builtin and the custom operators of `model`."""
+def operator_names(model: FlatbufferObject) -> dict[int, str]:
+    """The names of the builtin and custom operators of `model` by the index of their operator code."""
     from tensorflow.lite.python import schema_py_generated as schema
 
     names = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
@@ -83,12 +83,12 @@ def operator_names(model: Any) -> dict[int, str]:
     }
 
 
-def _builtin(code: Any) -> int:
+def _builtin(code: FlatbufferObject) -> int:
     return int(max(code.builtinCode, code.deprecatedBuiltinCode))
 
 
-def _constant(model: Any, index: int) -> Array | None:
-    """The value of a tensor that the converter stored, or None."""
+def _constant(model: FlatbufferObject, index: int) -> Array | None:
+    """The value of a tensor that the converter stored as a constant, or None for other tensors."""
     tensor = model.subgraphs[0].tensors[index]
     data = model.buffers[tensor.buffer].data
     if data is None or tensor.type not in _DTYPES:
@@ -97,8 +97,8 @@ def _constant(model: Any, index: int) -> Array | None:
     return np.asarray(data, np.uint8).view(_DTYPES[tensor.type]).reshape(shape)
 
 
-def _computed(model: Any, operator: Any, known: Mapping[int, Array]) -> Array | None:
-    """The result of an operator that only moves a weight's elements, or None."""
+def _computed(model: FlatbufferObject, operator: FlatbufferObject, known: Mapping[int, Array]) -> Array | None:
+    """The result of an operator that only moves the elements of a weight, or None for other operators."""
     first = known.get(operator.inputs[0]) if len(operator.inputs) else None
     if first is None or len(operator.outputs) != 1:
         return None
@@ -112,8 +112,8 @@ def _computed(model: Any, operator: Any, known: Mapping[int, Array]) -> Array | 
     return None
 
 
-def _use_fully_connected(model: Any, known: dict[int, Array], schema: Any) -> None:
-    """x @ W as FULLY_CONNECTED, whose kernel is W transposed; an ADD of a bias vector behind it is taken in."""
+def _use_fully_connected(model: FlatbufferObject, known: dict[int, Array], schema: Module) -> None:
+    """Turn x @ W into FULLY_CONNECTED, whose kernel is W transposed; it absorbs an ADD of a bias vector after it."""
     graph = model.subgraphs[0]
     names = operator_names(model)
     readers = Counter(index for operator in graph.operators for index in operator.inputs)
@@ -146,8 +146,8 @@ def _use_fully_connected(model: Any, known: dict[int, Array], schema: Any) -> No
     graph.operators = [operator for operator in graph.operators if not any(operator is each for each in absorbed)]
 
 
-def _code(model: Any, schema: Any, builtin: int) -> int:
-    """The index of a builtin operator's code, added where `model` has none."""
+def _code(model: FlatbufferObject, schema: Module, builtin: int) -> int:
+    """The index of a builtin operator's code, which is added to `model` if it is missing."""
     for index, code in enumerate(model.operatorCodes):
         if _builtin(code) == builtin and not code.customCode:
             return index
@@ -157,8 +157,8 @@ def _code(model: Any, schema: Any, builtin: int) -> int:
     return len(model.operatorCodes) - 1
 
 
-def _drop_unread(graph: Any) -> None:
-    """Remove the tensors that nothing reads or writes any more, and number the others anew."""
+def _drop_unread(graph: FlatbufferObject) -> None:
+    """Remove the tensors that no operator reads or writes any more, and renumber the others."""
     used = {*graph.inputs, *graph.outputs}
     for operator in graph.operators:
         used |= {*operator.inputs, *operator.outputs, *(operator.intermediates or [])}

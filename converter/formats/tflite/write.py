@@ -1,8 +1,8 @@
 """Traced -> model.tflite: TensorFlow's converter on the graph without weights, then the weights bound and streamed.
 
-The converter is called on a GraphDef whose weights are inputs: it takes a tenth of a second, whatever the model weighs.
-`bind` makes them constants again, `file` writes. Grouped convolutions come out as one CONV_2D; TensorFlow
-(Flex) operators are never let in.
+The converter gets a GraphDef whose weights are inputs, which takes a tenth of a second for every size of model. `bind`
+makes them constants again, `file` writes. A grouped convolution becomes one CONV_2D; TensorFlow (Flex) operators are
+never allowed.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from converter.core.data import Array, Artifact, Format, Traced, WriteOptions
 from converter.core.errors import ConversionError
+from converter.core.foreign import FlatbufferObject, GraphDef
 from converter.tracing.naming import described_layer
 
 FILENAME = "model.tflite"
@@ -25,9 +25,10 @@ _FLATBUFFER_LIMIT = 2**31 - 2**20
 
 
 def write(traced: Traced, directory: Path, options: WriteOptions) -> Artifact:
-    """Write `directory/model.tflite`, channels-last whatever `options.layout` says: TFLite's kernels know nothing else.
+    """Write `directory/model.tflite`; always channels-last, as TFLite's kernels are: `options.layout` is ignored.
 
-    Raises ConversionError, naming the Keras layer, where an operator has no TFLite builtin or the weights pass 2 GB.
+    Raises ConversionError, which names the Keras layer, where an operator has no TFLite builtin, and where the weights
+    take more than 2 GB.
     """
     from converter.formats.tflite import bind, file
 
@@ -56,10 +57,10 @@ def write(traced: Traced, directory: Path, options: WriteOptions) -> Artifact:
     )
 
 
-def _converted(traced: Traced) -> tuple[Any, bool]:
-    """The converted model in object form, and whether its weights had to be constants for the converter.
+def _converted(traced: Traced) -> tuple[FlatbufferObject, bool]:
+    """The converted ModelT, and whether its weights are constants in it already.
 
-    Some operators are only legal in TFLite with a constant kernel; then the converter sees the whole model.
+    TFLite allows some operators only with a constant kernel; then the converter gets the model with its weights.
     """
     from tensorflow.lite.python import convert
 
@@ -73,7 +74,8 @@ def _converted(traced: Traced) -> tuple[Any, bool]:
         raise _refusal(str(error), traced.layers) from error
 
 
-def _convert(graph_def: Any, traced: Traced, weights: Mapping[str, Array]) -> Any:
+def _convert(graph_def: GraphDef, traced: Traced, weights: Mapping[str, Array]) -> FlatbufferObject:
+    """The converter's ModelT for `graph_def`, whose inputs are those of `traced` and `weights`."""
     import tensorflow as tf
     from tensorflow.lite.python import convert
     from tensorflow.lite.python import schema_py_generated as schema
@@ -86,8 +88,8 @@ def _convert(graph_def: Any, traced: Traced, weights: Mapping[str, Array]) -> An
     return schema.ModelT.InitFromObj(schema.Model.GetRootAs(flatbuffer, 0))
 
 
-def _frozen(traced: Traced) -> Any:
-    """The graph with each weight as a constant."""
+def _frozen(traced: Traced) -> GraphDef:
+    """A copy of the graph with each weight as a constant."""
     import tensorflow as tf
     from tensorflow.core.framework import graph_pb2
 
@@ -106,7 +108,7 @@ def _frozen(traced: Traced) -> Any:
 
 
 def _refusal(message: str, layers: Mapping[str, str]) -> ConversionError:
-    """The converter's pages of MLIR, reduced to the operator and the layer."""
+    """The error for the converter's long `message` in MLIR, reduced to the operator and the layer."""
     operators = re.findall(r"'(tf\.[A-Za-z0-9]+)' op", message) or re.findall(r"\btf\.([A-Za-z0-9]+)\b", message)
     places = re.findall(r'loc\(\S*?"([^"]+)"', message)
     place = next((described_layer(name.split("@")[0], layers) for name in places if "/" in name), "")

@@ -1,1 +1,1 @@
-"""onnxruntime for JavaScript, in Node.js and in a browser. `web/` is the other end of `frames`."""
+"""onnxruntime for JavaScript, in Node.js and in a browser. `web/` is the JavaScript end, `session` the Python end."""

@@ -1,7 +1,7 @@
-"""The local HTTP server behind web/browser.html: gives the page its files and jobs, takes its answers.
+"""The local HTTP server of web/browser.html: sends the page its files and inputs, receives its answers.
 
-Listens on 127.0.0.1 only, under a path that nobody else can guess, and sends the headers that make the page
-cross-origin isolated (without them WebAssembly has one thread) and keep it from loading anything from elsewhere.
+It listens on 127.0.0.1 only, under a random path. Its headers make the page cross-origin isolated (without them
+WebAssembly has one thread) and forbid it to load anything from other servers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import urllib.parse
 from pathlib import Path
 from typing import Any
 
-from converter.runtimes.javascript.frames import WEB
+from converter.runtimes.javascript.packages import WEB
+from converter.runtimes.shared.onnx_records import sidecar_of
 
 _TYPES = {".html": "text/html; charset=utf-8", ".mjs": "text/javascript", ".wasm": "application/wasm"}
 _HEADERS = {
@@ -29,23 +30,23 @@ _HEADERS = {
     "Cache-Control": "no-store",
     "X-Content-Type-Options": "nosniff",
 }
-_POLL = 20.0  # seconds that a page waits for a job before it asks again
+_POLL = 20.0  # seconds that a request for a job waits before it is answered with 204
 
 
 class PageServer:
-    """Serves one artifact to one page. `url` is the page's; `send` gives it a job, `receive` waits for its answer."""
+    """Serves one artifact to one page, whose address is `url`."""
 
     def __init__(self, model: Path, scripts: Path, threads: int) -> None:
-        """`scripts` is the dist directory of onnxruntime-web, `threads` what WebAssembly may use."""
+        """Start serving `model`; `scripts` is the directory dist of onnxruntime-web, `threads` is for WebAssembly."""
         token = secrets.token_urlsafe(16)
-        sidecar = model.with_name(model.name + ".data")
+        sidecar = sidecar_of(model)
         self.prefix = f"/{token}/"
         self.files = {"browser.html": WEB / "browser.html", "model": model}
         self.files |= {name: WEB / name for name in ("browser.mjs", "frame.mjs")}
-        if sidecar.is_file():
+        if sidecar is not None:
             self.files["model.data"] = sidecar
         self.scripts = scripts
-        self.settings = {"threads": threads, "sidecar": sidecar.name if sidecar.is_file() else None}
+        self.settings = {"threads": threads, "sidecar": sidecar.name if sidecar else None}
         self.jobs: queue.Queue[bytes] = queue.Queue()
         self.answers: queue.Queue[bytes] = queue.Queue()
         page = self
@@ -59,7 +60,7 @@ class PageServer:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def file(self, name: str) -> Path | None:
-        """The file that the page may have under `name`, or None."""
+        """The file that the page gets for `name`, or None if it may not have any."""
         if name.startswith("ort/"):
             plain = re.fullmatch(r"ort/([A-Za-z0-9._-]+\.(?:mjs|wasm))", name)
             found = self.scripts / plain[1] if plain else None
@@ -67,11 +68,11 @@ class PageServer:
         return self.files.get(name)
 
     def send(self, frame: bytes) -> None:
-        """Leave a job for the page."""
+        """Put a frame of inputs into the queue of the page."""
         self.jobs.put(frame)
 
     def receive(self, seconds: float) -> bytes | None:
-        """The page's next answer, or None where it has none within `seconds`."""
+        """The page's next answer, or None if none arrives within `seconds`."""
         try:
             return self.answers.get(timeout=seconds)
         except queue.Empty:
@@ -86,7 +87,7 @@ class PageServer:
 class _Handler(http.server.BaseHTTPRequestHandler):
     server_page: PageServer
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # else each answer waits for the acknowledgement of its headers
+    disable_nagle_algorithm = True  # otherwise each answer waits until its headers are acknowledged
 
     def do_GET(self) -> None:
         name = self._name()
@@ -109,7 +110,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._send(204)
 
     def _name(self) -> str | None:
-        """What is asked for, behind the secret prefix, or None."""
+        """What is requested, after the secret prefix, or None if the prefix is wrong."""
         path = urllib.parse.urlsplit(self.path).path
         known = secrets.compare_digest(path[: len(self.server_page.prefix)].encode(), self.server_page.prefix.encode())
         return path[len(self.server_page.prefix) :] if known else None
@@ -136,4 +137,4 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: what the page asks for is no news."""
+        """Log nothing."""

@@ -1,6 +1,6 @@
-"""onnxruntime-node (native) and onnxruntime-web (WebAssembly), both in Node.js: read ONNX files.
+"""onnxruntime-node (native) and onnxruntime-web (WebAssembly), both in Node.js on the CPU: read ONNX files.
 
-One Node.js process per artifact, web/node.mjs, answers frames of inputs with frames of outputs.
+For each artifact a Node.js process runs web/node.mjs, with frames on its standard input and output.
 """
 
 from __future__ import annotations
@@ -10,96 +10,65 @@ import functools
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
-from converter.core.data import Array, Arrays, Artifact, Prepared, Runtime
-from converter.core.errors import ChildError, InputError
-from converter.core.text import first_line
-from converter.runtimes.javascript.frames import (
-    WEB,
-    decode,
-    encode,
-    missing_package,
-    modules_directory,
-    package_version,
-    read_frame,
-)
-from converter.runtimes.shared.installed import cpu_name, require_names, threads
+from converter.core.data import Array, Artifact, Prepared, Runtime
+from converter.core.errors import ChildError
+from converter.core.foreign import JsonObject
+from converter.runtimes.javascript.frames import decode, read_frame
+from converter.runtimes.javascript.packages import WEB, missing_package, modules_directory, package_version
+from converter.runtimes.javascript.session import last_words, prepared
+from converter.runtimes.shared.installed import threads
 
 
 def unavailable(package: str, device: str) -> str | None:
-    """Why `package` cannot run on `device` here, or None. No process is started for the answer."""
+    """Why `package` cannot run on `device` here, or None. No process is started."""
     if device != "cpu":
-        return f"{package} is run on the CPU"
+        return f"{package} runs on the CPU only"
     if shutil.which("node") is None:
         return "Node.js is not installed (no program node); apt-get install nodejs npm, or nodejs.org"
     return missing_package(package)
 
 
 def prepare(package: str, path: Path, artifact: Artifact, device: str) -> Prepared:
-    """Load an ONNX file; the session's own names are paired with those of `artifact`.
-
-    `facts` get "run_seconds", the last call as Node.js saw it, without the way there and back. Raises InputError where
-    the runtime refuses the file or a name differs, ChildError where Node.js dies.
-    """
+    """Load an ONNX file with `package`. Raises what `session.prepared` raises."""
     program, modules = shutil.which("node"), modules_directory(package)
     if program is None or modules is None:
         raise ChildError(f"{package}: {unavailable(package, 'cpu')}")
-    log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  lives as long as the process
-    process = subprocess.Popen(
-        [program, str(WEB / "node.mjs"), package, str(modules), str(path.resolve()), str(threads())],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=log,
-    )
-    atexit.register(_stop, process)
-    header, _ = _answer(process, log, package)
-    if "error" in header:
-        raise InputError(f"{path}: {package} cannot load it: {first_line(header['error'])}")
-    outputs = [spec.name for spec in artifact.outputs]
-    require_names(path, "input", [spec.name for spec in artifact.inputs], header["inputs"])
-    require_names(path, "output", outputs, header["outputs"])
-    facts: dict[str, Any] = {
-        package: package_version(package),
-        **header["facts"],
-        "device_name": cpu_name(),
-    }
+    arguments = [str(WEB / "node.mjs"), package, str(modules), str(path.resolve()), str(threads())]
+    return prepared(_Node(package, [program, *arguments]), package, path, artifact)
 
-    def run(inputs: Arrays) -> dict[str, Array]:
-        assert process.stdin is not None
+
+class _Node:
+    """A Node.js process; it is killed when this process ends."""
+
+    def __init__(self, name: str, command: Sequence[str]) -> None:
+        self.name = name
+        self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  lives as long as the process
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log)
+        atexit.register(self.close)
+
+    def send(self, frame: bytes) -> None:
+        assert self._process.stdin is not None
         try:
-            process.stdin.write(encode(inputs))
-            process.stdin.flush()
+            self._process.stdin.write(frame)
+            self._process.stdin.flush()
         except BrokenPipeError as error:
-            raise ChildError(f"{package}: its process ended{_last_line(log)}") from error
-        header, arrays = _answer(process, log, package)
-        if "error" in header:
-            _stop(process)
-            raise InputError(f"{path}: {package} cannot run it: {first_line(header['error'])}")
-        facts["run_seconds"] = header["milliseconds"] / 1e3
-        return {name: arrays[name] for name in outputs}
+            raise ChildError(f"{self.name}: its process ended{last_words(self._log)}") from error
 
-    return Prepared(run, facts)
+    def answer(self) -> tuple[JsonObject, dict[str, Array]]:
+        assert self._process.stdout is not None
+        frame = read_frame(self._process.stdout)
+        if frame is None:
+            status = self._process.wait()
+            raise ChildError(f"{self.name}: Node.js ended with status {status}{last_words(self._log)}")
+        return decode(frame)
 
-
-def _answer(process: subprocess.Popen[bytes], log: IO[bytes], package: str) -> tuple[dict[str, Any], dict[str, Array]]:
-    assert process.stdout is not None
-    frame = read_frame(process.stdout)
-    if frame is None:
-        raise ChildError(f"{package}: Node.js ended with status {process.wait()}{_last_line(log)}")
-    return decode(frame)
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.kill()
-    process.wait()
-
-
-def _last_line(log: IO[bytes]) -> str:
-    log.seek(0)
-    lines = [line.strip() for line in log.read()[-4000:].decode(errors="replace").splitlines() if line.strip()]
-    return f": {lines[-1][:300]}" if lines else ""
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
 
 
 def _runtime(package: str) -> Runtime:

@@ -1,1 +1,1 @@
-"""What several runtimes need: what is installed, what an ONNX file says of itself, the GPU and its libraries."""
+"""What several runtimes need: what is installed, names paired strictly, the content of an ONNX file, the GPU."""

@@ -1,22 +1,23 @@
-"""What the CUDA driver and the loaded CUDA libraries say about themselves, by ctypes: no torch and no extra program."""
+"""Facts about the GPU from the CUDA driver, by ctypes, and the versions of CUDA packages; torch is not needed."""
 
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
-import importlib.metadata
-from typing import Any
+
+from converter.core.foreign import Facts
+from converter.runtimes.shared.installed import installed
 
 _DRIVERS = ("libcuda.so.1", "nvcuda.dll")
 _PACKAGES = ("nvidia-cuda-runtime", "nvidia-cuda-runtime-cu12", "nvidia-cudnn-cu13", "nvidia-cudnn-cu12")
+_MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR of CUdevice_attribute
 
 
-def cuda_facts() -> dict[str, Any]:
-    """The first GPU's name, compute capability and memory in bytes, the driver's CUDA version, and library versions.
+def cuda_facts() -> Facts:
+    """The first GPU's name, compute capability and memory in bytes, the driver's CUDA version, and package versions.
 
-    What cannot be found out is left out; nothing is raised.
+    A fact that is not available is left out; nothing is raised.
     """
-    facts: dict[str, Any] = {}
+    facts: Facts = {}
     driver = _driver()
     if driver is not None and driver.cuInit(0) == 0:
         number, device = ctypes.c_int(), ctypes.c_int()
@@ -24,23 +25,20 @@ def cuda_facts() -> dict[str, Any]:
             facts["cuda_driver"] = f"{number.value // 1000}.{number.value % 1000 // 10}"
         if driver.cuDeviceGet(ctypes.byref(device), 0) == 0:
             facts |= _device(driver, device)
-    for name in _PACKAGES:
-        try:
-            facts[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return facts
+    versions = {name: installed(name) for name in _PACKAGES}
+    return facts | {name: version for name, version in versions.items() if version}
 
 
-def _device(driver: Any, device: ctypes.c_int) -> dict[str, Any]:
-    facts: dict[str, Any] = {}
+def _device(driver: ctypes.CDLL, device: ctypes.c_int) -> Facts:
+    facts: Facts = {}
     name = ctypes.create_string_buffer(256)
     if driver.cuDeviceGetName(name, len(name), device) == 0:
         facts["device_name"] = name.value.decode(errors="replace")
     major, minor = ctypes.c_int(), ctypes.c_int()
-    # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
-    found = [driver.cuDeviceGetAttribute(ctypes.byref(part), key, device) for part, key in ((major, 75), (minor, 76))]
-    if not any(found):
+    states = [
+        driver.cuDeviceGetAttribute(ctypes.byref(part), key, device) for part, key in ((major, _MAJOR), (minor, _MINOR))
+    ]
+    if not any(states):  # 0 is success
         facts["compute_capability"] = f"{major.value}.{minor.value}"
     memory = ctypes.c_size_t()
     if driver.cuDeviceTotalMem_v2(ctypes.byref(memory), device) == 0:
@@ -48,8 +46,8 @@ def _device(driver: Any, device: ctypes.c_int) -> dict[str, Any]:
     return facts
 
 
-def _driver() -> Any:
-    """The driver's library, or None where the machine has none."""
+def _driver() -> ctypes.CDLL | None:
+    """The driver's library, or None if this machine has none."""
     for name in _DRIVERS:
         try:
             return ctypes.CDLL(name)

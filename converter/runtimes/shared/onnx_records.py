@@ -1,11 +1,12 @@
-"""What an ONNX file says of itself, read from its protobuf records: names, and where its weights are.
+"""An ONNX file read from its protobuf records: names of tensors, and where its weights are; and copies of the file.
 
-Needs no onnx package and touches no weight, so that a machine that only verifies can do it.
+Needs no onnx package and reads no weight, so that an installation that only verifies can use it.
 """
 
 from __future__ import annotations
 
 import mmap
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,10 +15,10 @@ from converter.core.errors import InputError, UnsafeError
 from converter.core.protobuf import record, records
 from converter.core.text import first_line
 
-_GRAPH, _NODE_INPUT, _NODE_OUTPUT, _INITIALIZER, _TENSOR_NAME, _VALUE_NAME = 7, 11, 12, 5, 8, 1  # onnx.proto
+# field numbers of onnx.proto
+_GRAPH, _NODE_INPUT, _NODE_OUTPUT, _INITIALIZER, _TENSOR_NAME, _VALUE_NAME = 7, 11, 12, 5, 8, 1
 _NODE, _RESULT_NAME = 1, 2
 _MODEL, _TENSOR, _ENTRY, _KEY, _TEXT = "model", "tensor", "entry", 1, 2
-# Where onnx.proto lets a tensor stand that may say where its values are: kind of message, field, kind of what it holds.
 _INSIDE = {
     _MODEL: {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
@@ -28,13 +29,13 @@ _INSIDE = {
     "sparse": {1: _TENSOR, 2: _TENSOR},
     _TENSOR: {13: _ENTRY},
 }
+"""The fields in which onnx.proto allows a tensor with external data: by kind of message, the kind of each field"""
 
 
 def onnx_names(path: Path) -> tuple[list[str], list[str]]:
     """The names of an ONNX graph's inputs (without initializers) and outputs, in the file's order.
 
-    Read straight from the protobuf records: no onnx package is needed and no weight is touched. Raises InputError
-    where the file is damaged or has no graph.
+    Raises InputError where the file is missing, damaged or has no graph.
     """
     with _mapped(path) as (data, size):
         graphs = [(start, end) for number, start, end in records(data, 0, size) if number == _GRAPH]
@@ -47,13 +48,16 @@ def onnx_names(path: Path) -> tuple[list[str], list[str]]:
                         bytes(data[a:b]).decode() for each, a, b in records(data, start, end) if each == wanted
                     ]
     if not graphs:
-        raise InputError(f"{path}: not an ONNX file, or damaged (it holds no graph)")
+        raise InputError(f"{path}: not an ONNX file, or damaged (it has no graph)")
     weights = set(names[_INITIALIZER])
     return [name for name in names[_NODE_INPUT] if name not in weights], names[_NODE_OUTPUT]
 
 
 def onnx_tensors(path: Path) -> list[str]:
-    """The name of every tensor that a node of an ONNX graph computes, in the file's order. Raises InputError."""
+    """The name of every tensor that a node of an ONNX graph computes, in the file's order.
+
+    Raises InputError where the file is missing or damaged.
+    """
     names: list[str] = []
     with _mapped(path) as (data, size):
         for start, end in (found[1:] for found in records(data, 0, size) if found[0] == _GRAPH):
@@ -64,18 +68,46 @@ def onnx_tensors(path: Path) -> list[str]:
 
 
 def require_own_weights(path: Path) -> None:
-    """Refuse an ONNX file that reads its weights from anything but the sidecar that is its own, PATH.data.
+    """Refuse an ONNX file that reads weights from any file but its own sidecar, PATH.data.
 
     Some runtimes follow a path or a link out of the directory. Raises UnsafeError, and InputError where the file is
-    damaged or the sidecar missing.
+    damaged or the sidecar is missing.
     """
-    sidecar = path.with_name(f"{path.name}.data")
+    sidecar = _sidecar_path(path)
     for place in sorted(set(_outside(path))):
         if place != sidecar.name or sidecar.is_symlink():
             where = f"{place[:100]!r}{', a link' if sidecar.is_symlink() else ''}"
-            raise UnsafeError(f"{path}: reads weights from {where}\nrefused; an export keeps them in {sidecar.name}")
+            raise UnsafeError(f"{path}: reads weights from {where}\nrefused; an export has them in {sidecar.name}")
         if not sidecar.is_file():
-            raise InputError(f"{sidecar}: missing, and {path.name} has its weights there")
+            raise InputError(f"{sidecar}: missing, but {path.name} has its weights there")
+
+
+def sidecar_of(path: Path) -> Path | None:
+    """The file with the weights of an ONNX file that is above 1.8 GB, or None if it has no such file."""
+    sidecar = _sidecar_path(path)
+    return sidecar if sidecar.is_file() else None
+
+
+def copy_onnx(path: Path, copy: Path) -> None:
+    """Copy an ONNX file to `copy`, and its sidecar, if it has one, under the same name to the same directory."""
+    shutil.copyfile(path, copy)
+    sidecar = sidecar_of(path)
+    if sidecar is not None:
+        shutil.copyfile(sidecar, copy.with_name(sidecar.name))
+
+
+def more_outputs(names: Sequence[str]) -> bytes:
+    """Bytes that, appended to an ONNX file, make the tensors `names` outputs of its graph.
+
+    A protobuf parser merges a message that occurs twice by joining its lists (protobuf.dev, "Encoding", "Last One
+    Wins"), so a second graph with nothing but outputs adds them; the runtime infers their types.
+    """
+    fields = [record(_NODE_OUTPUT, record(_VALUE_NAME, name.encode())) for name in names]
+    return record(_GRAPH, b"".join(fields))
+
+
+def _sidecar_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.data")
 
 
 def _outside(path: Path) -> list[str]:
@@ -95,24 +127,14 @@ def _outside(path: Path) -> list[str]:
     return found
 
 
-def more_outputs(names: Sequence[str]) -> bytes:
-    """Bytes that, appended to an ONNX file, make the tensors `names` outputs of its graph.
-
-    A protobuf parser merges a message that occurs twice by joining its lists (protobuf.dev, "Encoding", "Last One
-    Wins"), so a second graph that holds nothing but outputs adds them; their types are left to be inferred.
-    """
-    fields = [record(_NODE_OUTPUT, record(_VALUE_NAME, name.encode())) for name in names]
-    return record(_GRAPH, b"".join(fields))
-
-
 @contextmanager
 def _mapped(path: Path) -> Iterator[tuple[mmap.mmap, int]]:
-    """The bytes of an ONNX file and their number; what goes wrong while they are read is an InputError."""
+    """The bytes of an ONNX file and their number; errors while they are read become InputError."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             yield data, size
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from error
-    except (ValueError, IndexError) as error:  # mmap refuses an empty file by ValueError
+    except (ValueError, IndexError) as error:  # mmap raises ValueError for an empty file
         raise InputError(f"{path}: not an ONNX file, or damaged ({first_line(error)})") from error

@@ -1,1 +1,1 @@
-"""Model files looked at before they are loaded: `inspect` is our side, `child` the process that reads them."""
+"""Untrusted model files, inspected before they are loaded: `inspect` is the parent, `child` the process that reads."""

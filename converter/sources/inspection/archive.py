@@ -1,4 +1,4 @@
-"""The zip around a `.keras` file: its members, and nothing but them, taken out under limits."""
+"""The zip archive of a `.keras` file: only the members that Keras writes are unpacked, within limits of size."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_JSON = 16 << 20  # bytes of configuration: 1,201 layers take 1.2 MB, and Pyt
 MAX_WEIGHTS = 16 << 30
 MAX_MEMBERS = 10_000
 MAX_RATIO = 20  # Keras stores without compression; float weights hardly compress at all
-RATIO_FLOOR = 16 << 20  # bytes below which a ratio says nothing
+RATIO_FLOOR = 16 << 20  # bytes; below this size the ratio is not checked
 BLOCK = 1 << 20
 DAMAGED = "the file is damaged; save or download it again"
 
@@ -25,14 +25,14 @@ def unpack(path: Path, directory: Path) -> tuple[bytes, bytes, bool]:
     """`config.json`, `metadata.json` (empty where absent), and whether there are assets; weights go to `directory`.
 
     Every member is read to its end, so that its checksum is checked. Raises UnsafeError for a member that Keras does
-    not write or that is out of all proportion, InputError where the archive is damaged or lacks a member.
+    not write or that is far too large, InputError where the archive is damaged or a member is missing.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             members = {info.filename: info for info in _checked(archive)}
             for name in (CONFIG, WEIGHTS):
                 if name not in members:
-                    raise InputError(f"{name} is missing from the archive: {_what(members)}\n{DAMAGED}")
+                    raise InputError(f"{name} is missing from the archive: {_contents(members)}\n{DAMAGED}")
             config = _read(archive, members[CONFIG])
             metadata = _read(archive, members[METADATA]) if METADATA in members else b""
             with archive.open(members[WEIGHTS]) as source, (directory / WEIGHTS).open("wb") as target:
@@ -49,22 +49,22 @@ def unpack(path: Path, directory: Path) -> tuple[bytes, bytes, bool]:
 def _checked(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     members = archive.infolist()
     if len(members) > MAX_MEMBERS:
-        raise UnsafeError(f"the archive declares {len(members)} members\nrefused; a model has a handful")
+        raise UnsafeError(f"the archive declares {len(members)} members\nrefused; a model has only a few")
     seen: set[str] = set()
     for info in members:
         name = info.filename
         link = stat.S_ISLNK(info.external_attr >> 16)
         known = name in (CONFIG, METADATA, WEIGHTS) or (ASSET.fullmatch(name) and ".." not in name.split("/"))
         if not known or link or name in seen:
-            what = "is a symbolic link" if link else "occurs twice" if name in seen else "is none of a Keras archive's"
-            raise UnsafeError(f"the archive's member {name[:80]!r} {what}\nrefused; save the model again with Keras")
+            fault = "is a symbolic link" if link else "occurs twice" if name in seen else "is not one that Keras writes"
+            raise UnsafeError(f"the archive's member {name[:80]!r} {fault}\nrefused; save the model again with Keras")
         seen.add(name)
         limit = MAX_WEIGHTS if name == WEIGHTS else MAX_JSON
         bomb = info.file_size > RATIO_FLOOR and info.file_size > MAX_RATIO * info.compress_size
         if info.file_size > limit or bomb:
             raise UnsafeError(
                 f"the archive's member {name} declares {info.file_size:,} bytes in {info.compress_size:,}\n"
-                "refused; that is a decompression bomb, not a model"
+                "refused; it is a decompression bomb, not a model"
             )
     return members
 
@@ -74,5 +74,5 @@ def _read(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
         return member.read(MAX_JSON + 1)
 
 
-def _what(members: dict[str, zipfile.ZipInfo]) -> str:
+def _contents(members: dict[str, zipfile.ZipInfo]) -> str:
     return f"it holds {', '.join(list(members)[:5])}" if members else "it is empty"

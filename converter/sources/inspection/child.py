@@ -1,8 +1,8 @@
-"""A process of its own that reads an untrusted model file, so that whatever the file does happens here.
+"""The child process that reads an untrusted model file, so that a crash or an attack stops here.
 
-`python -m converter.sources.inspection.child` reads one JSON request from standard input (`inspect`, beside it, writes
-it) and writes one JSON answer: what is in the file, its configuration repaired for Keras 3 and judged safe, or the
-error. It imports neither Keras nor TensorFlow, and limits its own memory and time first.
+`python -m converter.sources.inspection.child` reads a `Request` from standard input and writes an `Answer`, or the
+error, to standard output. It imports neither Keras nor TensorFlow, and limits its own memory and time first. The other
+end is `converter.sources.inspection.inspect`.
 """
 
 from __future__ import annotations
@@ -10,65 +10,65 @@ from __future__ import annotations
 import json
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from converter.core.errors import CnnExportError, InputError
+from converter.core.errors import ChildError, CnnExportError, InputError
+from converter.core.foreign import Json, JsonObject
 from converter.sources.inspection import archive, hdf5
+from converter.sources.inspection.protocol import Answer, Request, read_request, to_text
 from converter.sources.inspection.safety import check_config
 from converter.sources.names import major
-from converter.sources.repair.mend import mend
+from converter.sources.repair.repair import repair
 
 MEMORY = 2 << 30  # bytes of address space
 VERSION = re.compile(r"[0-9A-Za-z.+-]{1,40}")
 ZIP, HDF5 = b"PK\x03\x04", b"\x89HDF\r\n\x1a\n"
 
 
-def inspect(request: dict[str, Any]) -> dict[str, Any]:
-    """`kind` ("model" or "weights"), `config`, `mended`, `legacy`, `version`, `weights` (path), `bytes`, `assets`."""
-    path = Path(request["path"])
-    with path.open("rb") as stream:
+def inspect(request: Request) -> Answer:
+    """What `request.path` contains.
+
+    Raises InputError where it is damaged or not a model, UnsafeError where loading it would be dangerous.
+    """
+    with request.path.open("rb") as stream:
         magic = stream.read(8)
+    config: str | bytes | None
     if magic.startswith((ZIP, b"PK\x05\x06")):
-        directory = Path(request["directory"])
-        text, metadata, assets = archive.unpack(path, directory)
-        weights = directory / archive.WEIGHTS
-        found = hdf5.inspect(weights)
-        version = _version(_json(metadata or b"{}", archive.METADATA).get("keras_version"))
-        facts: dict[str, Any] = {"format": "keras", "version": version, "weights": str(weights), "assets": assets}
+        config, metadata, assets = archive.unpack(request.path, request.directory)
+        weights = request.directory / archive.WEIGHTS
+        content = hdf5.inspect(weights)
+        version = _version(_json_object(metadata or b"{}", archive.METADATA).get("keras_version"))
+        answer = Answer("keras", version, weights, content.weight_bytes, assets)
     elif magic == HDF5:
-        found = hdf5.inspect(path)
-        attributes = found["attributes"]
-        version = _version(attributes["keras_version"])
-        facts = {"format": "hdf5", "version": version, "weights": str(path), "assets": False}
-        facts["layout"] = found["kind"]
-        text = attributes["model_config"]
+        content = hdf5.inspect(request.path)
+        config = content.model_config
+        answer = Answer("hdf5", _version(content.keras_version), request.path, content.weight_bytes)
     else:
-        raise InputError(_neither(path, magic))
-    facts["bytes"] = found["bytes"]
-    if text is None or request["weights_only"]:
-        return facts | {"kind": "weights"}
-    config, mended, renamed = mend(_json(text, archive.CONFIG), old=major(facts["version"]) < 3)
-    check_config(config, request["custom"], request["trust"])
-    return facts | {"kind": "model", "config": config, "mended": mended, "renamed": renamed}
+        raise InputError(_unknown_format(request.path, magic))
+    if config is None or request.weights_only:
+        return answer
+    found = repair(_json_object(config, archive.CONFIG), old=major(answer.version) < 3)
+    check_config(found.config, request.custom, request.trust)
+    return replace(answer, config=found.config, repairs=found.notes, renamed=found.renamed)
 
 
-def _version(given: Any) -> str | None:
-    """What a file says of the Keras that wrote it; it goes into manifests and reports."""
+def _version(given: Json) -> str | None:
+    """The version of Keras that a file states; None for text that is not a version, since it goes into reports."""
     return given if isinstance(given, str) and VERSION.fullmatch(given) else None
 
 
-def _json(text: str | bytes, name: str) -> dict[str, Any]:
+def _json_object(text: str | bytes, name: str) -> JsonObject:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{name} in it is no JSON: {type(error).__name__}\n{archive.DAMAGED}") from error
+        raise InputError(f"{name} in it is not JSON: {type(error).__name__}\n{archive.DAMAGED}") from error
     if not isinstance(value, dict):
-        raise InputError(f"{name} in it is no JSON object\n{archive.DAMAGED}")
+        raise InputError(f"{name} in it is not a JSON object\n{archive.DAMAGED}")
     return value
 
 
-def _neither(path: Path, magic: bytes) -> str:
+def _unknown_format(path: Path, magic: bytes) -> str:
     if not magic:
         return "the file is empty\ngive a model that Keras saved"
     size = path.stat().st_size
@@ -78,9 +78,10 @@ def _neither(path: Path, magic: bytes) -> str:
 
 
 def _limit(seconds: int) -> None:
+    """Limit the memory and the processor time of this process, and forbid core dumps."""
     try:
         import resource
-    except ImportError:  # not on Windows: the parent's time limit is all there is
+    except ImportError:  # on Windows only the parent's time limit applies
         return
     for kind, limit in ((resource.RLIMIT_AS, MEMORY), (resource.RLIMIT_CPU, seconds), (resource.RLIMIT_CORE, 0)):
         _, hard = resource.getrlimit(kind)
@@ -88,19 +89,21 @@ def _limit(seconds: int) -> None:
 
 
 def main() -> None:
-    request = json.load(sys.stdin)
-    _limit(int(request["seconds"]))
+    """Read the request, inspect the file, write the answer or the error. Exit status 0 unless the process fails."""
+    request = read_request(sys.stdin.read())
+    _limit(request.seconds)
+    answer: Answer | CnnExportError
     try:
         answer = inspect(request)
     except CnnExportError as error:
-        answer = {"error": type(error).__name__, "message": str(error)}
+        answer = error
     except OSError as error:
-        answer = {"error": "InputError", "message": f"cannot be read: {error.strerror or error}"}
+        answer = InputError(f"cannot be read: {error.strerror or error}\ncheck the file and its permissions")
     except MemoryError:
-        answer = {"error": "ChildError", "message": f"reading it takes more than {MEMORY >> 30} GB of memory"}
+        answer = ChildError(f"reading it takes more than {MEMORY >> 30} GB of memory\nthe file is damaged or malicious")
     except RecursionError:
-        answer = {"error": "InputError", "message": f"its configuration is nested too deeply\n{archive.DAMAGED}"}
-    json.dump(answer, sys.stdout)
+        answer = InputError(f"its configuration is nested too deeply\n{archive.DAMAGED}")
+    sys.stdout.write(to_text(answer))
 
 
 if __name__ == "__main__":

@@ -1,56 +1,71 @@
-"""An HDF5 file looked at from outside: everything in it must be in it, of a sane size, readable, and finite."""
+"""Inspection of an HDF5 file: no link may leave the file, every size must be plausible, every weight finite."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import h5py
+import numpy as np
+
+from converter.core.data import Array
 from converter.core.errors import InputError, UnsafeError
+from converter.core.text import one_line
 from converter.sources.inspection.archive import MAX_JSON
 
-MAX_BYTES = 16 << 30  # of weights
+MAX_BYTES = 16 << 30  # of one array
 MAX_OBJECTS = 200_000
 MAX_RATIO = 20  # declared over stored bytes of an array
-RATIO_FLOOR = 16 << 20
+RATIO_FLOOR = 16 << 20  # bytes; below this size the ratio is not checked
 BLOCK = 16 << 20
-# What h5py raises on bytes that are not what they should be.
+# What h5py raises for damaged bytes.
 ERRORS = (OSError, RuntimeError, ValueError, KeyError, TypeError, OverflowError)
 
 
-def inspect(path: Path) -> dict[str, Any]:
-    """`attributes` (root: model_config, keras_version, …, as text) and `kind`: "model", "legacy" or "keras3" weights.
+@dataclass(frozen=True)
+class Content:
+    """The configuration and the version of Keras as the root's attributes state them, None where they do not.
 
-    `bytes` is what all arrays of weights hold. Raises UnsafeError for links out of the file and for sizes beyond the
-    caps, InputError for what is damaged and for weights that are NaN or infinite, naming the layer.
+    `weight_bytes` is what all arrays of weights take in memory.
     """
-    import h5py
 
+    model_config: str | None
+    keras_version: str | None
+    weight_bytes: int
+
+
+def inspect(path: Path) -> Content:
+    """What the HDF5 file `path` contains, with every array read once.
+
+    Raises UnsafeError for links out of the file and for sizes beyond the limits, InputError where the file is damaged,
+    is not Keras's, or has a weight that is NaN or infinite (the message names the layer).
+    """
     try:
         with h5py.File(path, "r") as file:
-            total = sum(_check(dataset) for dataset in _datasets(file, h5py))
-            attributes = {name: _text(file, name, h5py) for name in ("model_config", "keras_version", "backend")}
-            return {"attributes": attributes, "kind": _kind(file, attributes), "bytes": total}
+            total = sum(_check(dataset) for dataset in _datasets(file))
+            # nothing uses "backend", but a loader may read it, so its size is checked too
+            config, version, _ = (_text(file, name) for name in ("model_config", "keras_version", "backend"))
+            if config is None:
+                _require_weights(file)
+            return Content(config, version, total)
     except ERRORS as error:
         raise InputError(
-            f"the HDF5 data cannot be read: {type(error).__name__}: {' '.join(str(error).split())[:150]}\n"
+            f"the HDF5 data cannot be read: {type(error).__name__}: {one_line(error, 150)}\n"
             "the file is damaged; save or download it again"
         ) from error
 
 
-def _kind(file: Any, attributes: dict[str, str | None]) -> str:
-    if attributes["model_config"] is not None:
-        return "model"
+def _require_weights(file: h5py.File) -> None:
+    """Raise InputError for a file in which neither Keras 1 and 2 nor Keras 3 keep their weights."""
     root = file.get("model_weights", file)
-    if "layer_names" in root.attrs or "layer_names0" in root.attrs:
-        return "legacy"
-    if {"layers", "_layer_checkpoint_dependencies", "vars"} & set(file):
-        return "keras3"
-    raise InputError("an HDF5 file, but neither a Keras model nor Keras weights\ngive a file that Keras saved")
+    legacy = "layer_names" in root.attrs or "layer_names0" in root.attrs
+    if not (legacy or {"layers", "_layer_checkpoint_dependencies", "vars"} & set(file)):
+        raise InputError("an HDF5 file, but neither a Keras model nor Keras weights\ngive a file that Keras saved")
 
 
-def _datasets(file: Any, h5py: Any) -> Iterator[Any]:
-    """Every array that is reached by ordinary links, each object once; any other kind of link is refused."""
+def _datasets(file: h5py.File) -> Iterator[h5py.Dataset]:
+    """Every array that ordinary links lead to, each once; any other kind of link is refused."""
     _read_names(file)
     pending, seen = [file], {h5py.h5o.get_info(file.id).addr}
     while pending:
@@ -77,24 +92,24 @@ def _datasets(file: Any, h5py: Any) -> Iterator[Any]:
                 yield node
 
 
-def _read_names(group: Any) -> None:
+def _read_names(group: h5py.Group) -> None:
     """Read what a loader will read: lists of names can take far more memory than the file has bytes."""
     for name in group.attrs:
         if name.startswith(("layer_names", "weight_names", "name")):
             group.attrs[name]
 
 
-def _check(dataset: Any) -> int:
-    """The bytes of `dataset` where it is a layer's weight, else 0; read in blocks, to its end."""
+def _check(dataset: h5py.Dataset) -> int:
+    """The bytes of `dataset` where it is a layer's weight, 0 elsewhere; it is read block by block to its end."""
     if dataset.external or dataset.is_virtual:
-        raise UnsafeError(f"{dataset.name}: its data lie in another file\nrefused; save the model into one file")
+        raise UnsafeError(f"{dataset.name}: its data are in another file\nrefused; save the model into one file")
     size, stored = int(dataset.nbytes), int(dataset.id.get_storage_size())
     chunk = dataset.dtype.itemsize
     for length in dataset.chunks or ():
         chunk *= length
     if size > MAX_BYTES or max(size, chunk) > max(RATIO_FLOOR, MAX_RATIO * stored):
         raise UnsafeError(
-            f"{dataset.name}: declares {max(size, chunk):,} bytes and stores {stored:,}\nrefused; that is no weight"
+            f"{dataset.name}: declares {max(size, chunk):,} bytes and stores {stored:,}\nrefused; it is not a weight"
         )
     weight = not dataset.name.startswith("/optimizer")
     for block in _blocks(dataset):
@@ -109,26 +124,21 @@ def _check(dataset: Any) -> int:
     return size if weight else 0
 
 
-def _blocks(dataset: Any) -> Iterator[Any]:
+def _blocks(dataset: h5py.Dataset) -> Iterator[Array]:
+    """The values of `dataset`, cut along its first axis into blocks of about `BLOCK` bytes."""
     if dataset.shape is None or dataset.size == 0:
         return
     if not dataset.shape or dataset.nbytes <= BLOCK:
-        yield _array(dataset[()])
+        yield np.asarray(dataset[()])
         return
     row = max(1, dataset.nbytes // dataset.shape[0])
     rows = max(1, BLOCK // row, dataset.chunks[0] if dataset.chunks else 1)
     for start in range(0, dataset.shape[0], rows):
-        yield _array(dataset[start : start + rows])
+        yield np.asarray(dataset[start : start + rows])
 
 
-def _array(value: Any) -> Any:
-    import numpy as np
-
-    return np.asarray(value)
-
-
-def _layer(dataset: Any) -> str:
-    """The layer that a weight belongs to: Keras 3 notes it beside the weight, Keras 1 and 2 name the group after it."""
+def _layer(dataset: h5py.Dataset) -> str:
+    """The layer of a weight: Keras 3 writes its name beside the weight, Keras 1 and 2 name the group after it."""
     name = dataset.parent.attrs.get("name") if dataset.parent is not None else None
     if name is not None:
         return name.decode() if isinstance(name, bytes) else str(name)
@@ -136,8 +146,11 @@ def _layer(dataset: Any) -> str:
     return str(parts[-2] if len(parts) > 2 else parts[0])
 
 
-def _text(file: Any, name: str, h5py: Any) -> str | None:
-    """A text attribute of the root, or None. Its size is looked up before it is read, and after, if HDF5 tells none."""
+def _text(file: h5py.File, name: str) -> str | None:
+    """A text attribute of the root, or None.
+
+    Its size is checked before it is read, and again after: for some types HDF5 does not state the size beforehand.
+    """
     if name not in file.attrs:
         return None
     size = h5py.h5a.open(file.id, name.encode()).get_storage_size()

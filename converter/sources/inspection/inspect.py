@@ -1,55 +1,43 @@
-"""The parent's side of `inspect_child`: start it, wait no longer than it may take, turn its answer into an error."""
+"""The parent's side of inspecting a file: start the child, limit its time, turn what it reports into an error.
+
+The child's side is `converter.sources.inspection.child`.
+"""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from converter.core import errors
-from converter.core.errors import ChildError
+from converter.core.errors import ChildError, CnnExportError, InputError
+from converter.core.text import last_line
+from converter.sources.inspection.protocol import Answer, Request, read_answer, to_text
 
 SECONDS = 8  # for any file, and one more for every 50 MB
 BYTES_PER_SECOND = 50_000_000
+PACKAGES = Path(__file__).resolve().parents[3]
+"""The directory from which the child imports this package."""
 
 
-def inspect_file(
-    path: Path,
-    directory: Path,
-    title: str,
-    *,
-    custom: Collection[str] = (),
-    trust: bool = False,
-    weights_only: bool = False,
-) -> dict[str, Any]:
-    """What the child's `inspect` finds in `path`; the weights of an archive are put in `directory`.
+def inspect_file(request: Request, title: str) -> Answer:
+    """What the child finds in `request.path`; messages begin with `title`, the user's name for the file.
 
-    `custom` are names of classes and functions that the user provides; `weights_only` leaves the configuration alone.
-    Raises InputError or UnsafeError, as the child judges, and ChildError where it crashed or took too much.
+    The time limit follows from the file's size. Raises InputError or UnsafeError where the child reports one,
+    ChildError where it crashed or took too much memory or time.
     """
-    seconds = SECONDS + int(path.stat().st_size / BYTES_PER_SECOND)
-    request = {
-        "path": str(path.resolve()),
-        "directory": str(directory),
-        "custom": sorted(custom),
-        "trust": trust,
-        "weights_only": weights_only,
-        "seconds": seconds,
-    }
-    package = str(Path(__file__).resolve().parents[2])
+    seconds = SECONDS + int(request.path.stat().st_size / BYTES_PER_SECOND)
+    request = replace(request, path=request.path.resolve(), seconds=seconds)
     environment = os.environ | {
-        "PYTHONPATH": os.pathsep.join(filter(None, (package, os.environ.get("PYTHONPATH")))),
+        "PYTHONPATH": os.pathsep.join(filter(None, (str(PACKAGES), os.environ.get("PYTHONPATH")))),
         "OPENBLAS_NUM_THREADS": "1",  # each thread of it would reserve address space that the limit counts
     }
     try:
         done = subprocess.run(
             [sys.executable, "-P", "-m", "converter.sources.inspection.child"],
-            input=json.dumps(request),
+            input=to_text(request),
             capture_output=True,
             text=True,
             encoding="utf-8",
@@ -61,21 +49,27 @@ def inspect_file(
         raise ChildError(_too_long(title, seconds)) from error
     if done.returncode == -getattr(signal, "SIGXCPU", 0) != 0:  # its own limit, which comes first on an idle machine
         raise ChildError(_too_long(title, seconds))
-    try:
-        answer = json.loads(done.stdout) if done.returncode == 0 else None
-    except ValueError:
-        answer = None
-    if not isinstance(answer, dict):
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1][:200]
+    answer = _answer(done)
+    if answer is None:
         raise ChildError(
-            f"{title}: the process that inspects it ended with status {done.returncode}: {last}\n"
+            f"{title}: the process that inspects it ended with status {done.returncode}: "
+            f"{last_line(done.stderr, 200) or 'no message'}\n"
             "the file is damaged or malicious; it was not loaded"
         )
-    if "error" in answer:
-        kind: type[errors.CnnExportError] = getattr(errors, answer["error"])
-        raise kind(f"{title}: {answer['message']}")
+    if isinstance(answer, CnnExportError):
+        raise type(answer)(f"{title}: {answer}")
     return answer
 
 
+def _answer(done: subprocess.CompletedProcess[str]) -> Answer | CnnExportError | None:
+    """What the child wrote, None where it failed or wrote something else."""
+    if done.returncode != 0:
+        return None
+    try:
+        return read_answer(done.stdout)
+    except (ValueError, InputError):
+        return None
+
+
 def _too_long(title: str, seconds: int) -> str:
-    return f"{title}: inspecting it took more than {seconds} s\nthe file is damaged or malicious"
+    return f"{title}: inspecting it took more than {seconds} s\nthe file is damaged or malicious; it was not loaded"

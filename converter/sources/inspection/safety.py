@@ -1,15 +1,15 @@
-"""What a model's configuration would make Keras do, judged before Keras sees it.
+"""The check of a model's configuration before Keras reads it: which objects it names, and whether they run code.
 
-Keras's `safe_mode` has let code through before; this check allows by name instead of forbidding by name, and looks at
-every object at any depth. Keras's own check runs as well.
+Keras's `safe_mode` has let code through before. This check therefore allows names from a list instead of forbidding
+some, and examines every object at any depth. Keras's own check runs as well. The lists are in `vocabulary`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 from converter.core.errors import InputError, UnsafeError
+from converter.core.foreign import Json, JsonObject
 from converter.core.text import clean
 from converter.sources.inspection.vocabulary import ACTIVATIONS, DATA, MODULES, OPERATIONS, RUNS_CODE
 
@@ -20,21 +20,23 @@ MAX_DEPTH = 200
 MAX_LAYERS = 20_000  # in one model; rebuilding takes about a millisecond for each
 
 
-def check_config(config: Any, custom: Collection[str] = (), trust: bool = False) -> None:
-    """Raise UnsafeError or InputError, naming the layer, where `config` is more than Keras's own layers.
+def check_config(config: JsonObject, custom: Collection[str] = (), trust: bool = False) -> None:
+    """Raise UnsafeError or InputError, naming the layer, where `config` names more than Keras's own layers.
 
     `custom` are the names of classes and functions that the user provides. `trust` allows code from the file (Lambda
-    and its like), but neither Keras functions that are no part of a model nor paths.
+    and similar layers), but neither paths nor functions of Keras that cannot be part of a model.
     """
     _Check(frozenset(custom), trust).value(config, "the model", 0)
 
 
 class _Check:
+    """One walk over a configuration; `layer` is the innermost named layer around a value."""
+
     def __init__(self, custom: frozenset[str], trust: bool) -> None:
         self.custom = custom
         self.trust = trust
 
-    def value(self, value: Any, layer: str, depth: int) -> None:
+    def value(self, value: Json, layer: str, depth: int) -> None:
         if depth > MAX_DEPTH:
             raise InputError(
                 f"{layer}: its configuration is nested deeper than {MAX_DEPTH} levels\nthe file is damaged"
@@ -45,7 +47,7 @@ class _Check:
         elif isinstance(value, dict):
             self.mapping(value, layer, depth)
 
-    def mapping(self, value: dict[str, Any], layer: str, depth: int) -> None:
+    def mapping(self, value: JsonObject, layer: str, depth: int) -> None:
         inner = value.get("config")
         if "class_name" in value:
             if isinstance(inner, dict) and isinstance(inner.get("name"), str):
@@ -53,7 +55,7 @@ class _Check:
             self.object(value, layer)
         layers = value.get("layers")
         if isinstance(layers, list) and len(layers) > MAX_LAYERS:
-            raise UnsafeError(f"{layer}: declares {len(layers):,} layers\nrefused; the cap is {MAX_LAYERS:,}")
+            raise UnsafeError(f"{layer}: declares {len(layers):,} layers\nrefused; the limit is {MAX_LAYERS:,}")
         for key, item in value.items():
             if key in VOCABULARIES and isinstance(item, str):
                 raise UnsafeError(
@@ -62,11 +64,11 @@ class _Check:
                 )
             self.value(item, layer, depth + 1)
 
-    def object(self, value: dict[str, Any], layer: str) -> None:
+    def object(self, value: JsonObject, layer: str) -> None:
         name, module = value["class_name"], value.get("module")
         registered = value.get("registered_name")
         if not isinstance(name, str) or not isinstance(module, (str, type(None))):
-            raise InputError(f"{layer}: class {name!r} of module {module!r} is no name\nthe file is damaged")
+            raise InputError(f"{layer}: class {name!r} of module {module!r} is not a name\nthe file is damaged")
         shown = clean(name, NAME_LENGTH)
         if name in DATA:
             return
@@ -83,21 +85,21 @@ class _Check:
             package = (module or "").split(".")[0]
             hint = package if package.isidentifier() and package != "builtins" else "package.module"
             raise InputError(
-                f"{layer}: the class {shown}{where} is none of Keras's\n"
+                f"{layer}: the class {shown}{where} does not belong to Keras\n"
                 f"name the module that defines it with --custom-objects {hint}"
             )
         elif module == "keras.layers" and name[:1].isupper() and name not in MODULES[module]:
             raise InputError(
-                f"{layer}: this Keras has no layer {shown}\n"
-                "save the model again with the Keras that is installed here, or give its code with --custom-objects"
+                f"{layer}: the installed Keras has no layer {shown}\n"
+                "save the model again with the installed Keras, or name the module with its code with --custom-objects"
             )
         elif not (name in MODULES.get(module, ()) or module.startswith(OPERATIONS)):
             raise UnsafeError(
-                f"{layer}: {clean(module, NAME_LENGTH)}.{shown} is no layer and no part of one\n"
-                "refused; no Keras writes that, so the file was made to do something else"
+                f"{layer}: {clean(module, NAME_LENGTH)}.{shown} is neither a layer nor a part of one\n"
+                "refused; Keras never writes this, so the file may be malicious"
             )
 
-    def function(self, value: dict[str, Any], layer: str) -> None:
+    def function(self, value: JsonObject, layer: str) -> None:
         name, module = value.get("config"), value.get("module")
         if isinstance(name, str) and (name in self.custom or value.get("registered_name") in self.custom):
             return

@@ -1,6 +1,7 @@
-"""Which names a model file may use without running code: Keras's layers and what their configurations hold.
+"""The names that a model file may use without running code: Keras's layers and what their configurations contain.
 
-Kept as text, since the process that inspects a file does not import Keras; a test compares it with Keras itself.
+They are listed here as text, because the process that inspects a file does not import Keras; a test compares them with
+Keras itself.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ TimeDistributed UnitNormalization UpSampling1D UpSampling2D UpSampling3D Wrapper
 ZeroPadding3D
 """
 LAYERS = frozenset(_LAYERS.split())
-"""Layers of Keras that compute what their configuration says, and nothing else."""
+"""Layers of Keras that only compute what their configuration says."""
 
 RUNS_CODE = {
     "Lambda": "runs Python code that is stored in the file",
@@ -79,17 +80,17 @@ MODULES: dict[str, frozenset[str]] = {
     "keras.src.models.sequential": frozenset({"Sequential"}),
     "keras.src.models.model": frozenset({"Model"}),
 }
-"""Module as a configuration spells it, and the classes it may name there. Operations are below `OPERATIONS`."""
+"""Modules as a configuration spells them, with the classes that it may name there; not those of `OPERATIONS`."""
 
 OPERATIONS = "keras.src.ops."
-"""Where Keras 3 says its operations are; it loads nothing from there but operations."""
+"""The package of operations as Keras 3 spells it; Keras loads only operations from it."""
 
 DATA = frozenset({"__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__"})
-"""What Keras spells as a class but is plain data."""
+"""Plain data that Keras writes like a class."""
 
 
 def module_of(class_name: str) -> str | None:
-    """The module in which Keras 3 spells `class_name`, None for a class that is none of Keras's."""
+    """The module that Keras 3 writes with `class_name`, None for a class that does not belong to Keras."""
     if class_name in ("Functional", "Model"):
         return "keras.src.models.functional"
     if class_name == "Sequential":

@@ -1,18 +1,17 @@
-"""Arguments of single layers that Keras 3 renamed, dropped or refuses, beside the classes that say what they take."""
+"""Arguments of single layers that Keras 3 renamed, dropped or refuses, compared with the installed Keras classes."""
 
 from __future__ import annotations
 
 import inspect
 from collections import Counter
-from typing import Any
 
 from converter.core.errors import InputError
+from converter.core.foreign import Json, JsonObject, KerasObject
 from converter.sources.inspection.vocabulary import MODULES
-
-Json = dict[str, Any]
+from converter.sources.repair.notes import REBUILD, listed
 
 RENAMED = {("LeakyReLU", "alpha"): "negative_slope", ("ReLU", "theta"): "threshold"}
-# Say nothing about what a trained model computes, whatever their value.
+# With any value these change nothing in what a trained model computes.
 IRRELEVANT = frozenset(
     {
         "batch_input_shape",
@@ -30,23 +29,27 @@ IRRELEVANT = frozenset(
     }
 )
 ENDINGS = ("_initializer", "_regularizer", "_constraint")
-# Values at which an argument that Keras 3 lacks changes nothing.
-NEUTRAL: dict[str, tuple[Any, ...]] = {"groups": (1,), "depth_multiplier": (1,), "layout": ("any",), "weights": (None,)}
+# Values with which an argument that Keras 3 lacks changes nothing.
+NEUTRAL: dict[str, tuple[Json, ...]] = {
+    "groups": (1,),
+    "depth_multiplier": (1,),
+    "layout": ("any",),
+    "weights": (None,),
+}
 
 
-def mend_arguments(config: Json, title: str) -> list[str]:
-    """Rename and drop arguments in `config`, in place, that the Keras here does not take; what was done.
+def repair_arguments(config: JsonObject, title: str) -> tuple[str, ...]:
+    """Rename and drop arguments in `config`, in place, that the installed Keras does not accept; returns the notes.
 
-    `title` is what the user calls the file.
-
-    Only arguments at a value that changes nothing are dropped. Raises InputError for any other, naming the layer.
+    `title` is the user's name for the file. Only an argument whose value changes nothing is dropped; any other raises
+    InputError, which names the layer.
     """
     notes: Counter[str] = Counter()
     _walk(config, title, notes)
-    return [what if count == 1 else f"{what} ({count} places)" for what, count in notes.items()]
+    return listed(notes)
 
 
-def _walk(value: Any, title: str, notes: Counter[str]) -> None:
+def _walk(value: Json, title: str, notes: Counter[str]) -> None:
     if isinstance(value, list):
         for item in value:
             _walk(item, title, notes)
@@ -57,10 +60,10 @@ def _walk(value: Any, title: str, notes: Counter[str]) -> None:
             _walk(item, title, notes)
 
 
-def _object(name: str, module: str, inner: Json, title: str, notes: Counter[str]) -> None:
+def _object(name: str, module: str, inner: JsonObject, title: str, notes: Counter[str]) -> None:
     import keras
 
-    found: Any = keras
+    found: KerasObject = keras
     for part in (*module.split(".")[1:], name):
         found = getattr(found, part, None)
     if not inspect.isclass(found) or name in ("Functional", "Sequential", "Model"):
@@ -77,27 +80,27 @@ def _object(name: str, module: str, inner: Json, title: str, notes: Counter[str]
             del inner[key]
             notes[f"{name}: dropped {key}"] += 1
         else:
+            layer = inner.get("name", name)
             raise InputError(
-                f"{title}: layer {inner.get('name', name)}: no {key} in Keras 3's {name} ({str(inner[key])[:50]})\n"
-                "rebuild the model in Python and export it as package.module:function with --weights"
+                f"{title}: layer {layer}: Keras 3's {name} has no argument {key} ({str(inner[key])[:50]})\n{REBUILD}"
             )
     axis = inner.get("axis")
     if name == "BatchNormalization" and isinstance(axis, list) and len(axis) == 1:
         inner["axis"] = axis[0]
         notes["BatchNormalization: axis is a number, not a list"] += 1
     if name == "GRU" and "reset_after" not in inner:
-        inner["reset_after"] = False  # what Keras 2 took before the argument existed
+        inner["reset_after"] = False  # the behaviour of Keras 2 before the argument existed
         notes["GRU: reset_after=False, as before it was an argument"] += 1
 
 
-def _neutral(key: str, value: Any) -> bool:
+def _neutral(key: str, value: Json) -> bool:
     if key in IRRELEVANT or key.endswith(ENDINGS):
         return True
     return value in (None, False) or value in NEUTRAL.get(key, ())
 
 
 def _accepted(found: type) -> set[str]:
-    """Names of the arguments of a class: its own, and its bases' as long as it hands on what it does not know."""
+    """Names of the arguments of a class: its own, and those of its bases as far as it passes unknown ones on."""
     names: set[str] = set()
     for base in found.__mro__:
         if "__init__" not in vars(base):

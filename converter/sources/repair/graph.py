@@ -1,22 +1,19 @@
-"""The graph in a model's configuration: calls of layers, references to their outputs, and the names these use."""
+"""The graph in a model's configuration: calls of layers, references to their outputs, and the layer names in them."""
 
 from __future__ import annotations
 
-from typing import Any
-
+from converter.core.foreign import Json, JsonObject
 from converter.sources.repair.operations import tensor
 
-Json = dict[str, Any]
 
-
-def nodes_of(layer: Json) -> list[Any]:
+def nodes_of(layer: JsonObject) -> list[Json]:
     """The calls of a layer, as the file lists them."""
     nodes = layer.get("inbound_nodes")
     return nodes if isinstance(nodes, list) else []
 
 
-def is_reference(value: Any) -> bool:
-    """[layer, node index, tensor index] with or without a mapping of arguments, as Keras 1 and 2 refer to a tensor."""
+def is_reference(value: Json) -> bool:
+    """Whether `value` refers to a tensor as Keras 1 and 2 do: [layer, node index, tensor index], or with arguments."""
     return (
         isinstance(value, list)
         and len(value) in (3, 4)
@@ -25,23 +22,21 @@ def is_reference(value: Any) -> bool:
     )
 
 
-def call(node: Any, shifts: dict[str, int]) -> Json:
-    """A node of Keras 1 or 2 as the arguments of a call: positional tensors (or constants) first."""
+def call(node: Json, shifts: dict[str, int]) -> JsonObject:
+    """A node of Keras 1 or 2 as the arguments of a call, tensors and constants by position first.
+
+    `shifts` is subtracted from the node index of references to a layer, by the layer's name.
+    """
     if isinstance(node, dict) and {"args", "kwargs"} <= set(node):
         return node
-    kwargs: Json = {}
+    kwargs: JsonObject = {}
 
-    def resolve(value: Any) -> Any:
-        if is_reference(value):
+    def resolve(value: Json) -> Json:
+        constant = isinstance(value, list) and len(value) >= 3 and value[0] == "_CONSTANT_VALUE"
+        if constant or is_reference(value):
             if len(value) == 4 and isinstance(value[3], dict):
                 kwargs.update({key: resolve(item) for key, item in value[3].items()})
-            if value[0] == "_CONSTANT_VALUE":
-                return value[2]
-            return tensor(value[0], value[1] - shifts.get(value[0], 0), value[2])
-        if isinstance(value, list) and len(value) >= 3 and value[0] == "_CONSTANT_VALUE":
-            if len(value) == 4 and isinstance(value[3], dict):
-                kwargs.update({key: resolve(item) for key, item in value[3].items()})
-            return value[2]
+            return value[2] if constant else tensor(value[0], value[1] - shifts.get(value[0], 0), value[2])
         if isinstance(value, list):
             return [resolve(item) for item in value]
         if isinstance(value, dict):
@@ -50,17 +45,17 @@ def call(node: Any, shifts: dict[str, int]) -> Json:
 
     first = resolve(node)
     if not is_reference(node):
-        first = alone(first)
+        first = unwrapped(first)
     return {"args": [first], "kwargs": kwargs}
 
 
-def alone(value: Any) -> Any:
-    """The only element of a list of one, anything else as it is: how Keras 1 and 2 treat inputs and outputs."""
+def unwrapped(value: Json) -> Json:
+    """The only element of a list of one, any other value unchanged, as Keras 1 and 2 treat inputs and outputs."""
     return value[0] if isinstance(value, list) and len(value) == 1 else value
 
 
-def shifted(value: Any, shifts: dict[str, int]) -> Any:
-    """References with their node indices lowered by what `shifts` says for their layer."""
+def shifted(value: Json, shifts: dict[str, int]) -> Json:
+    """References with `shifts`, by layer name, subtracted from their node indices."""
     if is_reference(value):
         return [value[0], value[1] - shifts.get(value[0], 0), value[2]]
     if isinstance(value, list):
@@ -70,8 +65,8 @@ def shifted(value: Any, shifts: dict[str, int]) -> Any:
     return value
 
 
-def _renamed(value: Any, new: dict[str, str]) -> Any:
-    """References with their layers' new names; other text stays."""
+def _renamed(value: Json, new: dict[str, str]) -> Json:
+    """References with the new names of their layers; other text is unchanged."""
     if is_reference(value):
         return [new.get(value[0], value[0]), *value[1:]]
     if isinstance(value, list):
@@ -81,10 +76,10 @@ def _renamed(value: Any, new: dict[str, str]) -> Any:
     return value
 
 
-def without_slashes(model: Json) -> dict[str, str]:
-    """Rename, in place, the layers of a functional model whose name holds a slash; old names by new ones.
+def without_slashes(model: JsonObject) -> dict[str, str]:
+    """Rename, in place, the layers of a functional model that have a slash in their name; returns old by new names.
 
-    Keras 3 allows none, and Keras 2 stored the weights under the name that had it.
+    Keras 3 does not allow slashes, and Keras 2 stored the weights under the old name.
     """
     names = {layer.get("name") for layer in model["layers"]}
     new: dict[str, str] = {}

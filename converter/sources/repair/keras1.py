@@ -1,13 +1,11 @@
-"""Layers as Keras 1 spelled them (before 2017), with the names that Keras 2 and 3 give their arguments."""
+"""Layers as Keras 1 wrote them (before 2017), converted to the classes and argument names of Keras 2 and 3."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
 
 from converter.core.errors import InputError
-
-Json = dict[str, Any]
+from converter.core.foreign import JsonObject
 
 CLASSES = {
     "Convolution2D": "Conv2D",
@@ -63,10 +61,10 @@ MERGES = {  # by mode of Merge
 INITIALIZERS = {"normal": "random_normal", "uniform": "random_uniform", "zero": "zeros", "one": "ones"}
 
 
-def mend_keras1(layer: Json, notes: Counter[str]) -> Json:
-    """`layer` with the arguments of Keras 2 where it has those of Keras 1, otherwise itself.
+def repair_keras1(layer: JsonObject, notes: Counter[str]) -> JsonObject:
+    """`layer` with the arguments of Keras 2 where it has those of Keras 1, otherwise `layer` itself.
 
-    Raises InputError for Theano's channels-first kernels and for modes that were given up.
+    Raises InputError for Theano's channels-first kernels and for modes that Keras 2 removed.
     """
     inner, name = dict(layer["config"]), str(layer["class_name"])
     if name == "Merge":
@@ -86,7 +84,9 @@ def mend_keras1(layer: Json, notes: Counter[str]) -> Json:
             "convert the model with Keras 2 first (keras.utils.convert_all_kernels_in_model)"
         )
     if mode not in (0, 2):
-        raise InputError(f"layer {title}: BatchNormalization with mode={mode} is gone since Keras 2\ntrain without it")
+        raise InputError(
+            f"layer {title}: BatchNormalization with mode={mode} was removed in Keras 2\ntrain again without it"
+        )
     for key in DROPPED:
         inner.pop(key, None)
     for key in old:
@@ -102,15 +102,15 @@ def mend_keras1(layer: Json, notes: Counter[str]) -> Json:
     return layer | spelled | {"config": inner}
 
 
-def _merge(layer: Json, notes: Counter[str]) -> Json:
+def _merge(layer: JsonObject, notes: Counter[str]) -> JsonObject:
     inner = layer["config"]
     mode, name = str(inner.get("mode")), inner.get("name", "merge")
     if mode not in MERGES:
         raise InputError(
-            f"layer {name}: Merge with mode={mode!r} is gone since Keras 2\nrebuild the model with Keras 3"
+            f"layer {name}: Merge with mode={mode!r} was removed in Keras 2\nrebuild the model with Keras 3"
         )
-    notes["Merge of Keras 1 is a layer for each mode"] += 1
-    modern: Json = {"name": name, "trainable": inner.get("trainable", True)}
+    notes["Merge of Keras 1 is now a separate layer for each mode"] += 1
+    modern: JsonObject = {"name": name, "trainable": inner.get("trainable", True)}
     if mode == "concat":
         modern["axis"] = inner.get("concat_axis", -1)
     return layer | {"class_name": MERGES[mode], "module": "keras.layers", "registered_name": None, "config": modern}

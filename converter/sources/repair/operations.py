@@ -1,29 +1,29 @@
-"""Raw TensorFlow operations in a functional model of Keras 2, as Keras 3's own operations.
+"""Raw TensorFlow operations in a functional model of Keras 2, converted to operations of Keras 3.
 
-Keras 2 recorded `x / 127.5` or `tf.concat(...)` between layers as a TFOpLambda with the operation's dotted name. Keras
-3 has an operation for each of those below; a name that is not in the table is an error, never a guess.
+Keras 2 recorded `x / 127.5` or `tf.concat(...)` between layers as a TFOpLambda with the operation's dotted name.
+`OPERATIONS` has the operation of Keras 3 for each name that is supported; any other name is an error, never a guess.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from converter.core.errors import InputError
-
-Json = dict[str, Any]
+from converter.core.foreign import Json, JsonObject
+from converter.sources.repair.notes import REBUILD
 
 
 class Operation(NamedTuple):
-    """A class of `keras.src.ops.<module>`; `inputs` are TensorFlow's names of what it is called with.
+    """A class of `keras.src.ops.<module>`; `inputs` are the names that TensorFlow gives the tensors of the call.
 
-    `settings` are what it is made with: TensorFlow's name, Keras's, and what TensorFlow takes where it is left out.
+    `settings` are the arguments of the class: TensorFlow's name, Keras's name, and TensorFlow's default.
     """
 
     module: str
     name: str
     inputs: tuple[str, ...] = ("x",)
-    settings: tuple[tuple[str, str, Any], ...] = ()
+    settings: tuple[tuple[str, str, Json], ...] = ()
 
 
 _PAIR = ("x", "y")
@@ -80,24 +80,25 @@ OPERATIONS: dict[str, Operation] = {
     ),
 }
 GET_ITEM = "__operators__.getitem"
-# Arguments that say nothing about the values.
+# Arguments that do not change the values.
 IGNORED = frozenset({"name", "data_format"})
 
 
-def is_operation(layer: Json) -> bool:
+def is_operation(layer: JsonObject) -> bool:
+    """Whether Keras 2 recorded a raw TensorFlow operation as this layer."""
     return layer.get("class_name") in ("TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer")
 
 
-def tensor(layer: str, node: int, index: int) -> Json:
-    """A reference to an output of a layer's call, in the spelling of Keras 3; its shape is not looked at."""
+def tensor(layer: str, node: int, index: int) -> JsonObject:
+    """A reference to an output of a layer's call as Keras 3 writes it; Keras ignores the shape in it."""
     inner = {"shape": [None], "dtype": "float32", "keras_history": [layer, node, index]}
     return {"class_name": "__keras_tensor__", "config": inner}
 
 
-def mend_operation(layer: Json, notes: Counter[str]) -> Json:
+def repair_operation(layer: JsonObject, notes: Counter[str]) -> JsonObject:
     """The operation of Keras 3 that computes what the TFOpLambda `layer` does.
 
-    Raises InputError, naming layer and function, where there is none or where it has arguments that Keras lacks.
+    Raises InputError, naming layer and function, where Keras 3 has no such operation or lacks one of its arguments.
     """
     inner = layer["config"]
     function, name = str(inner.get("function", "")), str(layer.get("name") or inner.get("name"))
@@ -110,11 +111,10 @@ def mend_operation(layer: Json, notes: Counter[str]) -> Json:
     operation = OPERATIONS.get(function.removeprefix("compat.v1."))
     if operation is None or not nodes:
         raise InputError(
-            f"layer {name}: no counterpart of the TensorFlow operation {function or layer['class_name']}\n"
-            "build the model in Python with Keras 3, and export it as package.module:function with --weights"
+            f"layer {name}: Keras 3 has no operation for TensorFlow's {function or layer['class_name']}\n{REBUILD}"
         )
     notes["TensorFlow operations between layers are now Keras operations"] += 1
-    settings: Json | None = None
+    settings: JsonObject | None = None
     calls = []
     for node in nodes:
         parameters = (*operation.inputs, *(theirs for theirs, _, _ in operation.settings))
@@ -123,16 +123,15 @@ def mend_operation(layer: Json, notes: Counter[str]) -> Json:
         unknown = sorted(key for key, value in kwargs.items() if value not in (None, False) and key not in IGNORED)
         missing = [key for key in operation.inputs if key not in given]
         if unknown or missing or (settings is not None and settings != made):
-            raise InputError(
-                f"layer {name}: {function} with {', '.join(unknown + missing) or 'varying arguments'} is not known"
-            )
+            fault = ", ".join(unknown + missing) or "varying arguments"
+            raise InputError(f"layer {name}: {function} with {fault} is not supported\n{REBUILD}")
         settings = made
         calls.append({"args": [given[key] for key in operation.inputs], "kwargs": {}})
     return _layer(operation.module, operation.name, name, settings or {}, calls)
 
 
-def _arguments(node: Json, parameters: tuple[str, ...]) -> tuple[Json, Json]:
-    """The arguments of a call by the name of their parameter, and those that are none of `parameters`."""
+def _arguments(node: JsonObject, parameters: tuple[str, ...]) -> tuple[JsonObject, JsonObject]:
+    """The arguments of a call by parameter name: those in `parameters`, and all others."""
     given = dict(zip(parameters, node["args"], strict=False))
     rest = {}
     for key, value in node["kwargs"].items():
@@ -143,8 +142,8 @@ def _arguments(node: Json, parameters: tuple[str, ...]) -> tuple[Json, Json]:
     return given, rest
 
 
-def _slices(spec: Any) -> Any:
-    """What stands between brackets: slices, integers, None (a new axis) and Ellipsis."""
+def _slices(spec: Json) -> Json:
+    """An index in the spelling of Keras 3: slices, integers, None (a new axis) and Ellipsis."""
     if isinstance(spec, list):
         return [_slices(item) for item in spec]
     if isinstance(spec, dict) and {"start", "stop", "step"} <= set(spec):
@@ -154,7 +153,7 @@ def _slices(spec: Any) -> Any:
     return spec
 
 
-def _layer(module: str, class_name: str, name: str, settings: Json, calls: list[Json]) -> Json:
+def _layer(module: str, class_name: str, name: str, settings: JsonObject, calls: list[JsonObject]) -> JsonObject:
     return {
         "module": f"keras.src.ops.{module}",
         "class_name": class_name,

@@ -1,7 +1,7 @@
 // Arrays by name between Python and JavaScript, the same in Node.js and in a browser. A frame is: the length of its
 // header and of its body (two little-endian uint32), the header (JSON), the body (the arrays, one after another, each
 // padded to 8 bytes). The header's "tensors" lists name, dtype (as numpy calls it) and dims.
-// converter/runtimes/frames.py is the other end.
+// converter/runtimes/javascript/frames.py is the other end.
 
 const TYPES = {
   float32: Float32Array,
@@ -16,7 +16,7 @@ const TYPES = {
 
 const padded = (bytes) => Math.ceil(bytes / 8) * 8;
 
-// {name: ort.Tensor} and whatever else belongs into the header -> Uint8Array
+// {name: ort.Tensor} and further fields of the header -> Uint8Array
 export function encode(tensors, more = {}) {
   const entries = Object.entries(tensors);
   const described = entries.map(([name, tensor]) => ({ name, dtype: tensor.type, dims: [...tensor.dims] }));
@@ -56,7 +56,7 @@ export function decode(frame, Tensor) {
     }
     const count = dims.reduce((product, size) => product * size, 1);
     const bytes = count * Typed.BYTES_PER_ELEMENT;
-    const copy = frame.slice(offset, offset + bytes); // starts at 0 of a buffer of its own, so that it is aligned
+    const copy = frame.slice(offset, offset + bytes); // starts at 0 of a new buffer, so that it is aligned
     tensors[name] = new Tensor(dtype, new Typed(copy.buffer, 0, count), dims);
     offset += padded(bytes);
   }

@@ -1,46 +1,48 @@
-"""Files of older Keras versions, written here as those versions did, against the same model built with Keras 3."""
+"""Files of older Keras versions, written here as those versions did, compared with the same model in Keras 3."""
 
 from __future__ import annotations
 
 import inspect
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
 import pytest
 from keras import layers
-from model_files import Array, Json, conv, write_legacy
+from model_files import Array, conv, write_legacy
 
 from converter import sources
 from converter.core.data import Source, SourceOptions
 from converter.core.errors import InputError
+from converter.core.foreign import Json, JsonObject, KerasModel, KerasObject
 from converter.sources.inspection import vocabulary
-from converter.sources.repair.mend import mend
+from converter.sources.repair.repair import repair
 
 RNG = np.random.default_rng(5)
 IMAGES = RNG.random((3, 8, 8, 3), np.float32)
 
 
-def old(name: str, class_name: str, nodes: list[Any] | None = None, **config: Any) -> Json:
+def old(name: str, class_name: str, nodes: list[Json] | None = None, **config: Json) -> JsonObject:
     """A layer of a functional model as Keras 2 spells it: no module, the name beside the configuration."""
     return {"class_name": class_name, "name": name, "config": {"name": name, **config}, "inbound_nodes": nodes or []}
 
 
-def image(name: str = "img", shape: tuple[int, ...] = (8, 8, 3)) -> Json:
+def image(name: str = "img", shape: tuple[int, ...] = (8, 8, 3)) -> JsonObject:
     return old(name, "InputLayer", batch_input_shape=[None, *shape], dtype="float32", sparse=False, ragged=False)
 
 
-def functional(*parts: Json, output: list[Any], inputs: list[Any] | None = None, name: str = "model_1") -> Json:
+def functional(
+    *parts: JsonObject, output: list[Json], inputs: list[Json] | None = None, name: str = "model_1"
+) -> JsonObject:
     references = {"input_layers": inputs or [["img", 0, 0]], "output_layers": output}
     return {"class_name": "Model", "config": {"name": name, "layers": list(parts), **references}}
 
 
-def load(path: Path, **options: Any) -> Source:
+def load(path: Path, **options: object) -> Source:
     return sources.load(str(path), SourceOptions(**options))
 
 
-def same(source: Source, reference: Any, x: Any = IMAGES) -> None:
+def same(source: Source, reference: KerasModel, x: Array = IMAGES) -> None:
     np.testing.assert_allclose(np.asarray(source.model(x)), np.asarray(reference(x)), rtol=1e-5, atol=1e-5)
 
 
@@ -49,7 +51,7 @@ def dense(name: str, inputs: int, units: int) -> dict[str, Array]:
     return {f"{name}/kernel:0": kernel, f"{name}/bias:0": RNG.normal(size=units).astype(np.float32)}
 
 
-CONV: Json = {"filters": 4, "kernel_size": [3, 3], "padding": "valid", "data_format": "channels_last"}
+CONV: JsonObject = {"filters": 4, "kernel_size": [3, 3], "padding": "valid", "data_format": "channels_last"}
 SCALING = {
     "class_name": "VarianceScaling",
     "config": {"scale": 1.0, "mode": "fan_avg", "dtype": "float32", "seed": None},
@@ -78,7 +80,7 @@ def test_sequential_of_keras_2(tmp_path: Path, as_list: bool) -> None:
     assert source.name == "model"
     assert source.detail["keras_version"] == "2.3.1"
     assert not source.untrained
-    notes = "\n".join(source.mended)
+    notes = "\n".join(source.repairs)
     assert "input shape of a Sequential model was an argument of its first layer" in notes
     assert ("plain list" in notes) == as_list
     assert "VarianceScaling: dropped dtype" in notes
@@ -112,13 +114,13 @@ def test_functional_of_keras_2(tmp_path: Path) -> None:
     dw.set_weights(list(kernel.values()))
     same(source, reference)
     assert [layer.name for layer in source.model.layers][4] == "dw_x"
-    notes = "\n".join(source.mended)
+    notes = "\n".join(source.repairs)
     for word in ("slashes", "axis is a number", "alpha is now negative_slope", "dropped groups", "batch_shape"):
         assert word in notes
 
 
-def test_swapped_layers_of_equal_shape_are_told_apart_by_name(tmp_path: Path) -> None:
-    """Names with slashes are changed; the weights must still not go by position, here the other way round."""
+def test_swapped_layers_of_equal_shape_are_paired_by_name(tmp_path: Path) -> None:
+    """Names with slashes are changed; weights must still be paired by name, and not by position, which differs here."""
     config = functional(
         image(),
         old("x/a", "Conv2D", [[["img", 0, 0, {}]]], **CONV),
@@ -166,7 +168,7 @@ def test_a_nested_model_counts_its_calls_from_one(tmp_path: Path, kind: str) -> 
 
 
 def test_tensorflow_operations_between_layers(tmp_path: Path) -> None:
-    def operation(name: str, function: str, node: Any) -> Json:
+    def operation(name: str, function: str, node: Json) -> JsonObject:
         return old(name, "SlicingOpLambda" if "getitem" in function else "TFOpLambda", [node], function=function)
 
     slices = {"slice_spec": [{"class_name": "__ellipsis__"}, {"start": 1, "stop": None, "step": None}]}
@@ -191,14 +193,14 @@ def test_tensorflow_operations_between_layers(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("function", "kwargs"), [("math.bincount", {}), ("math.reduce_mean", {"weird": 3}), ("__import__('os')", {})]
 )
-def test_an_operation_that_is_not_known_is_an_error(function: str, kwargs: Json) -> None:
+def test_an_unknown_operation_is_an_error(function: str, kwargs: JsonObject) -> None:
     node = ["img", 0, 0, kwargs]
     config = functional(image(), old("op", "TFOpLambda", [node], function=function), output=[["op", 0, 0]])
     with pytest.raises(InputError, match="layer op: "):
-        mend(config, old=True)
+        repair(config, old=True)
 
 
-def keras1_model(**change: Any) -> Json:
+def keras1_model(**change: Json) -> JsonObject:
     first = {"nb_filter": 4, "nb_row": 3, "nb_col": 3, "border_mode": "same", "subsample": [2, 2], "dim_ordering": "tf"}
     first |= {"init": "glorot_uniform", "W_regularizer": None, "bias": True, "activation": "relu"}
     branch = {
@@ -250,7 +252,7 @@ def test_keras_1(tmp_path: Path) -> None:
     for part, name in ((c1, "c1"), (c2, "c2"), (b, "b"), (d, "d")):
         part.set_weights(list(weights[name].values()))
     same(source, reference)
-    assert any("Keras 1" in note for note in source.mended)
+    assert any("Keras 1" in note for note in source.repairs)
 
 
 def test_theano_kernels_are_refused(tmp_path: Path) -> None:
@@ -262,7 +264,7 @@ def test_theano_kernels_are_refused(tmp_path: Path) -> None:
 def test_an_argument_that_changes_the_result_is_not_dropped(tmp_path: Path) -> None:
     part = old("dw", "DepthwiseConv2D", [[["img", 0, 0, {}]]], kernel_size=[3, 3], groups=3)
     path = write_legacy(tmp_path / "m.h5", functional(image(), part, output=[["dw", 0, 0]]), {})
-    with pytest.raises(InputError, match="layer dw: no groups in Keras 3's DepthwiseConv2D"):
+    with pytest.raises(InputError, match="layer dw: Keras 3's DepthwiseConv2D has no argument groups"):
         load(path)
 
 
@@ -284,16 +286,16 @@ def test_weights_alone_need_a_builder(tmp_path: Path, monkeypatch: pytest.Monkey
         load(path, builder="my_architecture:build", kwargs={"units": 3})
 
 
-def test_mending_leaves_keras_3_as_it_is() -> None:
+def test_a_configuration_of_keras_3_is_not_changed() -> None:
     x = layers.Input((8, 8, 3))
     nested = keras.Sequential([layers.Conv2D(2, 3)], name="nested")
     h = nested(x)
     model = keras.Model(x, [layers.Dense(2, kernel_regularizer="l2")(h) * 2 + h[..., :1], h])
     config = keras.saving.serialize_keras_object(model)
-    mended, notes, renamed = mend(config, old=False)
-    assert notes == []
-    assert renamed == {}
-    again = keras.saving.deserialize_keras_object(mended)
+    repaired = repair(config, old=False)
+    assert repaired.notes == ()
+    assert repaired.renamed == {}
+    again = keras.saving.deserialize_keras_object(repaired.config)
     again.set_weights(model.get_weights())
     for ours, theirs in zip(again(IMAGES), model(IMAGES), strict=True):
         np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
@@ -303,7 +305,7 @@ def test_the_vocabulary_is_that_of_keras() -> None:
     public = {name for name, value in vars(layers).items() if inspect.isclass(value)}
     assert public == vocabulary.LAYERS | set(vocabulary.RUNS_CODE)
     for module, names in vocabulary.MODULES.items():
-        found: Any = keras
+        found: KerasObject = keras
         for part in module.split(".")[1:]:
             found = getattr(found, part)
         assert [name for name in names if not inspect.isclass(getattr(found, name, None))] == [], module

@@ -1,21 +1,24 @@
-"""A model's configuration as Keras 1, 2 or 3 wrote it, turned into what Keras 3 reads: pure JSON to JSON.
+"""A model's configuration as Keras 1, 2 or 3 wrote it, converted to what Keras 3 reads: from JSON to JSON.
 
-Keras 3 reads hardly any file of its predecessors. What differs: the spelling of objects (no module, or one that is no
-more), Sequential models that are a plain list, input shapes that hang on the first layer, graph nodes that are lists
-instead of calls, indices of nested models that count from one, raw TensorFlow operations as layers, names with a slash.
-Arguments of single layers are mended later, beside Keras itself (`converter.sources.repair.arguments`).
+Keras 3 reads hardly any file of Keras 1 or 2. The differences: how objects are written (without a module, or with one
+that no longer exists), Sequential models that are a plain list, input shapes given with the first layer, graph nodes
+that are lists instead of calls, call indices of nested models that count from one, raw TensorFlow operations as layers,
+and names with a slash. Arguments of single layers are repaired later, when Keras can be imported
+(`converter.sources.repair.arguments`).
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from dataclasses import dataclass
 
 from converter.core.errors import InputError
+from converter.core.foreign import Json, JsonObject
 from converter.sources.inspection.vocabulary import DATA, MODELS, MODULES, OPERATIONS, module_of
-from converter.sources.repair.graph import alone, call, nodes_of, shifted, without_slashes
-from converter.sources.repair.keras1 import mend_keras1
-from converter.sources.repair.operations import is_operation, mend_operation
+from converter.sources.repair.graph import call, nodes_of, shifted, unwrapped, without_slashes
+from converter.sources.repair.keras1 import repair_keras1
+from converter.sources.repair.notes import listed
+from converter.sources.repair.operations import is_operation, repair_operation
 
 ALIASES = {
     "Model": "Functional",
@@ -26,37 +29,46 @@ ALIASES = {
     "ThresholdedReLU": "ReLU",
     "L1L2Regularizer": "L1L2",
 }
-Json = dict[str, Any]
 
 
-def mend(config: Json, old: bool) -> tuple[Json, list[str], dict[str, str]]:
-    """`config` for Keras 3, what was mended (one line for each kind of change), and top-level layers' old names by new.
+@dataclass(frozen=True)
+class Repaired:
+    """A configuration for Keras 3, one note for each kind of repair, and old names of top-level layers by new names."""
 
-    `old` says that a Keras before 3 wrote it. Raises InputError where the configuration is no model, or holds something
-    that Keras 3 cannot compute, naming the layer.
+    config: JsonObject
+    notes: tuple[str, ...]
+    renamed: dict[str, str]
+
+
+def repair(config: JsonObject, old: bool) -> Repaired:
+    """`config` for Keras 3; `old` says that Keras 1 or 2 wrote it.
+
+    Raises InputError where the configuration does not describe a model, or has something that Keras 3 cannot compute;
+    the message then names the layer.
     """
-    mender = _Mender(old)
-    mended = mender.object(config)
-    if not isinstance(mended, dict) or "class_name" not in mended or not isinstance(mended.get("config"), dict):
-        raise InputError("its configuration describes no model\nthe file is damaged; save it again")
-    notes = [f"{what}" if count == 1 else f"{what} ({count} places)" for what, count in mender.notes.items()]
-    return mended, notes, mender.renamed
+    repairer = _Repairer(old)
+    repaired = repairer.object(config)
+    if not isinstance(repaired, dict) or "class_name" not in repaired or not isinstance(repaired.get("config"), dict):
+        raise InputError("its configuration does not describe a model\nthe file is damaged; save it again")
+    return Repaired(repaired, listed(repairer.notes), repairer.renamed)
 
 
-class _Mender:
+class _Repairer:
+    """One pass over a configuration; `notes` count each kind of repair."""
+
     def __init__(self, old: bool) -> None:
         self.old = old
         self.notes: Counter[str] = Counter()
         self.renamed: dict[str, str] = {}
 
-    def value(self, value: Any) -> Any:
+    def value(self, value: Json) -> Json:
         if isinstance(value, list):
             return [self.value(item) for item in value]
         if isinstance(value, dict):
             return self.object(value) if "class_name" in value else {k: self.value(v) for k, v in value.items()}
         return value
 
-    def object(self, given: Json) -> Json:
+    def object(self, given: JsonObject) -> JsonObject:
         """A layer, model, initializer, … with everything inside it."""
         name = given.get("class_name")
         if not isinstance(name, str):
@@ -74,14 +86,14 @@ class _Mender:
         else:
             if isinstance(inner, dict):
                 result["config"] = self.layer(result["class_name"], inner)
-                result = mend_keras1(result, self.notes)
+                result = repair_keras1(result, self.notes)
             if isinstance(result.get("config"), (dict, list)):
                 result["config"] = self.value(result["config"])
         return result
 
-    def spelled(self, given: Json) -> Json:
-        """The object with module, class and registered name as Keras 3 writes them, without what compiles it."""
-        # How an old layer was built says nothing that its call does not say, in another spelling.
+    def spelled(self, given: JsonObject) -> JsonObject:
+        """The object with module, class and registered name as Keras 3 writes them, without its compile settings."""
+        # The build settings of old layers are dropped too: the call of the layer says the same.
         dropped = {"compile_config", "build_config", "shared_object_id"} if self.old else {"compile_config"}
         result = {key: item for key, item in given.items() if key not in dropped}
         name, module = given["class_name"], given.get("module")
@@ -109,13 +121,14 @@ class _Mender:
         }
         return result
 
-    def sequential(self, given: Any, around: Json) -> Json:
+    def sequential(self, given: Json, around: JsonObject) -> JsonObject:
+        """The configuration `given` of a Sequential model; `around` is the object that it belongs to."""
         if isinstance(given, list):
             self.notes["the layers of a Sequential model were a plain list"] += 1
             given = {"name": "sequential", "layers": given}
         if not isinstance(given, dict) or not isinstance(given.get("layers"), list):
-            raise InputError("a Sequential model without a list of layers\nthe file is damaged; save it again")
-        inner: Json = dict(given)
+            raise InputError("a Sequential model has no list of layers\nthe file is damaged; save it again")
+        inner: JsonObject = dict(given)
         layers = [layer for layer in inner["layers"] if isinstance(layer, dict)]
         first = layers[0].get("config") if layers else None
         shape = first.get("batch_input_shape") if isinstance(first, dict) else None
@@ -137,30 +150,31 @@ class _Mender:
         self.rename(_sequential_names(inner["layers"]))
         return inner
 
-    def functional(self, inner: Json) -> Json:
+    def functional(self, inner: JsonObject) -> JsonObject:
+        """The configuration `inner` of a functional model: its layers, their calls, its inputs and outputs."""
         layers = inner["layers"]
         if not isinstance(layers, list) or not all(isinstance(layer, dict) for layer in layers):
-            raise InputError("a model without a list of layers\nthe file is damaged; save it again")
+            raise InputError("a model has no list of layers\nthe file is damaged; save it again")
         legacy = any(isinstance(node, list) for layer in layers for node in nodes_of(layer))
         result = dict(inner)
-        result["layers"] = mended = [self.object(layer) for layer in layers]
-        nested = {str(layer.get("name")): layer["class_name"] for layer in mended if layer["class_name"] in MODELS}
+        result["layers"] = repaired = [self.object(layer) for layer in layers]
+        nested = {str(layer.get("name")): layer["class_name"] for layer in repaired if layer["class_name"] in MODELS}
         if legacy:
             self.notes["the calls of the layers were lists, not arguments by name"] += 1
             shifts = dict.fromkeys(nested, 1)
-            for layer in mended:
+            for layer in repaired:
                 layer["inbound_nodes"] = [call(node, shifts) for node in nodes_of(layer)]
             for key in ("input_layers", "output_layers"):
                 sequential = {name: 1 for name, kind in nested.items() if kind == "Sequential"}
-                result[key] = shifted(alone(result.get(key)), sequential)
-        for index, layer in enumerate(mended):
+                result[key] = shifted(unwrapped(result.get(key)), sequential)
+        for index, layer in enumerate(repaired):
             if is_operation(layer):
-                mended[index] = mend_operation(layer, self.notes)
+                repaired[index] = repair_operation(layer, self.notes)
         self.rename(without_slashes(result))
         return result
 
-    def layer(self, class_name: str, inner: Json) -> Json:
-        """What is common to the layers of an old Keras; what single layers want follows beside Keras."""
+    def layer(self, class_name: str, inner: JsonObject) -> JsonObject:
+        """The arguments `inner` of an old layer, with those repaired that many classes share."""
         result = dict(inner)
         shape = result.pop("batch_input_shape", None)
         if class_name == "InputLayer":
@@ -174,10 +188,10 @@ class _Mender:
             result = self.function_layer(result)
         return result
 
-    def code(self, given: Json) -> Json:
-        """Code with default arguments: Keras 3.15 calls it with their JSON list, where Python wants a tuple.
+    def code(self, given: JsonObject) -> JsonObject:
+        """Code with default arguments: Keras 3.15 keeps them as the list of the JSON, but Python requires a tuple.
 
-        Given as one list, it goes through Keras's own reader of older files, which makes the tuple.
+        Written as one list, the code goes through Keras's reader of older files, which makes the tuple.
         """
         inner = given.get("config")
         if not isinstance(inner, dict) or not isinstance(inner.get("defaults"), list):
@@ -187,12 +201,13 @@ class _Mender:
         return given | {"config": {"code": dump, "defaults": None, "closure": None}}
 
     def rename(self, renamed: dict[str, str]) -> None:
+        """Record layers that were renamed, old names by new names."""
         if renamed:
             self.notes["slashes in layers' names are now underscores"] += len(renamed)
             self.renamed |= renamed
 
-    def function_layer(self, inner: Json) -> Json:
-        """A Lambda of Keras 2: its function is a list (code, defaults, closure), its kind in arguments of their own."""
+    def function_layer(self, inner: JsonObject) -> JsonObject:
+        """The arguments of a Lambda of Keras 2: its function is a list (code, defaults, closure), next to its kind."""
         if "function_type" not in inner:
             return inner
         self.notes["the function of a Lambda was a list of code, defaults and closure"] += 1
@@ -209,8 +224,8 @@ class _Mender:
         return result
 
 
-def _sequential_names(layers: list[Json]) -> dict[str, str]:
-    """Rename, in place, the layers of a Sequential model whose name holds a slash; old names by new ones."""
+def _sequential_names(layers: list[JsonObject]) -> dict[str, str]:
+    """Rename, in place, the layers of a Sequential model that have a slash in their name; returns old by new names."""
     renamed = {}
     for layer in layers:
         inner = layer.get("config")
@@ -222,12 +237,12 @@ def _sequential_names(layers: list[Json]) -> dict[str, str]:
 
 
 def _is_keras(module: str) -> bool:
-    """Whether a module is, or was, one of Keras's own: `keras.engine`, `tf_keras.src.…`, `tensorflow.python.keras`."""
+    """Whether a module belongs, or belonged, to Keras: `keras.engine`, `tf_keras.src.…`, `tensorflow.python.keras`."""
     parts = module.split(".")
     return parts[0] in ("keras", "tf_keras") or (parts[0] == "tensorflow" and "keras" in parts) or module == "builtins"
 
 
-def _input_layer(shape: Any, dtype: Any) -> Json:
+def _input_layer(shape: Json, dtype: Json) -> JsonObject:
     name = dtype if isinstance(dtype, str) else "float32"
     inner = {"batch_shape": shape, "dtype": name, "name": "input"}
     return {"class_name": "InputLayer", "module": "keras.layers", "config": inner, "registered_name": None}
