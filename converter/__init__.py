@@ -80,7 +80,12 @@ _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 def __getattr__(name: str) -> object:
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOME_OF[name]), name)
+    try:
+        value = getattr(importlib.import_module(_HOME_OF[name]), name)
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("converter."):
+            raise
+        raise AttributeError(f"cnnexport-verify only verifies and has no {name}; pip install cnnexport") from error
     globals()[name] = value
     return value
 

@@ -583,11 +583,11 @@ def exported(tmp_path_factory: pytest.TempPathFactory, nets: Path) -> Exported:
     def make(root: Path) -> None:
         import converter
 
-        report = converter.export("tiny_nets:two_heads", output=root / "two_heads")
+        report = converter.export("tiny_nets:two_heads", output=root / "export" / "two_heads")
         (root / "report.pickle").write_bytes(pickle.dumps(report))
 
     root = once(tmp_path_factory, "exported", make)
-    return Exported(root / "two_heads", pickle.loads((root / "report.pickle").read_bytes()))
+    return Exported(root / "export" / "two_heads", pickle.loads((root / "report.pickle").read_bytes()))
 
 
 @pytest.fixture(scope="session")
