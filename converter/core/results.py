@@ -15,12 +15,33 @@ from converter.core.notebook import summary_html
 
 
 @dataclass(frozen=True)
+class Part:
+    """Some indices of one axis of an output (counted without the samples) and the limit of their error.
+
+    `limit` is a relative L2, pooled over the samples. If `absolute`, it is a root mean square in units of the largest
+    value of the reference, for indices whose values are zero or only rounding error.
+    """
+
+    axis: int
+    indices: tuple[int, ...]
+    limit: float
+    absolute: bool = False
+
+    @property
+    def name(self) -> str:
+        """The part in words."""
+        first, last = self.indices[0], self.indices[-1]
+        several = f"{len(self.indices)} indices from {first} to {last}"
+        return f"axis {self.axis + 1}, {several if len(self.indices) > 1 else f'index {first}'}"
+
+
+@dataclass(frozen=True)
 class Tolerance:
     """The tolerance of one output: `value` limits relative L2, `value_max` limits max|d| / max|reference|.
 
     value = min(cap, max(floor, factor * noise)). `noise` and `noise_max` are measured between the reference and the
     exact (float64) outputs; they are None if the float64 model could not be built. `chosen` marks a value set by the
-    user.
+    user. `parts` limit the parts of the output that have a scale of their own; they are not written as JSON.
     """
 
     value: float
@@ -31,6 +52,7 @@ class Tolerance:
     floor: float
     cap: float
     chosen: bool = False
+    parts: tuple[Part, ...] = field(default=(), repr=False, compare=False, metadata={"json": False})
 
 
 @dataclass(frozen=True)

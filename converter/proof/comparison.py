@@ -15,6 +15,7 @@ import numpy as np
 from converter.core.data import Array, Arrays, TensorSpec
 from converter.core.results import OutputResult, Tolerance
 from converter.proof.domains import DOMAINS, Distance, measure, probability_error, saturation_excess, score
+from converter.proof.parts import worst_part
 
 
 def compare_outputs(
@@ -84,11 +85,15 @@ def _compare(reference: Array, actual: Array, spec: TensorSpec, tolerance: Toler
             changed, counted = _flips(one, other, spec, 2 * tolerance.value_max * distance.largest)
             flips, votes = flips + changed, votes + counted
     assert worst is not None  # `_mismatch` rejects arrays without samples
+    part, beyond = worst_part(reference, actual, spec, tolerance.parts) or (None, 0.0)
+    reason = _excess_reason(worst, worst_excess, tolerance)
+    if not reason and part is not None and not beyond <= 1:
+        reason = f"{part.name}: the error of this part is {beyond:.3g} times its limit"
     return OutputResult(
         output=spec.name,
         domain=DOMAINS[spec.activation],
-        passed=worst_share <= 1,
-        reason=_excess_reason(worst, worst_excess, tolerance),
+        passed=worst_share <= 1 and beyond <= 1,
+        reason=reason,
         relative_l2=worst.relative_l2,
         relative_max=worst.relative_max,
         max_abs=worst.max_abs,

@@ -10,8 +10,9 @@ import numpy as np
 from converter.core.data import Array, Arrays, TensorSpec
 from converter.core.distance import Gate
 from converter.core.errors import InputError, UsageError
-from converter.core.results import Tolerance
+from converter.core.results import Part, Tolerance
 from converter.proof.domains import measure
+from converter.proof.parts import parts_of
 
 GATES = {
     "float32": Gate(factor=8.0, floor=1e-6, cap=1e-4),
@@ -41,7 +42,8 @@ def tolerances(
     The noise is the worst sample's distance between `reference` and `exact`, the same model in float64 (arrays of shape
     (samples, ...) by output name). For an output that `exact` lacks, the noise is None and the tolerance is 10 times
     the floor, 1e-5 for float32; it is not the cap, because nothing shows that the model needs it. int8 has a fixed
-    tolerance of 20 dB (and 1 for the maximum). `chosen` replaces both limits; the measured noise stays.
+    tolerance of 20 dB (and 1 for the maximum). `chosen` replaces both limits; the measured noise stays. Parts of an
+    output are limited in float32 only, and not if the limit was `chosen`.
 
     Raises UsageError for an unknown precision or a `chosen` that is not a positive number. Raises InputError if `exact`
     has another shape than `reference`, or if either contains NaN or Inf.
@@ -61,8 +63,11 @@ def tolerances(
             value, value_max = INT8.cap, INT8_MAX.cap
         else:
             value, value_max = bound(noise, row), bound(noise_max, row)
+        parts: tuple[Part, ...] = ()
+        if row == "float32" and chosen is None and precision != "int8":
+            parts = parts_of(reference[name], exact.get(name), spec, gate)
         result[name] = Tolerance(
-            value, value_max, noise, noise_max, gate.factor, gate.floor, gate.cap, chosen is not None
+            value, value_max, noise, noise_max, gate.factor, gate.floor, gate.cap, chosen is not None, parts
         )
     return result
 
