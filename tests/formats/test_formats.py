@@ -114,7 +114,7 @@ def assert_described(artifact: Artifact, directory: Path) -> None:
         assert artifact.operators == Counter(node.op_type for node in graph.node)
 
 
-@pytest.mark.parametrize("opset", range(13, 19))
+@pytest.mark.parametrize("opset", [13, 18, *(pytest.param(opset, marks=pytest.mark.slow) for opset in range(14, 18))])
 def test_every_opset(opset: int, tmp_path: Path, build_small: Build, assert_close: AssertClose) -> None:
     for builder in ("outputs_in_a_list", "upsampling_bilinear"):
         small = build_small(builder)
