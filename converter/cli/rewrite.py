@@ -7,7 +7,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from converter.cli.options import SOURCES, option, source_options
+from converter.cli.options import SOURCES, Integer, option, source_options
 from converter.cli.streams import result_only
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 @option("--output", "-o", type=click.Path(path_type=Path), required=True, help="The .keras file to write.")
 @option("--force", is_flag=True, help="Replace an existing file, unless it is MODEL itself.")
 @option("--simplify", is_flag=True, help="Also fold batch normalizations and remove layers unused in inference.")
+@option("--samples", type=Integer(min=2), default=4, show_default=True, help="Number of inputs for the comparison.")
 @option("--json", "as_json", is_flag=True, help="Print the result as one JSON document.")
 @option("--debug", is_flag=True, help="Show the traceback of errors.")
 @source_options

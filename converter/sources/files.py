@@ -21,7 +21,7 @@ from converter.sources.finish import finish, require_built
 from converter.sources.functions import CustomObjects, call_builder, custom_objects
 from converter.sources.inspection.inspect import inspect_file
 from converter.sources.inspection.protocol import Request
-from converter.sources.names import major, refuse_directory, title_of
+from converter.sources.names import major, refuse_directory, title_of, without_folder
 from converter.sources.repair.arguments import repair_arguments
 from converter.sources.weights import assign_stored
 from converter.tracing.context import quiet_tensorflow
@@ -66,7 +66,7 @@ def load_file(text: str, options: SourceOptions) -> Source:
     detail: Facts = {"file": path.name, "sha256": digest.result(), "bytes": path.stat().st_size}
     detail |= {"format": found.format, "keras_version": found.version}
     if options.builder:
-        detail["builder"] = options.builder
+        detail["builder"] = without_folder(options.builder)
     if options.custom_objects:
         detail["custom_objects"] = list(options.custom_objects)
     if options.trust:

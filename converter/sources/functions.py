@@ -15,7 +15,7 @@ from converter.core.errors import InputError
 from converter.core.foreign import Facts, Json, KerasModel, Module
 from converter.core.text import reason_of
 from converter.sources.finish import finish, require_built
-from converter.sources.names import OWN_PACKAGES, function_parts, nearest
+from converter.sources.names import OWN_PACKAGES, function_parts, nearest, without_folder
 from converter.sources.weights import assign_file
 
 CustomObjects = Mapping[str, object]
@@ -30,7 +30,7 @@ def load_function(text: str, options: SourceOptions) -> Source:
     InputError where the function is missing, raises an exception, or does not return a model.
     """
     model = call_builder(text, options.kwargs)
-    detail: Facts = {"builder": text}
+    detail: Facts = {"builder": without_folder(text)}
     if options.kwargs:
         detail["arguments"] = dict(options.kwargs)
     title = text.rpartition(":")[2]

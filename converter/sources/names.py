@@ -71,6 +71,12 @@ def function_parts(text: str) -> tuple[str, str]:
     return (found[1], found[2]) if found else ("", "")
 
 
+def without_folder(text: str) -> str:
+    """A function's `text` without the folder of its file, so that no path of a machine is written down."""
+    path, function = function_parts(text)
+    return f"{Path(path).name}:{function}" if path.endswith(".py") else text
+
+
 def is_file(path: str | Path) -> bool:
     """Whether `path` is a file; False also for a name that is too long, where `Path.is_file` would raise."""
     return os.path.isfile(path)  # noqa: PTH113

@@ -60,11 +60,18 @@ def _named(text: str, options: SourceOptions, commands: Sequence[str]) -> Opened
 
 
 def _identity(text: str, kind: str, options: SourceOptions) -> str:
-    """The kind and the name; for a file also a hash of its path, so that the path itself is not written anywhere."""
-    path, function = function_parts(text) if kind == "function" else (text, "")
-    place = ""
-    if kind == "file" or path.endswith(".py"):
-        place = hashlib.sha256(os.path.realpath(path).encode(errors="surrogatepass")).hexdigest()[:16]
-        path = Path(path).name
-    name = f"{path}:{function}" if function else path
-    return " ".join(filter(None, (kind, name, place, options.builder)))
+    """The kind and the names of the source and of its builder, a hash in place of each file's path."""
+    named = [_placed(text) if kind == "file" else _placed_function(text)]
+    builder = [_placed_function(options.builder)] if options.builder else []
+    return " ".join([kind, *named, *builder])
+
+
+def _placed_function(text: str) -> str:
+    path, function = function_parts(text)
+    return f"{_placed(path)}:{function}" if path.endswith(".py") else text
+
+
+def _placed(path: str) -> str:
+    """The name of a file, and a hash that stands for where it is."""
+    place = hashlib.sha256(os.path.realpath(path).encode(errors="surrogatepass")).hexdigest()[:16]
+    return f"{Path(path).name} {place}"
