@@ -35,6 +35,7 @@ from converter.proof.prove import Exported
 from converter.proof.tolerance import tolerances
 from converter.sources import Opened
 from converter.tracing.layer_ends import LayerEnd
+from converter.tracing.reference import Measured
 from converter.tracing.signature import Signature
 
 HALF_PRECISION = (
@@ -128,14 +129,14 @@ def _predict(loaded: Loaded, rewritten: Rewritten, options: ExportOptions) -> Pr
     ranges = input_ranges(source, signature.inputs)
     inputs = generate(signature.inputs, options.samples, options.source.seed, ranges)
     author = rewritten.model if rewritten.on_purpose else source.model
-    golden, ends = reference.golden(author, signature, inputs, layers=bool(DIAGNOSIS_RUNTIMES.keys() & options.formats))
+    layers = bool(DIAGNOSIS_RUNTIMES.keys() & options.formats)
+    found = reference.measured(author, signature, inputs, layers=layers)
     warnings, changed = rewritten.warnings, None
     if rewritten.on_purpose:
-        own = reference.predict(source.model, signature, inputs)
-        warnings = (*warnings, _change_warning(own, golden, signature.outputs))
+        warnings = (*warnings, _change_warning(reference.predict(source.model, signature, inputs), found))
     elif rewritten.changed:
         changed = reference.predict(rewritten.model, signature, inputs)
-    return Predicted(golden, ends, changed, warnings)
+    return Predicted(found.golden, found.ends, changed, warnings)
 
 
 def input_ranges(source: Source, inputs: Sequence[TensorSpec]) -> dict[str, tuple[float, float]] | None:
@@ -201,10 +202,10 @@ def _facts(loaded: Loaded, rewritten: Rewritten, traced: Traced, predicted: Pred
     )
 
 
-def _change_warning(own: Arrays, golden: Golden, outputs: Sequence[TensorSpec]) -> str:
+def _change_warning(own: Arrays, changed: Measured) -> str:
     """A warning that the artifacts are compared with the changed function, and its distance from the original one."""
-    specs = {spec.name: spec for spec in outputs}
-    bounds = tolerances(golden.references, golden.exact, specs)
+    golden, specs = changed.golden, changed.by_output
+    bounds = tolerances(golden.references, golden.exact, specs, changed.precision)
     found = [
         f"{each.output} {each.reason if each.relative_l2 is None else f'{each.relative_l2:.1e}'}"
         for each in compare_outputs(own, golden.references, specs, bounds)

@@ -1,6 +1,6 @@
 """The reference: Keras's own outputs, the same model in float64 ("exact"), and the outputs of the negative controls.
 
-`golden` runs the model as its author wrote it, before any rewrite. Comparing is the work of
+`measured` runs the model as its author wrote it, before any rewrite. Comparing is the work of
 `converter.proof.comparison`.
 """
 
@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 
-from converter.core.data import Array, Arrays, Golden, Traced
+from converter.core.data import Array, Arrays, Golden, TensorSpec, Traced
 from converter.core.errors import ConversionError, InputError
 from converter.core.foreign import GraphDef, KerasModel, KerasVariable
 from converter.core.samples import reverse_channels
@@ -47,15 +48,38 @@ def predict(model: KerasModel, signature: Signature, inputs: Arrays) -> dict[str
     return {spec.name: array for spec, array in zip(signature.outputs, arrays, strict=True)}
 
 
-def golden(
-    model: KerasModel, signature: Signature, inputs: Arrays, *, layers: bool = True
-) -> tuple[Golden, tuple[LayerEnd, ...]]:
+@dataclass(frozen=True)
+class Measured:
+    """The golden arrays of a model, the ends of its layers, and its outputs with the activation that each ends in.
+
+    `half` is "float16" or "bfloat16" if Keras computes in it. The activations are "linear" if the model could not be
+    traced.
+    """
+
+    golden: Golden
+    ends: tuple[LayerEnd, ...]
+    outputs: tuple[TensorSpec, ...]
+    half: str = ""
+
+    @property
+    def by_output(self) -> dict[str, TensorSpec]:
+        """The outputs by name."""
+        return {spec.name: spec for spec in self.outputs}
+
+    @property
+    def precision(self) -> str:
+        """The row of the tolerances."""
+        return "float16" if self.half else "float32"
+
+
+def measured(model: KerasModel, signature: Signature, inputs: Arrays, *, layers: bool = True) -> Measured:
     """The golden arrays for `inputs`, shape (samples, ...) by name: reference, exact, controls; and the layers' ends.
 
     Controls: "channels-reversed" where an input has more than one channel, "kernel-scaled-1.001" where the model has a
     kernel. The ends are sketches of each layer's activations for the first samples; there are none without `layers`,
-    and where the model cannot be traced or run as a graph. The model's weights are bit for bit the same afterwards.
-    Raises what `predict` raises.
+    and where the model cannot be traced or run as a graph. The exact outputs are the traced graph in float64, operator
+    by operator, with float32 weights; there are none where TensorFlow has no float64 kernel for an operator. The
+    model's weights are bit for bit the same afterwards. Raises what `predict` raises.
     """
     references = predict(model, signature, inputs)
     controls: dict[str, Mapping[str, Array]] = {}
@@ -68,21 +92,12 @@ def golden(
             controls[f"kernel-scaled-{SCALE}"] = predict(model, signature, inputs)
     traced = _unfolded(model, signature)
     if traced is None:
-        return Golden(inputs, references, {}, controls), ()
+        return Measured(Golden(inputs, references, {}, controls), (), signature.outputs)
     ends, single = _in_float32(traced, signature, inputs) if layers else ((), [])
     exact_outputs, exact_ends = _in_float64(traced, signature, inputs, ends)
-    measured = layer_ends.measured(ends, single, exact_ends) if single else ()
-    return Golden(inputs, references, exact_outputs, controls), measured
-
-
-def exact(model: KerasModel, signature: Signature, inputs: Arrays) -> dict[str, Array]:
-    """The model's outputs computed in float64 from its float32 weights; shapes as `predict` returns them.
-
-    The traced graph becomes a float64 graph, operator by operator. The result is empty where the model cannot be
-    traced, or TensorFlow has no float64 kernel for an operator on this machine: the noise is then not measured.
-    """
-    traced = _unfolded(model, signature)
-    return {} if traced is None else _in_float64(traced, signature, inputs, ())[0]
+    found = layer_ends.measured(ends, single, exact_ends) if single else ()
+    golden = Golden(inputs, references, exact_outputs, controls)
+    return Measured(golden, found, tuple(traced.outputs.values()), traced.half)
 
 
 def _unfolded(model: KerasModel, signature: Signature) -> Traced | None:
