@@ -39,11 +39,11 @@ def slightly_wrong(model: Any, signature: Any, inputs: Any) -> dict[str, Any]:
     return {name: (each / each.sum(axis=-1, keepdims=True)).astype(np.float32) for name, each in powers.items()}
 
 
-@pytest.mark.parametrize("spread", [0.5, 1e-3])
+@pytest.mark.parametrize("spread", [0.5, 9e-4, 8e-4, 7e-4, 6e-4])
 def test_logits_that_are_slightly_wrong_are_not_saved(
     spread: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With small logits every probability is about 1/5, and 0.2 % of a logit changes it by less than 1e-6."""
+    """With small logits every probability is about 1/5, and 0.2 % of a logit changes it by about 1e-6."""
     monkeypatch.setattr(reference, "predict", slightly_wrong)
     with pytest.raises(ParityError, match="nothing was saved"):
         converter.rewrite(lambda_groups(spread), tmp_path / "new.keras")
