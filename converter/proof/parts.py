@@ -11,6 +11,7 @@ number of cells, (sum x^2)^2 / sum x^4.
 
 from __future__ import annotations
 
+import string
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -67,20 +68,21 @@ def parts_of(reference: Array, exact: Array | None, spec: TensorSpec, gate: Gate
     if sides is None:
         return ()
     values, gaps = sides
-    whole = float(np.sqrt(np.mean(np.square(values))))
-    noise = None if exact is None else ratio(float(np.sqrt(np.mean(np.square(gaps)))), whole)
+    squares = np.square(values)
+    whole = float(np.sqrt(squares.mean()))
+    noise = None if exact is None else ratio(float(np.linalg.norm(gaps)), float(np.linalg.norm(values)))
     allowed = whole * (UNMEASURED if noise is None else gate.bound(noise))
     found: list[Part] = []
     for number in range(values.ndim - 1):
-        squares = _sums(np.square(values), number)
-        noises = None if exact is None else _sums(np.square(gaps), number)
-        axis = _Axis(number, squares, _sums(values**4, number), noises, values.size // len(squares))
+        sizes = _sums(values, values, number)
+        noises = None if exact is None else _sums(gaps, gaps, number)
+        axis = _Axis(number, sizes, _sums(squares, squares, number), noises, values.size // len(sizes))
         blocks, zeros = _blocks(axis)
         if len(zeros) and whole > 0:
             found.append(Part(number, tuple(zeros.tolist()), allowed * _slack(axis.cells * len(zeros)), absolute=True))
         if len(blocks) > 1 or len(zeros):
             found += (_part(axis, block, gate, allowed) for block in blocks)
-        if number == values.ndim - 2 and len(squares) > 1:
+        if number == values.ndim - 2 and len(sizes) > 1:
             found += (part for block in blocks for part in _channels(axis, block, gate, allowed))
     return tuple(found)
 
@@ -90,9 +92,12 @@ def worst_part(reference: Array, actual: Array, spec: TensorSpec, parts: tuple[P
     sides = _sides(reference, actual, spec) if parts else None
     if sides is None:
         return None
+    values, gaps = sides
     with np.errstate(over="ignore"):
-        values, gaps = (np.square(side) for side in sides)
-    sums = {number: (_sums(values, number), _sums(gaps, number)) for number in {part.axis for part in parts}}
+        sums = {
+            number: (_sums(values, values, number), _sums(gaps, gaps, number))
+            for number in {part.axis for part in parts}
+        }
     found = []
     for part in parts:
         size, gap = (each[list(part.indices)] for each in sums[part.axis])
@@ -117,9 +122,10 @@ def _sides(reference: Array, other: Array, spec: TensorSpec) -> tuple[Float64, F
         return x / scale, (y - x) / scale
 
 
-def _sums(values: Float64, number: int) -> Sums:
-    others = tuple(each for each in range(values.ndim) if each != number + 1)
-    sums: Sums = values.sum(axis=others)
+def _sums(one: Float64, other: Float64, number: int) -> Sums:
+    """The sums of the products of two arrays for each index of axis `number`; no array of the products is made."""
+    axes = string.ascii_letters[: one.ndim]
+    sums: Sums = np.einsum(f"{axes},{axes}->{axes[number + 1]}", one, other)
     return sums
 
 

@@ -87,11 +87,12 @@ def prove(exported: Exported, options: ProofOptions, clock: Clock) -> Evidence:
     controls: list[Control] = []
     outputs: dict[Key, Arrays] = {}
     apart = separation(golden.references, specs)
+    plain = _tolerances(exported, options, tf32=False)
     for tf32 in (False, True):
         own = [run for run in runs if (run.device == "cuda-tf32") is tf32]
         if tf32 and not own:
             continue
-        bounds = _tolerances(exported, options, tf32)
+        bounds = _tolerances(exported, options, tf32=True) if tf32 else plain
         found = list(check_controls(golden, None, specs, bounds))
         group = [] if tf32 or exported.rewritten is None else [_rewritten_row(exported, bounds)]
         for run in own:
@@ -116,7 +117,7 @@ def prove(exported: Exported, options: ProofOptions, clock: Clock) -> Evidence:
     return Evidence(
         rows=tuple(rows),
         controls=tuple(controls),
-        tolerances=_tolerances(exported, options, tf32=False),
+        tolerances=plain,
         separation=apart,
         verdict=min((verdict for verdict, _ in judged), key=order.index),
         reasons=(*(reason for _, each in judged for reason in each), *causes),
