@@ -7,12 +7,14 @@ from converter.core.foreign import JsonObject, KerasLayer, KerasModel
 _PASSING = ("Resizing", "CenterCrop", "ZeroPadding2D", "Identity", "Permute", "Reshape", "Activation")
 _SPREAD = 3.0  # standard deviations on either side of a Normalization layer's mean
 _SMALLEST = 1e-12
+_ABOUT_ONE = (0.5, 10.0)
 
 
 def preprocessing_in(model: KerasModel) -> JsonObject:
     """The range of the inputs of `model` by its first Rescaling or Normalization layer; empty where it has neither.
 
-    A Rescaling layer x * scale + offset maps its range to [0, 1], or to [-1, 1] where its offset is negative. A
+    A Rescaling layer x * scale + offset without a positive offset takes pixels of [0, 255] or of [0, 1], whichever its
+    scale makes about one; any other maps its range to [0, 1], or to [-1, 1] where its offset is negative. A
     Normalization layer (x - mean) / sqrt(variance) expects values near its mean. The result is empty for a model with
     several inputs.
     """
@@ -26,6 +28,11 @@ def preprocessing_in(model: KerasModel) -> JsonObject:
             return {}
         lowest = -1.0 if offset.min() < 0 else 0.0
         ends = np.array([(lowest - offset) / scale, (1.0 - offset) / scale])
+        # 1/255 and 2/255 map pixels to a range of width 1 and 2; 1 / (255 * deviation), as for ImageNet, to about 4
+        pixels = [top for top in (255.0, 1.0) if offset.max() <= 0 and _ABOUT_ONE[0] < scale.min() * top]
+        pixels = [top for top in pixels if scale.max() * top < _ABOUT_ONE[1]]
+        if pixels:
+            ends = np.array([0.0, pixels[0]])
     elif name == "Normalization" and not first.invert and first.mean is not None:
         mean, variance = np.asarray(first.mean, np.float64), np.asarray(first.variance, np.float64)
         ends = np.array([mean - _SPREAD * np.sqrt(variance), mean + _SPREAD * np.sqrt(variance)])

@@ -448,6 +448,10 @@ def test_detail_is_json(tmp_path: Path) -> None:
     ("first", "bounds"),
     [
         (lambda: [layers.Rescaling(1 / 255)], [0.0, 255.0]),
+        (lambda: [layers.Rescaling(1 / 255, offset=-0.5)], [0.0, 255.0]),
+        (lambda: [layers.Rescaling([0.01712, 0.01751, 0.01743], [-2.118, -2.036, -1.804])], [0.0, 255.0]),
+        (lambda: [layers.Rescaling(2.0, offset=-1.0)], [0.0, 1.0]),
+        (lambda: [layers.Rescaling(0.5, offset=0.5)], [-1.0, 1.0]),
         (lambda: [layers.Resizing(6, 6), layers.Rescaling(1 / 127.5, offset=-1)], [0.0, 255.0]),
         (lambda: [keras.Sequential([layers.RandomFlip(), layers.Rescaling(1 / 255)])], [0.0, 255.0]),
         (lambda: [layers.Normalization(mean=[100.0] * 3, variance=[400.0] * 3)], [40.0, 160.0]),
