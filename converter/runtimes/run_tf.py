@@ -40,7 +40,7 @@ def prepare(path: Path, artifact: Artifact, device: str) -> Prepared:
     where it has an operation that accesses files.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # a Slurm job sets it to a GPU, and this row is the CPU's
     import tensorflow as tf
 
     # TensorFlow has no error for a damaged graph: its own code raises these

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import shutil
 import urllib.parse
 from collections.abc import Callable, Iterator
@@ -254,3 +255,13 @@ def test_what_pnnx_leaves_out_is_refused(said: str) -> None:
 def test_the_cuda_facts_never_raise() -> None:
     facts = cuda_facts()
     assert all(isinstance(name, str) and value for name, value in facts.items())
+
+
+def test_tensorflow_runs_on_the_cpu_where_a_gpu_is_assigned(
+    exported: Exported, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Slurm job sets CUDA_VISIBLE_DEVICES; the row says that it ran on the CPU."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    artifact = next(each for each in exported.report.artifacts if each.format == "saved-model")
+    run_tf.prepare(exported.directory / artifact.path, artifact, "cpu")
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "-1"
