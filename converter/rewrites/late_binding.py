@@ -8,7 +8,10 @@ grouped convolution that the source describes, and reports that the function was
 
 from __future__ import annotations
 
+import builtins
+import dis
 from collections.abc import Callable, Iterator, Sequence
+from types import ModuleType
 
 import numpy as np
 
@@ -23,8 +26,27 @@ AS_WRITTEN = "the function was changed on purpose: groups as the source describe
 
 
 def match(graph: Graph) -> Iterator[Branches]:
-    """Every place with slices, convolutions and a join whose slices are all the same."""
-    yield from (site for site in find(graph) if site.late)
+    """Every place with slices, convolutions and a join whose slices are all the same by late binding."""
+    yield from (site for site in find(graph) if site.late and _bound_late(graph, site))
+
+
+def _bound_late(graph: Graph, site: Branches) -> bool:
+    """Whether each slice is a Lambda that looks a variable up when it runs: equal slices may also be meant as such."""
+    from keras import layers
+
+    slicing = [graph.producer(tensor).operation for tensor in site.slices]
+    return all(isinstance(each, layers.Lambda) and _looks_up_a_value(each.function) for each in slicing)
+
+
+def _looks_up_a_value(function: Callable[..., object]) -> bool:
+    """Whether `function` reads a variable of an enclosing function, or a global that is a value and not code."""
+    code = getattr(function, "__code__", None)
+    if code is None:
+        return False
+    names = {each.argval for each in dis.get_instructions(code) if each.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    known = {**vars(builtins), **getattr(function, "__globals__", {})}
+    values = [known.get(name) for name in names]
+    return bool(code.co_freevars) or any(not isinstance(value, ModuleType) and not callable(value) for value in values)
 
 
 def check(graph: Graph, site: Branches, context: Context) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import keras
 import numpy as np
 import pytest
 from grouped_models import (
+    Slicer,
     applied,
     bound_lambda,
     concatenate_first,
@@ -131,7 +134,8 @@ def test_channels_first() -> None:
 
 def test_the_same_slice_of_another_width_is_declined() -> None:
     def first_two(x: Tensor, groups: int, width: int) -> list[Tensor]:
-        return [x[..., :2] for _ in range(3)]
+        stop = 2
+        return [layers.Lambda(lambda z: z[..., :stop])(x) for _ in range(3)]
 
     model = grouped_model(first_two, concatenate_layer)
     result = rewrite(model)
@@ -142,3 +146,40 @@ def test_the_same_slice_of_another_width_is_declined() -> None:
 def test_unknown_groups() -> None:
     with pytest.raises(UsageError, match="preserve or as-written"):
         rewrite(grouped_model(), groups="guess")  # type: ignore[arg-type]
+
+
+def explicit(x: Tensor, groups: int, width: int) -> list[Tensor]:
+    """Each branch reads the first channels, and that is what the source says."""
+    return [x[..., :width] for _ in range(groups)]
+
+
+def explicit_lambda(x: Tensor, groups: int, width: int) -> list[Tensor]:
+    return [layers.Lambda(lambda z: z[..., :2])(x) for _ in range(groups)]
+
+
+@pytest.mark.parametrize("slices", [explicit, explicit_lambda])
+@pytest.mark.parametrize("groups", ["preserve", "as-written"])
+def test_equal_slices_may_be_meant(slices: Slicer, groups: Literal["preserve", "as-written"]) -> None:
+    model = grouped_model(slices)
+    x = sample(model)
+    result = rewrite(model, groups=groups)
+    assert applied(result.results) == []
+    assert result.warnings == ()
+    assert not result.on_purpose
+    assert gap(result.model, model, x) == 0
+
+
+def test_a_loop_of_a_module_is_late_too() -> None:
+    """There the variable is a global."""
+    lines = [
+        "def slices(x):",
+        "    global c",
+        "    found = []",
+        "    for c in range(4):",
+        "        found.append(layers.Lambda(lambda z: z[..., c * 2 : c * 2 + 2])(x))",
+        "    return found",
+    ]
+    space: Given = {"layers": layers}
+    exec("\n".join(lines), space)
+    model = grouped_model(lambda x, groups, width: space["slices"](x))
+    assert applied(rewrite(model).results) == [("late-binding-groups", "block_conv")]
