@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -96,7 +97,8 @@ def import_file(path: str, title: str) -> Module:
         sys.path.insert(0, str(file.parent))
     importlib.invalidate_caches()
     taken = sys.modules.get(file.stem)
-    name = file.stem if taken is None or getattr(taken, "__file__", None) == str(file) else f"{file.stem}_of_the_user"
+    free = taken is None or getattr(taken, "__file__", None) == str(file)
+    name = file.stem if free else f"{file.stem}_{hashlib.sha256(str(file).encode()).hexdigest()[:8]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, file)

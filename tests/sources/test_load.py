@@ -20,7 +20,7 @@ from converter.core.data import Array, Source, SourceOptions, TensorSpec
 from converter.core.errors import CnnExportError, InputError, UnsafeError, UsageError
 from converter.core.foreign import Given, KerasLayer, KerasModel
 from converter.sources import applications
-from converter.sources.functions import import_module
+from converter.sources.functions import import_file, import_module
 from converter.tracing.signature import describe
 
 NETS = '''
@@ -473,3 +473,15 @@ def test_a_builder_makes_a_lambda_in_the_file_harmless(nets: Path) -> None:
     model.save("m.h5")
     source = load("m.h5", builder="my_nets:build")
     np.testing.assert_array_equal(source.model.get_weights()[0], model.get_weights()[0])
+
+
+def test_files_of_one_name_are_different_modules(tmp_path: Path) -> None:
+    """`json` is one of Python's own modules, too."""
+    for number in range(3):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "json.py").write_text(f"NUMBER = {number}")
+    files = [f"{tmp_path}/{number}/json.py" for number in (0, 1, 2, 1)]
+    assert [import_file(path, path).NUMBER for path in files] == [0, 1, 2, 1]
+    import json
+
+    assert json.loads("1") == 1
