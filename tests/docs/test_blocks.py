@@ -28,7 +28,8 @@ model.save_weights("model.weights.h5")
 
 def call(command: list[str], place: Path) -> subprocess.CompletedProcess[str]:
     """`command` in the directory `place`, in an environment without settings of cnnexport or of a CI; both streams."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CNNEXPORT_", "GITHUB_"))}
+    foreign = ("CNNEXPORT_", "GITHUB_", "COLUMNS")  # the width of the table is that of a file, not of a worker
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     kept |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}", "TF_CPP_MIN_LOG_LEVEL": "3"}
     return subprocess.run(
         command, cwd=place, env=kept, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
