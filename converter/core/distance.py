@@ -26,6 +26,10 @@ class Gate:
         return min(self.cap, max(self.floor, self.factor * noise))
 
 
+FLOAT32 = Gate(factor=8.0, floor=1e-6, cap=1e-4)
+"""The bound of what float32 computes: of an artifact's outputs, and of the replacement of a part of a model."""
+
+
 def relative_l2(actual: Array, reference: Array) -> float:
     """||actual - reference|| / ||reference|| in float64, for arrays of the same shape.
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from converter.core.data import Array, TensorSpec
 from converter.core.errors import UsageError
+from converter.core.foreign import Json
 
 OCTAVES = ((2, 0.45), (4, 0.25), (8, 0.15), (16, 0.1), (32, 0.05))  # cells per axis, share of the contrast
 NOISE = 0.02  # half width of the uniform noise, as a share of the range
@@ -64,6 +65,14 @@ def generate(
         unit = _images(rng, shape, channel_axis(spec)) if 3 <= len(shape) <= 5 else rng.random(shape, np.float32)
         inputs[spec.name] = _scale(unit, dtype, low, high)
     return inputs
+
+
+def input_ranges(
+    preprocessing: Mapping[str, Json], inputs: Sequence[TensorSpec]
+) -> dict[str, tuple[float, float]] | None:
+    """The range of valid values by input name, for `generate`; None if `preprocessing` does not define it."""
+    span = preprocessing.get("range")
+    return {spec.name: (float(span[0]), float(span[1])) for spec in inputs} if span else None
 
 
 def reverse_channels(inputs: Mapping[str, Array], specs: Sequence[TensorSpec]) -> dict[str, Array] | None:

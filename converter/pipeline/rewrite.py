@@ -27,7 +27,6 @@ from converter.pipeline.arguments import (
     source_options,
 )
 from converter.pipeline.options import Groups, ModelOrPath, PathText, RewriteKeywords, SourceKeywords
-from converter.pipeline.stages import input_ranges
 from converter.proof.comparison import compare_outputs, separation
 from converter.proof.controls import check_controls
 from converter.proof.tolerance import tolerances
@@ -66,7 +65,7 @@ def rewrite(model: ModelOrPath, output: PathText, **keywords: Unpack[RewriteKeyw
     although the function was not changed on purpose (`groups` "as-written").
     """
     from converter import rewrites, sources
-    from converter.core.samples import generate
+    from converter.core.samples import generate, input_ranges
     from converter.tracing import reference
     from converter.tracing.signature import describe
 
@@ -82,7 +81,7 @@ def rewrite(model: ModelOrPath, output: PathText, **keywords: Unpack[RewriteKeyw
     _check_output(path, model, force)
     source = sources.opened(model, asked).load()
     signature = describe(source.model)
-    inputs = generate(signature.inputs, samples, asked.seed, input_ranges(source, signature.inputs))
+    inputs = generate(signature.inputs, samples, asked.seed, input_ranges(source.preprocessing, signature.inputs))
     rules = (*rewrites.REWRITES, *(rewrites.SIMPLIFICATIONS if simplify else ()))
     rewritten = rewrites.rewrite(source.model, groups=groups, rules=rules, seed=asked.seed)
     left = [layer.name for layer in rewritten.model._flatten_layers() if type(layer).__name__ == "Lambda"]

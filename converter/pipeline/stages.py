@@ -7,7 +7,6 @@ golden arrays and the facts for manifest and report remain.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,7 +21,6 @@ from converter.core.data import (
     Interface,
     Rewritten,
     Source,
-    TensorSpec,
     Traced,
 )
 from converter.core.errors import ConversionError
@@ -122,11 +120,11 @@ def _predict(loaded: Loaded, rewritten: Rewritten, options: ExportOptions) -> Pr
 
     The reference is the model as its author wrote it, or the changed model if it was changed on purpose.
     """
-    from converter.core.samples import generate
+    from converter.core.samples import generate, input_ranges
     from converter.tracing import reference
 
     source, signature = loaded.source, loaded.signature
-    ranges = input_ranges(source, signature.inputs)
+    ranges = input_ranges(source.preprocessing, signature.inputs)
     inputs = generate(signature.inputs, options.samples, options.source.seed, ranges)
     author = rewritten.model if rewritten.on_purpose else source.model
     layers = bool(DIAGNOSIS_RUNTIMES.keys() & options.formats)
@@ -137,12 +135,6 @@ def _predict(loaded: Loaded, rewritten: Rewritten, options: ExportOptions) -> Pr
     elif rewritten.changed:
         changed = reference.predict(rewritten.model, signature, inputs)
     return Predicted(found.golden, found.ends, changed, warnings)
-
-
-def input_ranges(source: Source, inputs: Sequence[TensorSpec]) -> dict[str, tuple[float, float]] | None:
-    """The range of valid values by input name, None if the source does not define it."""
-    span = source.preprocessing.get("range")
-    return {spec.name: (float(span[0]), float(span[1])) for spec in inputs} if span else None
 
 
 def _trace(loaded: Loaded, rewritten: Rewritten, options: ExportOptions) -> Traced:

@@ -6,11 +6,11 @@ Used by the export right after writing and by `cnnexport verify`; needs neither 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from converter.core.clock import Clock
 from converter.core.data import Arrays, Artifact, Golden, Interface, TensorSpec, Verdict
 from converter.core.errors import ConversionError, InputError, UnavailableError
 from converter.core.results import Comparison, Control, OutputResult, Stage, Tolerance
@@ -25,7 +25,6 @@ from converter.proof.protocol import Subject
 from converter.proof.tolerance import tolerances
 from converter.proof.verdict import judge
 
-Clock = Callable[[str], AbstractContextManager[None]]
 Key = tuple[str, str, str]
 """Format, runtime and device of a row."""
 

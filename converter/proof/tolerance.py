@@ -8,14 +8,14 @@ from collections.abc import Mapping
 import numpy as np
 
 from converter.core.data import Array, Arrays, TensorSpec
-from converter.core.distance import Gate
+from converter.core.distance import FLOAT32, Gate
 from converter.core.errors import InputError, UsageError
 from converter.core.results import Part, Tolerance
 from converter.proof.domains import measure
 from converter.proof.parts import parts_of
 
 GATES = {
-    "float32": Gate(factor=8.0, floor=1e-6, cap=1e-4),
+    "float32": FLOAT32,
     "tf32": Gate(factor=3.0, floor=1e-6, cap=1e-1),  # float32 with products rounded to 10 bits of mantissa
     "float16": Gate(factor=3.0, floor=1e-4, cap=1e-1),
 }

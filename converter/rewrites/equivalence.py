@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from converter.core.data import Array, float64
-from converter.core.distance import Gate, relative_l2
+from converter.core.distance import FLOAT32, Gate, relative_l2
 from converter.core.foreign import KerasLayer, KerasModel, KerasOperation, KerasTensor, Tensor, TensorTree
 from converter.core.text import first_line
 from converter.rewrites.graph import Compute, Graph, call_errors, evaluate, is_functional, is_layer, is_weightless
@@ -23,7 +23,7 @@ from converter.rewrites.probe import sizes
 from converter.rewrites.rule import Replacement, as_array
 from converter.tracing.context import inlined_functions
 
-SINGLE = Gate(factor=8.0, floor=1e-6, cap=1e-4)
+SINGLE = FLOAT32
 HALF = Gate(factor=8.0, floor=1e-6, cap=1e-1)
 """Where a layer computes in float16 or bfloat16."""
 

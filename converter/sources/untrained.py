@@ -22,13 +22,12 @@ def calibrated(model: KerasModel, name: str, seed: int, preprocessing: Mapping[s
     There are eight inputs, or up to 64 where images are smaller than 64 x 64. Raises InputError where a layer returns
     NaN for valid inputs.
     """
-    from converter.core.samples import generate
+    from converter.core.samples import generate, input_ranges
     from converter.tracing.signature import describe
     from zoo.calibrate import calibrate
 
     signature = describe(model)
-    bounds = preprocessing.get("range")
-    ranges = {spec.name: (float(bounds[0]), float(bounds[1])) for spec in signature.inputs} if bounds else None
+    ranges = input_ranges(preprocessing, signature.inputs)
     arrays = generate(signature.inputs, _samples(signature.inputs), seed, ranges)
     try:
         calibrate(model, signature.pack([arrays[spec.name] for spec in signature.inputs]), seed)
