@@ -94,7 +94,9 @@ def import_file(path: str, title: str) -> Module:
     if not file.is_file():
         raise InputError(f"{title}: no such file: {path}\ncheck the path")
     if str(file.parent) not in sys.path:
-        sys.path.insert(0, str(file.parent))
+        sys.path.append(
+            str(file.parent)
+        )  # last: child processes get this path, and a json.py there must not hide Python's
     importlib.invalidate_caches()
     taken = sys.modules.get(file.stem)
     free = taken is None or getattr(taken, "__file__", None) == str(file)

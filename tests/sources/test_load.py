@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.machinery
 import json
 import sys
 import zipfile
@@ -475,13 +476,14 @@ def test_a_builder_makes_a_lambda_in_the_file_harmless(nets: Path) -> None:
     np.testing.assert_array_equal(source.model.get_weights()[0], model.get_weights()[0])
 
 
-def test_files_of_one_name_are_different_modules(tmp_path: Path) -> None:
-    """`json` is one of Python's own modules, too."""
+def test_files_of_one_name_are_different_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`json` is one of Python's own modules, too, and stays so for child processes."""
+    monkeypatch.setattr(sys, "path", list(sys.path))
     for number in range(3):
         (tmp_path / str(number)).mkdir()
         (tmp_path / str(number) / "json.py").write_text(f"NUMBER = {number}")
     files = [f"{tmp_path}/{number}/json.py" for number in (0, 1, 2, 1)]
     assert [import_file(path, path).NUMBER for path in files] == [0, 1, 2, 1]
-    import json
-
-    assert json.loads("1") == 1
+    found = importlib.machinery.PathFinder.find_spec("json", sys.path)
+    assert found is not None
+    assert not str(found.origin).startswith(str(tmp_path))
