@@ -37,7 +37,8 @@ def tracked(*folders: str) -> set[str]:
     """The files below `folders` that a checkout has, but for what is not packaged."""
     found = (path for folder in folders for path in (ROOT / folder).rglob("*") if path.is_file())
     names = {path.relative_to(ROOT).as_posix() for path in found}
-    return {name for name in names if "__pycache__" not in name and not name.startswith("converter/verify-only/")}
+    other = ("converter/verify-only/", "docs/_build/")  # another distribution; what sphinx-build made
+    return {name for name in names if "__pycache__" not in name and not name.startswith(other)}
 
 
 def built(project: Path, target: str, directory: Path) -> Path:
