@@ -6,6 +6,7 @@ every object under the path that leads to it. No array is read or assigned here;
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
@@ -14,6 +15,9 @@ import keras
 from keras.src.saving import saving_lib
 
 Kind = Literal["missing", "damaged", "mismatch", "nan", "unavailable"]
+Stored = tuple[str, list[h5py.Dataset]]
+"""A layer in a file: its name and its arrays."""
+
 _TOP_LEVEL = "top_level_model_weights"
 _OLD_PREFIX = "_layer_checkpoint_dependencies"  # instead of "layers", in files of TensorFlow 2.12 to 2.15
 
@@ -45,9 +49,11 @@ def is_legacy(file: h5py.File) -> bool:
 
 
 def legacy_pairs(file: h5py.File, model: keras.Model) -> list[Pair]:
-    """Pair layers by name where the file has exactly the model's names, else by position; weights by position.
+    """Pair layers by name where the author named them and both sides have the name, the others by position.
 
-    Raises WeightsError at the first layer that lacks a weight, in the file or in the model.
+    Names that Keras gives ("conv2d_7") count only if the file has exactly the model's names: they depend on what was
+    built before. The weights of a layer are paired by position. Raises WeightsError at the first layer that lacks a
+    weight, in the file or in the model.
     """
     root = _legacy_root(file)
     stored = [(name, _legacy_datasets(_group(root, name))) for name in _strings(root, "layer_names")]
@@ -60,8 +66,10 @@ def legacy_pairs(file: h5py.File, model: keras.Model) -> list[Pair]:
         stored.append((model.name, _legacy_datasets(_group(root, _TOP_LEVEL)) if _TOP_LEVEL in root else []))
 
     by_name = dict(stored)
-    if len(by_name) == len(stored) and by_name.keys() == {name for name, _ in expected}:
-        stored = [(name, by_name[name]) for name, _ in expected]
+    if len(by_name) == len(stored):
+        names = {name for name, _ in expected}
+        automatic = set() if by_name.keys() == names else _automatic_names(model)
+        stored = _by_name(stored, [name for name, _ in expected], (by_name.keys() & names) - automatic)
     pairs: list[Pair] = []
     for position, (layer, variables) in enumerate(expected):
         name, datasets = stored[position] if position < len(stored) else ("", [])
@@ -74,6 +82,23 @@ def legacy_pairs(file: h5py.File, model: keras.Model) -> list[Pair]:
     if len(stored) > len(expected):
         raise _surplus(f"{len(stored)} layers with weights, the model {len(expected)}; '{stored[len(expected)][0]}'")
     return pairs
+
+
+def _automatic_names(model: keras.Model) -> set[str]:
+    """The names of layers that Keras gave them: the class, in lower case with underscores, and a number."""
+    kinds = {layer.name: keras.src.utils.naming.to_snake_case(type(layer).__name__) for layer in model.layers}
+    return {name for name, kind in kinds.items() if re.fullmatch(rf"{re.escape(kind)}(_\d+)?", name)}
+
+
+def _by_name(stored: list[Stored], expected: list[str], shared: set[str]) -> list[Stored]:
+    """`stored` in the order of the names `expected`: those in `shared` by name, the others in their own order."""
+    by_name, others = dict(stored), iter([each for each in stored if each[0] not in shared])
+    ordered = []
+    for name in expected:
+        found = (name, by_name[name]) if name in shared else next(others, None)
+        if found is not None:
+            ordered.append(found)
+    return [*ordered, *others]
 
 
 def keras3_pairs(file: h5py.File, model: keras.Model) -> list[Pair]:

@@ -37,7 +37,7 @@ _READ_ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError, EOFError
 def load_weights(model: keras.Model, path: str | Path) -> None:
     """Give every weight of `model` its value from `path`: `.keras`, `.weights.h5`, or legacy `.h5`, by content.
 
-    Legacy layers are paired by name where the file has exactly the model's names, else by position. Raises
+    Legacy layers are paired as `zoo.layouts.legacy_pairs` says. Raises
     WeightsError, and leaves the model unchanged, where the file is missing or damaged, where a layer's weight is
     missing or has another shape (the message gives both), or where a stored value is NaN or infinite.
     """

@@ -1,8 +1,9 @@
 """golden.npz: the seeded inputs and Keras's outputs, as plain arrays that numpy alone can read.
 
-An uncompressed zip of .npy entries, named "input/NAME", "reference/NAME", "exact/NAME" and "control/CONTROL/NAME".
-Keras names may contain any character, so each name is percent-encoded; only letters, digits, "_", "-" and "~" stay. The
-same arrays produce the same bytes.
+An uncompressed zip of .npy entries, named "input/NAME", "reference/NAME", "exact/NAME", "single/NAME" and
+"control/CONTROL/NAME"; the arrays of another input size have "resized/" before that. Keras names may contain any
+character, so each name is percent-encoded; only letters, digits, "_", "-" and "~" stay. The same arrays produce the
+same bytes.
 """
 
 from __future__ import annotations
@@ -29,17 +30,14 @@ MAX_BYTES = 4 << 30
 MAX_ENTRIES = 4096
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest date that zip can store
 EXPORT_AGAIN = "export the model again"
+_RESIZED = "resized/"
 
 
 def write_golden(path: Path, golden: Golden) -> None:
     """Write `golden` to `path`. Raises OutputError if that fails or if an array is not numeric."""
-    entries: dict[str, Array] = {}
-    for kind, arrays in (("input", golden.inputs), ("reference", golden.references), ("exact", golden.exact)):
-        entries.update({f"{kind}/{_encode_name(name)}": array for name, array in arrays.items()})
-    for control, arrays in golden.controls.items():
-        entries.update(
-            {f"control/{_encode_name(control)}/{_encode_name(name)}": array for name, array in arrays.items()}
-        )
+    entries = _to_entries(golden)
+    if golden.resized is not None:
+        entries |= {_RESIZED + key: array for key, array in _to_entries(golden.resized).items()}
     try:
         with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
             for key, array in entries.items():
@@ -54,13 +52,45 @@ def write_golden(path: Path, golden: Golden) -> None:
 def read_golden(path: Path, interface: Interface) -> Golden:
     """The arrays in `path`, checked against the inputs and outputs of the model.
 
-    Every array has the dtype of its spec and the same shape after the sample axis. The number of samples is the same
-    for all arrays and at least 1. `exact` has every output in float64, or none; each control has every output. Pickles
-    are not read and nothing is decompressed. Raises InputError, naming the file and the array, for anything else, and
-    for NaN or Inf.
+    Every array has the dtype of its spec and the same shape after the sample axis. Inputs and references have the same
+    number of samples, at least 1; the others have at most as many. `exact` has every output in float64, or none; each
+    control has every output. Pickles are not read and nothing is decompressed. Raises InputError, naming the file and
+    the array, for anything else, and for NaN or Inf.
     """
     entries = _entries(path)
-    sides: dict[str, dict[str, Array]] = {"input": {}, "reference": {}, "exact": {}}
+    other = {key.removeprefix(_RESIZED): array for key, array in entries.items() if key.startswith(_RESIZED)}
+    golden = _golden(path, {key: array for key, array in entries.items() if not key.startswith(_RESIZED)}, interface)
+    return replace(golden, resized=_golden(path, other, interface)) if other else golden
+
+
+def read_inputs(path: Path, interface: Interface) -> list[dict[str, Array]]:
+    """The inputs in `path` by name, and those of another size if there are any; nothing else is read.
+
+    Raises InputError as `read_golden` does.
+    """
+    entries = _entries(path, ("input/", f"{_RESIZED}input/"))
+    found: list[dict[str, Array]] = []
+    for prefix in ("input/", f"{_RESIZED}input/"):
+        own = {unquote(key.removeprefix(prefix)): array for key, array in entries.items() if key.startswith(prefix)}
+        if own or not found:
+            _check(path, "input", own, interface.inputs)
+            found.append(own)
+    return found
+
+
+def _to_entries(golden: Golden) -> dict[str, Array]:
+    sides = {"input": golden.inputs, "reference": golden.references, "exact": golden.exact, "single": golden.single}
+    entries = {
+        f"{kind}/{_encode_name(name)}": array for kind, arrays in sides.items() for name, array in arrays.items()
+    }
+    for control, arrays in golden.controls.items():
+        entries |= {f"control/{_encode_name(control)}/{_encode_name(name)}": array for name, array in arrays.items()}
+    return entries
+
+
+def _golden(path: Path, entries: Mapping[str, Array], interface: Interface) -> Golden:
+    """The arrays of one input size, checked."""
+    sides: dict[str, dict[str, Array]] = {"input": {}, "reference": {}, "exact": {}, "single": {}}
     controls: dict[str, dict[str, Array]] = {}
     for key, array in entries.items():
         kind, *quoted = key.split("/")
@@ -73,19 +103,32 @@ def read_golden(path: Path, interface: Interface) -> Golden:
             controls.setdefault(names[0], {})[names[1]] = array
         else:
             raise _invalid(path, f"unexpected entry {key!r}")
-    samples = {len(array) if array.ndim else 0 for array in entries.values()}
-    if len(samples) != 1 or 0 in samples:
-        lengths = ", ".join(map(str, sorted(samples))) or "no arrays"
-        raise _invalid(path, f"every array must have the same number of samples, at least 1; found {lengths}")
     references = sides["reference"]
+    samples = _length(path, "", {**{f"input {name}": each for name, each in sides["input"].items()}, **references})
     _check(path, "input", sides["input"], interface.inputs)
     _check(path, "reference", references, interface.outputs)
-    output_specs = [replace(spec, shape=(None, *references[spec.name].shape[1:])) for spec in interface.outputs]
-    if sides["exact"]:
-        _check(path, "exact", sides["exact"], [replace(spec, dtype="float64") for spec in output_specs])
-    for control, arrays in controls.items():
-        _check(path, f"control {control}", arrays, output_specs)
-    return Golden(sides["input"], references, sides["exact"], controls)
+    specs = [replace(spec, shape=(None, *references[spec.name].shape[1:])) for spec in interface.outputs]
+    first = {"exact": sides["exact"], "single": sides["single"]}
+    first |= {f"control {control}": arrays for control, arrays in controls.items()}
+    for kind, arrays in first.items():
+        if arrays:
+            wanted = [replace(spec, dtype="float64") for spec in specs] if kind == "exact" else specs
+            count = _length(path, f"{kind}: ", arrays)
+            _check(path, kind, arrays, wanted)
+            if count > samples:
+                raise _invalid(path, f"{kind}: has {count} samples, more than the {samples} references")
+    if sides["single"] and {*map(len, sides["single"].values())} != {*map(len, sides["exact"].values())}:
+        raise _invalid(path, "exact and single have different numbers of samples")
+    return Golden(sides["input"], references, sides["exact"], controls, sides["single"])
+
+
+def _length(path: Path, where: str, arrays: Mapping[str, Array]) -> int:
+    """The number of samples, which all `arrays` have in common."""
+    samples = {len(array) if array.ndim else 0 for array in arrays.values()}
+    if len(samples) != 1 or 0 in samples:
+        lengths = ", ".join(map(str, sorted(samples))) or "no arrays"
+        raise _invalid(path, f"{where}every array must have the same number of samples, at least 1; found {lengths}")
+    return samples.pop()
 
 
 def _encode_name(name: str) -> str:
@@ -117,8 +160,8 @@ def _check(path: Path, kind: str, arrays: Mapping[str, Array], specs: Sequence[T
             raise _invalid(path, f"{where} contains NaN or Inf")
 
 
-def _entries(path: Path) -> dict[str, Array]:
-    """Every array of the zip file by entry name without ".npy". Raises InputError."""
+def _entries(path: Path, prefixes: tuple[str, ...] = ("",)) -> dict[str, Array]:
+    """The arrays of the file whose names start with one of `prefixes`, by name without ".npy". Raises InputError."""
     try:
         with path.open("rb") as stream:
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
@@ -127,7 +170,8 @@ def _entries(path: Path) -> dict[str, Array]:
             with zipfile.ZipFile(stream) as archive:
                 infos = archive.infolist()
                 _check_sizes(path, infos, size)
-                return {info.filename.removesuffix(".npy"): _array(path, archive, info) for info in infos}
+                wanted = [info for info in infos if info.filename.startswith(prefixes)]
+                return {info.filename.removesuffix(".npy"): _array(path, archive, info) for info in wanted}
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}; {EXPORT_AGAIN}") from error
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, struct.error, ValueError) as error:

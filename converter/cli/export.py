@@ -7,7 +7,17 @@ from typing import Any
 
 import click
 
-from converter.cli.options import FORMAT_LIST, SOURCES, Integer, choice, option, output_options, source_options
+from converter.cli.options import (
+    FORMAT_LIST,
+    SOURCES,
+    Integer,
+    Sizes,
+    Span,
+    choice,
+    option,
+    output_options,
+    source_options,
+)
 from converter.cli.streams import Progress, result_only
 
 
@@ -20,7 +30,28 @@ from converter.cli.streams import Progress, result_only
 @option("--batch", type=Integer(min=1), help="Fixed batch size. [default: dynamic]")
 @option("--opset", type=Integer(13, 18), default=17, show_default=True, help="ONNX opset.")
 @option("--layout", type=choice("nhwc", "nchw"), default="nhwc", show_default=True, help="Layout of the ONNX inputs.")
-@option("--samples", type=Integer(min=2), default=8, show_default=True, help="Number of seeded inputs to compare.")
+@option(
+    "--samples",
+    type=Integer(min=2),
+    metavar="N",
+    help="Number of seeded inputs to compare. [default: 8; 3 to 7 if an inference takes long]",
+)
+@option(
+    "--budget",
+    type=float,
+    default=8.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Seconds of inference that may go into the samples.",
+)
+@option(
+    "--inputs",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Your own inputs, an .npz file with an array for each input, instead of seeded ones.",
+)
+@option("--range", "range", type=Span(), help="Lowest and highest valid input value, as in 0:255.")
+@option("--dynamic-size", type=Sizes(), help="Sizes to prove of dynamic axes, as in H=320,W=240. [default: 224]")
 @source_options
 @output_options
 def command(model: str, formats: tuple[str, ...], quiet: bool, **given: Any) -> int:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -103,6 +104,42 @@ class Integer(click.IntRange):
 
     def _describe_range(self) -> str:
         return f"at least {self.min}" if self.max is None else f"{self.min} to {self.max}"
+
+
+class Span(click.ParamType[tuple[float, float]]):
+    """Two numbers as LOW:HIGH."""
+
+    name = "LOW:HIGH"
+
+    def convert(
+        self, value: ClickValue, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, float]:
+        """`value` as two numbers, or a usage error."""
+        if isinstance(value, tuple):
+            return value
+        parts = str(value).split(":")
+        try:
+            low, high = map(float, parts)
+        except ValueError:
+            low, high = math.nan, math.nan
+        if math.isnan(low) or math.isnan(high):
+            self.fail(f"{value}: expected LOW:HIGH, as in 0:255", param, ctx)
+        return low, high
+
+
+class Sizes(click.ParamType[dict[str, int]]):
+    """Sizes by axis as H=320,W=240."""
+
+    name = "AXIS=SIZE,…"
+
+    def convert(self, value: ClickValue, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, int]:
+        """`value` as sizes by axis, or a usage error."""
+        if isinstance(value, dict):
+            return value
+        parts = [part.partition("=") for part in str(value).split(",")]
+        if any(not axis.strip() or not size.strip().isdigit() for axis, _, size in parts):
+            self.fail(f"{value}: expected the size of each dynamic axis, as in H=320,W=240", param, ctx)
+        return {axis.strip().upper(): int(size) for axis, _, size in parts}
 
 
 def choice(*values: str) -> click.Choice[str]:

@@ -10,12 +10,21 @@ Progress = Callable[[str, float | None], None]
 """Called with the name of a stage and None when the stage starts, and with its duration in seconds when it ends."""
 
 
+LONG = 30.0
+"""Seconds from which a forecast is worth a line."""
+
+
 class Clock:
     """Measures the stages and reports them to `progress`."""
 
     def __init__(self, progress: Progress | None) -> None:
         self.progress = progress or (lambda stage, seconds: None)
         self.timings: dict[str, float] = {}
+
+    def forecast(self, seconds: float) -> None:
+        """Report how long the proof will take, if that is long."""
+        if seconds > LONG:
+            self.progress("of inference to come, about; --budget SECONDS or fewer --samples limit it", seconds)
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:

@@ -169,18 +169,29 @@ class Runtime:
 class Golden:
     """The arrays that prove the artifacts, stored beside them: by name, each with the sample axis first.
 
-    `references` are Keras's float32 outputs, `exact` those of the same model in float64 (empty if it could not be
-    built), `controls` the outputs of the negative controls by control name.
+    `references` are Keras's float32 outputs. `exact` are the outputs of the same model in float64 (empty if it could
+    not be built) and `single` those of the same graph in float32 (empty if they equal `references`), both for the first
+    samples only. `controls` are the outputs of the negative controls by control name, for the first samples too.
+    `resized` has the arrays for inputs of another size, without controls, if the model has dynamic sizes.
     """
 
     inputs: Mapping[str, Array]
     references: Mapping[str, Array]
     exact: Mapping[str, Array]
     controls: Mapping[str, Mapping[str, Array]]
+    single: Mapping[str, Array] = field(default_factory=dict)
+    resized: Golden | None = None
 
     @property
     def samples(self) -> int:
+        """The number of samples."""
         return len(next(iter(self.inputs.values())))
+
+    @property
+    def rounded(self) -> Mapping[str, Array]:
+        """What differs from `exact` by the rounding of float32 alone: the graph in float32, else the references."""
+        count = len(next(iter(self.exact.values()), ()))
+        return self.single or {name: array[:count] for name, array in self.references.items()}
 
 
 def float64(array: Array) -> npt.NDArray[np.float64]:

@@ -34,6 +34,9 @@ DType: TypeAlias = Any
 TfGraph: TypeAlias = Any
 """tf.Graph"""
 
+TfOperation: TypeAlias = Any
+"""tf.Operation"""
+
 GraphDef: TypeAlias = Any
 """tensorflow.GraphDef, a protobuf message"""
 

@@ -21,6 +21,9 @@ def summary_html(report: Report) -> str:
     """`report` as one <div> of inert HTML: no script, no link, names escaped."""
     lines = []
     for row in report.rows:
+        if not row.outputs:
+            nothing = (row.subject, row.runtime, row.device, "", "-", "-", "-", "FAIL" if row.error else "not compared")
+            lines.append(_line("td", nothing))
         for output in row.outputs:
             bound = report.tolerances.get(output.output)
             cells = (

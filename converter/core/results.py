@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from converter.core.data import Array, Artifact, Verdict
-from converter.core.errors import ConversionError, InconclusiveError, ParityError
+from converter.core.errors import ChildError, ConversionError, InconclusiveError, ParityError
 from converter.core.foreign import Json
 from converter.core.notebook import summary_html
 
@@ -18,13 +18,16 @@ from converter.core.notebook import summary_html
 class Part:
     """Some indices of one axis of an output (counted without the samples) and the limit of their error.
 
-    `limit` is a relative L2, pooled over the samples. If `absolute`, it is a root mean square in units of the largest
-    value of the reference, for indices whose values are zero or only rounding error.
+    `limit` is relative to `size`, the root mean square of the part over all samples, or, if `absolute`, is itself a
+    root mean square error, for indices whose values are zero or only rounding error. `cells` is how many cells of one
+    sample the part depends on.
     """
 
     axis: int
     indices: tuple[int, ...]
     limit: float
+    cells: float
+    size: float = 0.0
     absolute: bool = False
 
     @property
@@ -83,7 +86,7 @@ class OutputResult:
 class Points:
     """Some elements of one output for drawing: float64 arrays of equal length, in the domain of the comparison.
 
-    `noise` is |reference - exact| of the same elements, or None if it was not measured.
+    `noise` is |reference - exact| of those elements for which it was measured, or None if there are none.
     """
 
     reference: Array
@@ -142,10 +145,11 @@ class Comparison:
     """One row of the report: an artifact in a runtime, or the rewritten Keras model, compared with the reference.
 
     Passes only if at least one output was compared and all outputs passed. `points`, by output name, are for drawing
-    and never written to JSON. `diagnosis` is set for a failed ONNX or TFLite file.
+    and never written to JSON. `diagnosis` is set for a failed ONNX or TFLite file. `error` says why the runtime gave no
+    outputs: it crashed, ran out of time or refused the file.
     """
 
-    subject: str  # "keras-rewritten", "onnx", "tflite", "saved-model"
+    subject: str  # "keras", "keras-rewritten", "onnx", "tflite", "saved-model"
     runtime: str
     device: str
     precision: str
@@ -156,6 +160,7 @@ class Comparison:
     facts: Mapping[str, Json] = field(default_factory=dict)
     points: Mapping[str, Points] = field(default_factory=dict, repr=False, compare=False, metadata={"json": False})
     diagnosis: Diagnosis | None = None
+    error: str = ""
 
     @property
     def passed(self) -> bool:
@@ -164,19 +169,26 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Control:
-    """A negative control: outputs that are known to be wrong. `detected` is True if the comparison rejected them."""
+    """A negative control: outputs that are known to be wrong. `detected` is True if the comparison rejected them.
+
+    `outputs` are the names of those that were rejected. If Keras itself answers like the reference on every output, the
+    control is not `applicable`: it says nothing about the comparison.
+    """
 
     name: str
     detected: bool
     relative_l2: float | None
     detail: str = ""
+    outputs: tuple[str, ...] = ()
+    applicable: bool = True
 
 
 @dataclass(frozen=True)
 class Report:
     """The verdict and all its evidence.
 
-    `exit_code` is 0 for pass, 1 for fail, 9 for inconclusive, and 6 for a pass with a format missing.
+    `exit_code` is 0 for pass, 1 for fail, 9 for inconclusive, 6 for a pass with a format missing, and 8 for a fail only
+    because a runtime crashed, ran out of time or refused its file.
     """
 
     model: str
@@ -199,16 +211,25 @@ class Report:
     @property
     def exit_code(self) -> int:
         status = {"pass": 0, "fail": 1, "inconclusive": 9}[self.verdict]
+        if status == 1 and not any(row.outputs and not row.passed for row in self.rows):
+            return 8 if any(row.error for row in self.rows) else status
         return 6 if status == 0 and self.failures else status
+
+    @property
+    def not_run(self) -> tuple[str, ...]:
+        """The files of the directory that no row is about: nothing is known of them."""
+        proven = {row.subject for row in self.rows}
+        return tuple(each.path for each in self.artifacts if each.format not in proven)
 
     def raise_for_verdict(self) -> None:
         """Return if the verdict is "pass" and no format is missing; otherwise raise the error of the exit code.
 
-        Raises ParityError, InconclusiveError, or ConversionError if a requested format was not written.
+        Raises ParityError, InconclusiveError, ChildError if a runtime gave no outputs, or ConversionError if a
+        requested format was not written.
         """
-        kinds = {1: ParityError, 6: ConversionError, 9: InconclusiveError}
+        kinds = {1: ParityError, 6: ConversionError, 8: ChildError, 9: InconclusiveError}
         if self.exit_code:
-            causes = self.reasons if self.exit_code in (1, 9) else self.failures
+            causes = self.failures if self.exit_code == 6 else self.reasons
             first = "; ".join(causes[:1]) or self.verdict
             raise kinds[self.exit_code](f"{self.model}: {self.verdict}: {first}\n{self.directory}")
 

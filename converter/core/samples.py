@@ -10,6 +10,8 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +28,20 @@ DEFAULT_FEATURES = 16
 BYTE_RANGES = {"uint8": (0.0, 255.0), "int8": (-128.0, 127.0)}
 
 Float32 = npt.NDArray[np.float32]
+Span = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class InputOptions:
+    """What the user says about valid inputs; None: nothing.
+
+    `file` is an .npz file with an array for each input, shape (samples, ...). `span` is the lowest and the highest
+    valid value. `sizes` are the sizes of dynamic axes, by the axis: "H", "W", "D", or the number of the axis.
+    """
+
+    file: Path | None = None
+    span: Span | None = None
+    sizes: Mapping[str, int] | None = None
 
 
 def generate(
@@ -34,6 +50,7 @@ def generate(
     seed: int,
     ranges: Mapping[str, tuple[float, float]] | None = None,
     sizes: Mapping[str, tuple[int, ...]] | None = None,
+    noise: bool = False,
 ) -> dict[str, Array]:
     """Inputs by name, each of shape (count, *shape[1:]) and of the dtype of its spec.
 
@@ -41,7 +58,7 @@ def generate(
     the specs nor on the other inputs. `ranges` has (lowest, highest) by input name; the default is (0, 1), and the
     whole range of the type for 8-bit integers. Integers include both ends. `sizes` has the shape without the batch axis
     for inputs with dynamic axes; by default these get `DEFAULT_SIZES`. Ranks 3 to 5 are images with a channel axis, any
-    other rank is uniform noise.
+    other rank is uniform noise; with `noise` every rank is.
 
     Raises UsageError for a count below 1, a negative seed, a range that is empty or does not fit the dtype, a dtype
     that is not numeric, and sizes or ranges for an unknown input or in conflict with a fixed axis.
@@ -62,7 +79,8 @@ def generate(
         words = np.frombuffer(hashlib.sha256(spec.name.encode()).digest(), dtype="<u4")
         stream = np.random.SeedSequence(seed, spawn_key=tuple(int(word) for word in words))
         rng = np.random.Generator(np.random.PCG64(stream))
-        unit = _images(rng, shape, channel_axis(spec)) if 3 <= len(shape) <= 5 else rng.random(shape, np.float32)
+        images = 3 <= len(shape) <= 5 and not noise
+        unit = _images(rng, shape, channel_axis(spec)) if images else rng.random(shape, np.float32)
         inputs[spec.name] = _scale(unit, dtype, low, high)
     return inputs
 
@@ -89,6 +107,27 @@ def reverse_channels(inputs: Mapping[str, Array], specs: Sequence[TensorSpec]) -
             changed[spec.name] = np.ascontiguousarray(np.flip(array, axis))
             reversible = True
     return changed if reversible else None
+
+
+def shuffle_positions(inputs: Mapping[str, Array], specs: Sequence[TensorSpec]) -> dict[str, Array] | None:
+    """`inputs` with their positions in another order, the same for every sample; None if no input has two positions.
+
+    Positions are all axes but the batch and the channels; of an input of two axes, the features.
+    """
+    changed = dict(inputs)
+    several = False
+    for spec in specs:
+        array = inputs[spec.name]
+        moved = np.moveaxis(array, channel_axis(spec), -1) if array.ndim > 2 else array[..., None]
+        flat = moved.reshape(len(array), -1, moved.shape[-1])
+        if array.ndim < 2 or flat.shape[1] < 2:
+            continue
+        order = np.random.default_rng(flat.shape[1]).permutation(flat.shape[1])
+        shuffled = flat[:, order].reshape(moved.shape)
+        moved_back = np.moveaxis(shuffled, -1, channel_axis(spec)) if array.ndim > 2 else shuffled[..., 0]
+        changed[spec.name] = np.ascontiguousarray(moved_back)
+        several = True
+    return changed if several else None
 
 
 def channel_axis(spec: TensorSpec) -> int:

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import cast, get_args
 
 from converter.core.data import SourceOptions
-from converter.core.errors import OutputError, UsageError
+from converter.core.errors import InputError, OutputError, UsageError
 from converter.core.foreign import Given
+from converter.core.samples import InputOptions
 from converter.pipeline.options import (
     ExportKeywords,
     ExportOptions,
@@ -48,6 +49,9 @@ def export_options(options: ExportOptions | None, keywords: ExportKeywords) -> E
         given["formats"] = names_in(given["formats"], "formats")
         if not given["formats"]:
             raise UsageError("--format: no format given\nleave the option out to write all formats")
+    about = {name: given.pop(name) for name in _INPUTS & given.keys()}
+    if about:
+        given["inputs"] = _inputs(result.inputs, about)
     growth = given.pop("growth", None)
     if "baseline" in given or growth is not None:
         given["baseline"] = _baseline(given.get("baseline"), growth)
@@ -128,6 +132,7 @@ def names_in(value: object, name: str) -> tuple[str, ...]:
 
 
 _WRITE = {"batch", "opset", "layout"}
+_INPUTS = {"inputs", "range", "dynamic_size"}
 
 
 def refuse_unknown(keywords: Collection[str], known: type, function: str) -> None:
@@ -184,6 +189,35 @@ def require_choice(name: str, value: object, choices: Collection[str]) -> None:
         raise UsageError(f"--{name} {value}: choose from {', '.join(choices)}")
 
 
+def _inputs(options: InputOptions, given: Mapping[str, object]) -> InputOptions:
+    """`options` with what the user says about valid inputs. Raises UsageError for a wrong value, InputError for a file
+    that does not exist."""
+    result = options
+    if given.get("inputs") is not None:
+        file = path_of(given["inputs"], "inputs")
+        if not file.is_file():
+            raise InputError(f"--inputs {file}: no such file")
+        result = replace(result, file=file)
+    span = given.get("range")
+    if span is not None:
+        numbers = list(span) if isinstance(span, tuple | list) else []
+        if len(numbers) != 2 or not all(isinstance(each, int | float) and math.isfinite(each) for each in numbers):
+            raise UsageError(f"range: expected the lowest and the highest value, as in (0, 255), not {str(span)[:60]}")
+        if not numbers[0] < numbers[1]:
+            raise UsageError(f"--range {numbers[0]:g}:{numbers[1]:g}: is empty; give LOW:HIGH with LOW below HIGH")
+        result = replace(result, span=(float(numbers[0]), float(numbers[1])))
+    sizes = given.get("dynamic_size")
+    if sizes:
+        if not isinstance(sizes, Mapping):
+            raise UsageError(f"dynamic_size: expected sizes by axis, as in {{'H': 128}}, not {_type_name(sizes)}")
+        for axis, size in sizes.items():
+            _require_whole(f"dynamic-size {axis}", size, at_least=1)
+        result = replace(result, sizes={str(axis): size for axis, size in sizes.items()})
+    if result.file is not None and (result.span is not None or result.sizes):
+        raise UsageError("--inputs: the file states the inputs; leave --range and --dynamic-size out")
+    return result
+
+
 def require_samples(value: object) -> None:
     """Raise UsageError unless `value` samples are enough for a proof."""
     _require_whole("samples", value, at_least=0)
@@ -201,7 +235,10 @@ def _check_values(options: ExportOptions) -> None:
         raise UsageError(f"--opset {write.opset}: out of range\nchoose from {OPSETS[0]} to {OPSETS[-1]}")
     if write.batch is not None:
         _require_whole("batch", write.batch, at_least=1)
-    require_samples(options.samples)
+    if options.samples is not None:
+        require_samples(options.samples)
+    if isinstance(options.budget, bool) or not isinstance(options.budget, int | float) or not options.budget > 0:
+        raise UsageError(f"--budget {options.budget}: give a number of seconds above 0")
     require_flag("force", options.force)
     require_choice("layout", write.layout, get_args(Layout))
     require_choice("groups", options.groups, get_args(Groups))

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Unpack
 
 from converter.bundle.directory import refuse_other_source, stage
-from converter.bundle.manifest import PAGE, REPORT, write_manifest
+from converter.bundle.manifest import MANIFEST, MAX_BYTES, PAGE, REPORT, write_manifest
 from converter.core import machine
 from converter.core.clock import Clock, Progress
-from converter.core.jsonable import dumps
+from converter.core.errors import InputError
+from converter.core.jsonable import dumps, read_json
 from converter.core.results import Report
 from converter.pipeline.arguments import export_options
 from converter.pipeline.facts import manifest_of, report_of
@@ -44,7 +45,8 @@ def export(
     suggested if `model` is an unknown name similar to one of them.
 
     If the proof or the comparison with the baseline does not pass, an earlier export stays unchanged and this one is
-    written to `<directory>.unproven`; `directory` of the report is the actual path.
+    written to `<directory>.unproven`; `directory` of the report is the actual path. The same holds for an export of
+    which a format is missing, if the earlier one has all of its formats.
 
     Raises the errors of `converter.core.errors`: UsageError for a wrong argument, before anything is loaded;
     OutputError if the directory contains an export of another source and neither `output` nor `force` was given;
@@ -67,7 +69,8 @@ def export(
             report_of(result.facts, result.exported, evidence, clock, options.source.seed), failures=result.failures
         )
         report = compared_with(report, options.baseline)
-        target = directory if report.verdict == "pass" else directory.with_name(directory.name + UNPROVEN)
+        proven = report.verdict == "pass" and not (report.failures and _complete(directory))
+        target = directory if proven else directory.with_name(directory.name + UNPROVEN)
         report = replace(report, directory=str(target))
         (staging.path / REPORT).write_text(dumps(to_json(report)), encoding="ascii")
         manifest = write_manifest(
@@ -77,3 +80,14 @@ def export(
         (staging.path / PAGE).write_text(to_html(report, hashes), encoding="utf-8")
         staging.commit(target)
     return report
+
+
+def _complete(directory: Path) -> bool:
+    """Whether `directory` is an earlier export of which no format is missing."""
+    if not (directory / MANIFEST).is_file():
+        return False
+    try:
+        failures = read_json(directory / REPORT, MAX_BYTES, "a report").get("failures")
+    except (InputError, AttributeError):
+        return True  # an export, but what is known of it cannot be read: it is not replaced
+    return not failures

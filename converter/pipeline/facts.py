@@ -30,6 +30,16 @@ class ModelFacts:
     preprocessing: Mapping[str, Json] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
 
+    @property
+    def half(self) -> bool:
+        """Whether Keras computes in half precision and the references are those of float64."""
+        return self.precision == "float32" and self.source.get("keras_precision", "float32") != "float32"
+
+    @property
+    def mixes(self) -> bool:
+        """Whether the output of a sample depends on the other samples of its batch."""
+        return self.source.get("mixes_samples") is True
+
     @classmethod
     def of_manifest(cls, manifest: Manifest) -> ModelFacts:
         """The facts recorded by an export."""
@@ -57,7 +67,7 @@ def report_of(facts: ModelFacts, exported: Exported, evidence: Evidence, clock: 
         verdict=evidence.verdict,
         reasons=evidence.reasons,
         artifacts=exported.artifacts,
-        warnings=(*facts.warnings, *evidence.skipped),
+        warnings=(*facts.warnings, *evidence.notes),
         timings=dict(clock.timings),
         environment=machine.describe(),
         seed=seed,

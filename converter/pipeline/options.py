@@ -10,7 +10,9 @@ from typing import Literal, TypedDict
 
 from converter.core.data import SourceOptions, WriteOptions
 from converter.core.foreign import Json, KerasModel
+from converter.core.samples import InputOptions
 from converter.report.baseline import Baseline
+from converter.tracing.effort import Effort
 
 PathText = str | PathLike[str]
 ModelOrPath = KerasModel | PathText
@@ -23,7 +25,8 @@ class ExportOptions:
     """The options of an export. `formats` are names in `converter.formats.FORMATS`; empty means all.
 
     `output` is the artifact directory, by default artifacts/<name>. With `force`, an export of another source in the
-    default directory is replaced; a directory given as `output` is replaced without it.
+    default directory is replaced; a directory given as `output` is replaced without it. `samples` None: eight, or as
+    many as fit into `budget` seconds of inference, at least three.
     """
 
     formats: tuple[str, ...] = ()
@@ -32,10 +35,12 @@ class ExportOptions:
     source: SourceOptions = field(default_factory=SourceOptions)
     device: str = "cpu"
     tolerance: float | None = None
-    samples: int = 8
+    samples: int | None = None
     groups: Groups = "preserve"
     baseline: Baseline | None = None
     force: bool = False
+    inputs: InputOptions = field(default_factory=InputOptions)
+    budget: float = Effort.seconds
 
 
 class SourceKeywords(TypedDict, total=False):
@@ -71,7 +76,11 @@ class ExportKeywords(SourceKeywords, total=False):
     layout: Layout
     device: str
     tolerance: float | None
-    samples: int
+    samples: int | None
+    budget: float
+    inputs: PathText | None
+    range: tuple[float, float] | None
+    dynamic_size: Mapping[str, int] | None
     groups: Groups
     baseline: PathText | Baseline | None
     growth: float

@@ -28,7 +28,7 @@ from converter.pipeline.arguments import (
 )
 from converter.pipeline.options import Groups, ModelOrPath, PathText, RewriteKeywords, SourceKeywords
 from converter.proof.comparison import compare_outputs, separation
-from converter.proof.controls import check_controls
+from converter.proof.controls import check_controls, check_shifted
 from converter.proof.tolerance import tolerances
 from converter.proof.verdict import judge
 from converter.tracing.reference import Measured
@@ -65,8 +65,9 @@ def rewrite(model: ModelOrPath, output: PathText, **keywords: Unpack[RewriteKeyw
     although the function was not changed on purpose (`groups` "as-written").
     """
     from converter import rewrites, sources
-    from converter.core.samples import generate, input_ranges
+    from converter.pipeline.golden import Settings, golden_of
     from converter.tracing import reference
+    from converter.tracing.effort import Effort
     from converter.tracing.signature import describe
 
     refuse_unknown(keywords, RewriteKeywords, "rewrite")
@@ -81,7 +82,6 @@ def rewrite(model: ModelOrPath, output: PathText, **keywords: Unpack[RewriteKeyw
     _check_output(path, model, force)
     source = sources.opened(model, asked).load()
     signature = describe(source.model)
-    inputs = generate(signature.inputs, samples, asked.seed, input_ranges(source.preprocessing, signature.inputs))
     rules = (*rewrites.REWRITES, *(rewrites.SIMPLIFICATIONS if simplify else ()))
     rewritten = rewrites.rewrite(source.model, groups=groups, rules=rules, seed=asked.seed)
     left = [layer.name for layer in rewritten.model._flatten_layers() if type(layer).__name__ == "Lambda"]
@@ -89,9 +89,10 @@ def rewrite(model: ModelOrPath, output: PathText, **keywords: Unpack[RewriteKeyw
         reasons = [result.reason for result in rewritten.results if not result.applied][:1]
         reason = f": {reasons[0]}" if reasons else ""
         raise ConversionError(f"{left[0]}: still a Lambda layer after the rewrites{reason}")
-    before = reference.measured(source.model, signature, inputs, layers=False)
-    after = reference.predict(rewritten.model, signature, inputs)
-    bounds = tolerances(before.golden.references, before.golden.exact, before.by_output, before.precision)
+    settings = Settings(effort=Effort(samples), seed=asked.seed, layers=False)
+    before = golden_of(source.model, source, signature, settings).measured.own
+    after = reference.predict(rewritten.model, signature, before.golden.inputs)
+    bounds = tolerances(before.golden, before.by_output, before.precision)
     outcome = compare_outputs(before.golden.references, after, before.by_output, bounds)
     on_purpose = groups == "as-written" and bool(rewritten.warnings)
     warnings = rewritten.warnings
@@ -124,10 +125,10 @@ def _judge(
     """
     golden, specs = before.golden, before.by_output
     row = Comparison("keras-rewritten", "keras", "cpu", "float32", outcome, golden.samples)
-    controls = check_controls(golden, after, specs, bounds)
+    controls = (*check_controls(golden, specs, bounds), check_shifted(golden, after, specs, bounds))
     verdict, reasons = judge([row], controls, separation(golden.references, specs), bounds)
     plain = {name: replace(spec, activation="linear") for name, spec in specs.items()}
-    limits = tolerances(golden.references, golden.exact, plain, before.precision)
+    limits = tolerances(golden, plain, before.precision)
     wrong = [each for each in compare_outputs(golden.references, after, plain, limits) if not each.passed]
     if verdict != "fail" and wrong:
         return "fail", (f"output {wrong[0].output}: {wrong[0].reason}",)

@@ -7,6 +7,7 @@ golden arrays and the facts for manifest and report remain.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -32,13 +33,16 @@ from converter.proof.diagnosis import DIAGNOSIS_RUNTIMES
 from converter.proof.prove import Exported
 from converter.proof.tolerance import tolerances
 from converter.sources import Opened
-from converter.tracing.layer_ends import LayerEnd
+from converter.tracing.effort import Effort
 from converter.tracing.reference import Measured
 from converter.tracing.signature import Signature
 
 HALF_PRECISION = (
-    "Keras computes this model, or a part of it, in {0}; the artifacts compute in float32, and their tolerance is "
-    "derived from the rounding error of {0} in Keras's predictions"
+    "Keras computes this model, or a part of it, in {0}; the artifacts compute in float32 and are compared with float64"
+)
+NO_FLOAT64 = (
+    "Keras computes this model, or a part of it, in {0}; the artifacts compute in float32, and because there is no "
+    "float64 to compare with, their tolerance is derived from the rounding error of {0} in Keras's predictions"
 )
 
 
@@ -53,15 +57,20 @@ class Loaded:
 
 @dataclass(frozen=True)
 class Predicted:
-    """The golden arrays, the end of each Keras layer, and warnings.
+    """The golden arrays, the end of each Keras layer, warnings, and the name of the inputs that were drawn.
 
     `rewritten` are the outputs of the rewritten model, None if it is not compared.
     """
 
-    golden: Golden
-    ends: tuple[LayerEnd, ...]
+    measured: Measured
     rewritten: dict[str, Array] | None
     warnings: tuple[str, ...]
+    drawn: str
+
+    @property
+    def golden(self) -> Golden:
+        """The golden arrays."""
+        return self.measured.golden
 
 
 @dataclass(frozen=True)
@@ -83,7 +92,7 @@ def write_artifacts(opened: Opened, options: ExportOptions, directory: Path, clo
     with clock("rewrite"):
         rewritten = _rewrite(loaded, options)
     with clock("reference"):
-        predicted = _predict(loaded, rewritten, options)
+        predicted = _predict(loaded, rewritten, options, clock)
         write_golden(directory / GOLDEN, predicted.golden)
     with clock("trace"):
         traced = _trace(loaded, rewritten, options)
@@ -96,9 +105,12 @@ def write_artifacts(opened: Opened, options: ExportOptions, directory: Path, clo
         predicted.golden,
         precision=facts.precision,
         rewritten=predicted.rewritten,
+        keras=predicted.measured.keras or None,
+        half=facts.half,
+        mixes=facts.mixes,
     )
     with clock("layers"):
-        warnings = record_layers(exported, predicted.ends)
+        warnings = record_layers(exported, predicted.measured.ends)
     return Written(exported, replace(facts, warnings=(*facts.warnings, *warnings)), failures)
 
 
@@ -115,26 +127,27 @@ def _rewrite(loaded: Loaded, options: ExportOptions) -> Rewritten:
     return rewrites.rewrite(loaded.source.model, groups=options.groups, seed=options.source.seed)
 
 
-def _predict(loaded: Loaded, rewritten: Rewritten, options: ExportOptions) -> Predicted:
+def _predict(loaded: Loaded, rewritten: Rewritten, options: ExportOptions, clock: Clock) -> Predicted:
     """Predict the golden arrays, and the outputs of the rewritten model if it is to be compared.
 
     The reference is the model as its author wrote it, or the changed model if it was changed on purpose.
     """
-    from converter.core.samples import generate, input_ranges
+    from converter.pipeline.golden import Settings, golden_of
     from converter.tracing import reference
 
     source, signature = loaded.source, loaded.signature
-    ranges = input_ranges(source.preprocessing, signature.inputs)
-    inputs = generate(signature.inputs, options.samples, options.source.seed, ranges)
     author = rewritten.model if rewritten.on_purpose else source.model
+    effort = Effort(options.samples, options.budget, len(options.formats))
     layers = bool(DIAGNOSIS_RUNTIMES.keys() & options.formats)
-    found = reference.measured(author, signature, inputs, layers=layers)
-    warnings, changed = rewritten.warnings, None
+    settings = Settings(options.inputs, effort, options.source.seed, layers, clock.forecast)
+    found = golden_of(author, source, signature, settings)
+    inputs = found.measured.golden.inputs
+    warnings, changed = (*rewritten.warnings, *found.warnings), None
     if rewritten.on_purpose:
-        warnings = (*warnings, _change_warning(reference.predict(source.model, signature, inputs), found))
+        warnings = (*warnings, _change_warning(reference.predict(source.model, signature, inputs), found.measured.own))
     elif rewritten.changed:
         changed = reference.predict(rewritten.model, signature, inputs)
-    return Predicted(found.golden, found.ends, changed, warnings)
+    return Predicted(found.measured, changed, warnings, found.drawn)
 
 
 def _trace(loaded: Loaded, rewritten: Rewritten, options: ExportOptions) -> Traced:
@@ -164,9 +177,16 @@ def _write_formats(
 def _facts(loaded: Loaded, rewritten: Rewritten, traced: Traced, predicted: Predicted) -> ModelFacts:
     from converter.tracing.signature import layer_classes
 
-    source, signature, references = loaded.source, loaded.signature, predicted.golden.references
+    source, signature, measured = loaded.source, loaded.signature, predicted.measured
+    references, half = predicted.golden.references, traced.half
+    compared = bool(half and predicted.golden.exact)
     outputs = tuple(
-        replace(spec, shape=free.shape, dtype=str(references[spec.name].dtype))
+        replace(
+            spec,
+            shape=_known_shape(free.shape, references[spec.name].shape),
+            dtype=str(references[spec.name].dtype),
+            activation="linear" if half and not compared else spec.activation,
+        )
         for spec, free in zip(traced.outputs.values(), signature.outputs, strict=True)
     )
     classes = {"loaded": Counter(signature.layers.values())}
@@ -184,20 +204,30 @@ def _facts(loaded: Loaded, rewritten: Rewritten, traced: Traced, predicted: Pred
             "layers": len(source.model.layers),
             "layer_classes": classes,
             "parameters": source.model.count_params(),
+            "keras_precision": half or "float32",
+            "samples": predicted.drawn,
+            "mixes_samples": measured.mixes,
         },
         interface=Interface(signature.inputs, outputs),
-        precision="float16" if traced.half else "float32",
+        precision=measured.precision,
         rewrites=rewritten.results,
-        warnings=(*predicted.warnings, *([HALF_PRECISION.format(traced.half)] if traced.half else [])),
+        warnings=(*predicted.warnings, *([(HALF_PRECISION if compared else NO_FLOAT64).format(half)] if half else [])),
         preprocessing=source.preprocessing,
         labels=source.labels,
     )
 
 
+def _known_shape(declared: Sequence[int | None], actual: Sequence[int]) -> tuple[int | None, ...]:
+    """The declared shape of an output, corrected by the actual one: a layer may declare another one than it returns."""
+    if len(declared) != len(actual):
+        return (None, *actual[1:])
+    return tuple(size if size in (None, found) else found for size, found in zip(declared, actual, strict=True))
+
+
 def _change_warning(own: Arrays, changed: Measured) -> str:
     """A warning that the artifacts are compared with the changed function, and its distance from the original one."""
     golden, specs = changed.golden, changed.by_output
-    bounds = tolerances(golden.references, golden.exact, specs, changed.precision)
+    bounds = tolerances(golden, specs, changed.precision)
     found = [
         f"{each.output} {each.reason if each.relative_l2 is None else f'{each.relative_l2:.1e}'}"
         for each in compare_outputs(own, golden.references, specs, bounds)

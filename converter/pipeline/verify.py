@@ -47,7 +47,7 @@ def verify(directory: PathText, *, progress: Progress | None = None, **keywords:
     facts = ModelFacts.of_manifest(manifest)
     if options.tolerance is None:
         options = replace(options, tolerance=manifest.tolerance.get("chosen"))
-    exported = Exported(path, artifacts, facts.interface, golden, facts.precision)
+    exported = Exported(path, artifacts, facts.interface, golden, facts.precision, half=facts.half, mixes=facts.mixes)
     evidence = prove(exported, options, clock)
     if not intact and evidence.verdict != "fail":
         raise InputError(f"{path / GOLDEN}: damaged, its sha256 differs from the one in the manifest\n{EXPORT_AGAIN}")

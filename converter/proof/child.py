@@ -16,19 +16,19 @@ from urllib.parse import quote
 
 import numpy as np
 
-from converter.bundle.golden import read_golden
+from converter.bundle.golden import read_inputs
 from converter.bundle.manifest import GOLDEN
 from converter.core.data import Array, Arrays, Artifact, TensorSpec
 from converter.core.errors import CnnExportError, InputError
 from converter.core.foreign import Json
 from converter.core.jsonable import dumps
-from converter.proof.protocol import RunAnswer, run_job
+from converter.proof.protocol import RunAnswer, run_job, samples_at
 from converter.runtimes import RUNTIMES
 from converter.runtimes.shared.onnx_records import require_own_weights
 
 MAX_BATCH = 2 << 30  # bytes of inputs
 INDEX = 8  # bytes per sample in an array of indices
-_TIMED_RUNS = 5
+_TIMED_RUNS, _TIMED_SECONDS = 5, 0.5
 
 
 def main(work: Callable[[Json], object]) -> None:
@@ -45,11 +45,14 @@ def main(work: Callable[[Json], object]) -> None:
 
 
 def run(raw: Json) -> RunAnswer:
-    """Do the `RunJob` in `raw`: run its subject at every batch size that it supports, and write the outputs."""
+    """Do the `RunJob` in `raw`: run its subject at every batch size that it supports, and write the outputs.
+
+    All batch sizes are run in one session, and so are inputs of another size; those are run in a fresh session too.
+    """
     job = run_job(raw)
     artifact, path = job.subject.artifact, job.subject.path
-    golden = read_golden(job.subject.directory / GOLDEN, job.subject.interface)
-    inputs = {spec.name: as_declared(golden.inputs[spec.name], spec) for spec in artifact.inputs}
+    given = read_inputs(job.subject.directory / GOLDEN, job.subject.interface)
+    inputs, *others = [{spec.name: as_declared(each[spec.name], spec) for spec in artifact.inputs} for each in given]
     fixed = artifact.inputs[0].shape[0]
     if fixed and fixed * sum(max(INDEX, array[0].nbytes) for array in inputs.values()) > MAX_BATCH:
         raise InputError(f"{path}: a batch of {fixed:,} samples takes more than {MAX_BATCH >> 30} GB")
@@ -59,17 +62,24 @@ def run(raw: Json) -> RunAnswer:
     prepared = RUNTIMES[job.subject.runtime].prepare(path, artifact, job.subject.device)
     loaded = time.perf_counter() - started
     count = len(next(iter(inputs.values())))
-    batches = [fixed] if fixed else sorted({count, 1}, reverse=True)
+    batches = [fixed] if fixed else list(dict.fromkeys(job.batches))
     results: dict[str, Array] = {}
+
+    def keep(key: str, outputs: Arrays) -> None:
+        results.update({f"{key}/{quote(name, safe='')}": as_keras(outputs[name], name, artifact) for name in outputs})
+
     for batch in batches:
-        outputs = in_batches(prepared.run, inputs, batch)
-        results |= {
-            f"{batch}/{quote(name, safe='')}": as_keras(array, name, artifact) for name, array in outputs.items()
-        }
+        some = {name: array[: count if fixed else samples_at(batch, count)] for name, array in inputs.items()}
+        keep(str(batch), in_batches(prepared.run, some, batch))
     one = {name: array[: fixed or 1] for name, array in inputs.items()}
     if fixed and count < fixed:
         one = {name: np.resize(array, (fixed, *array.shape[1:])) for name, array in one.items()}
     latency = _latency(prepared.run, one)
+    for other in others:
+        size = fixed or len(next(iter(other.values())))
+        keep("resized", in_batches(prepared.run, other, size))
+        fresh = RUNTIMES[job.subject.runtime].prepare(path, artifact, job.subject.device)
+        keep("fresh", in_batches(fresh.run, other, size))
     np.savez(job.outputs, allow_pickle=False, **results)
     return RunAnswer(tuple(batches), loaded, latency, dict(prepared.facts))
 
@@ -90,24 +100,26 @@ def as_keras(array: Array, name: str, artifact: Artifact) -> Array:
 def in_batches(run_once: Callable[[Arrays], dict[str, Array]], inputs: Arrays, batch: int) -> dict[str, Array]:
     """Run all samples in batches of `batch`; the last batch is filled with repeated samples, which are cut off again.
 
-    Raises InputError if the first axis of an output is not the batch.
+    An output whose first axis is not the batch is returned as it is, behind a new axis, so that its shape is wrong.
     """
     count = len(next(iter(inputs.values())))
     pieces: dict[str, list[Array]] = {}
+    wrong: dict[str, Array] = {}
     for start in range(0, count, batch):
         index = np.arange(start, start + batch) % count
         outputs = run_once({name: np.ascontiguousarray(array[index]) for name, array in inputs.items()})
         for name, array in outputs.items():
             if array.ndim < 1 or len(array) != batch:
-                raise InputError(f"output {name} has shape {array.shape}; its first axis must be the batch, {batch}")
+                wrong[name] = np.array(array)[None]
             pieces.setdefault(name, []).append(np.array(array))
-    return {name: np.concatenate(arrays)[:count] for name, arrays in pieces.items()}
+    right = {name: arrays for name, arrays in pieces.items() if name not in wrong}
+    return {**{name: np.concatenate(arrays)[:count] for name, arrays in right.items()}, **wrong}
 
 
 def _latency(run_once: Callable[[Arrays], dict[str, Array]], inputs: Arrays) -> float:
-    """The median duration of one call, in seconds."""
-    taken = []
-    for _ in range(_TIMED_RUNS):
+    """The median duration of one call, in seconds: of five, or of as many as half a second allows."""
+    taken: list[float] = []
+    while len(taken) < _TIMED_RUNS and sum(taken) < _TIMED_SECONDS:
         started = time.perf_counter()
         run_once(inputs)
         taken.append(time.perf_counter() - started)

@@ -6,7 +6,6 @@ result of an output is that of its worst sample. Independent of the runtimes.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Mapping
 
@@ -130,9 +129,11 @@ def _flips(reference: Array, actual: Array, spec: TensorSpec, margin: float) -> 
 
 
 def separation(reference: Arrays, specs: Mapping[str, TensorSpec]) -> dict[str, float]:
-    """The smallest relative L2 distance between two samples of the reference (either one as the base), by output name.
+    """The smallest relative L2 distance between a sample of the reference and the next one, by output name.
 
-    0 for fewer than two samples, and for values that cannot be compared.
+    The last sample is followed by the first. Pairs of equal outputs are left out, because several samples may have the
+    same class, or saturate, unless all are equal: then the distance is 0. It is 0 for fewer than two samples too, and
+    for values that cannot be compared.
     """
     result = {}
     for name, spec in specs.items():
@@ -141,6 +142,7 @@ def separation(reference: Arrays, specs: Mapping[str, TensorSpec]) -> dict[str, 
         if len(array) < 2 or not comparable:
             result[name] = 0.0
             continue
-        pairs = itertools.permutations(array, 2)
-        result[name] = min(measure(one, other, spec.activation).relative_l2 for one, other in pairs)
+        pairs = zip(array, np.roll(array, -1, axis=0), strict=True)
+        apart = (measure(one, other, spec.activation).relative_l2 for one, other in pairs)
+        result[name] = min((each for each in apart if each > 0), default=0.0)
     return result

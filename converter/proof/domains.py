@@ -13,6 +13,10 @@ are compared as plain values:
 
 A difference of plain values near 0 or 1 is small for any logits, so saturated elements have a separate limit, see
 `saturation_excess`.
+
+Many runtimes compute a sigmoid as 0.5 plus a polynomial. Its absolute error is then that of a number near 0.5, whatever
+p is, and its error in z is larger the nearer p is to 0 or 1. So the part of a difference in z that `ROUNDING` of p
+explains, ROUNDING / (p (1 - p)), does not count.
 """
 
 from __future__ import annotations
@@ -23,7 +27,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from converter.core.data import Activation, Array, float64
+from converter.core.data import Activation, Array, TensorSpec, float64
 from converter.core.distance import Float64, norms, ratio
 from converter.core.results import Tolerance
 
@@ -82,8 +86,8 @@ def probability_error(array: Array, activation: Activation) -> str:
 def pair(reference: Array, actual: Array, activation: Activation) -> tuple[Float64, Float64, Mask | None]:
     """Both arrays (one sample, any shape) in the domain of `activation`, and a mask of the logarithms in them.
 
-    Where the mask is False the element is saturated and the plain value is kept. The mask is None if no element is
-    saturated.
+    Of a sigmoid, the second is nearer to the first by what rounding explains. Where the mask is False the element is
+    saturated and the plain value is kept. The mask is None if no element is saturated.
     """
     p, q = np.atleast_1d(float64(reference)), np.atleast_1d(float64(actual))
     if activation == "linear":
@@ -101,6 +105,11 @@ def pair(reference: Array, actual: Array, activation: Activation) -> tuple[Float
         else:
             domain -= np.log1p(-safe)
         sides.append(np.where(inside, domain, values))
+    if activation == "sigmoid":
+        safe = np.where(inside, p, 0.5)
+        gap = sides[1] - sides[0]
+        explained = np.where(inside, ROUNDING / (safe * (1 - safe)), 0.0)
+        sides[1] = sides[0] + np.sign(gap) * np.maximum(0.0, np.abs(gap) - explained)
     return sides[0], sides[1], None if inside.all() else inside
 
 
@@ -128,6 +137,13 @@ def measure(reference: Array, actual: Array, activation: Activation) -> Distance
         index=tuple(int(i) for i in np.unravel_index(int(np.argmax(difference)), np.shape(reference))),
         saturated=0 if inside is None else int(inside.size - inside.sum()),
     )
+
+
+def effect(spec: TensorSpec, reference: Array, actual: Array) -> float:
+    """The relative L2 of the worst sample of an output, shape (samples, ...); infinite for another shape or NaN."""
+    if reference.shape != actual.shape or not np.isfinite(actual).all():
+        return math.inf
+    return max((measure(*pair, spec.activation).relative_l2 for pair in zip(reference, actual, strict=True)), default=0)
 
 
 def _cosine(x: Float64, y: Float64) -> float | None:

@@ -32,7 +32,9 @@ def stages(
     found = []
     before, reference = "keras", golden.references
     if golden.exact:
-        found.append(Stage("keras", "keras in float64", _errors(golden.exact, golden.references, specs)))
+        count = len(next(iter(golden.exact.values())))
+        first = {name: array[:count] for name, array in golden.references.items()}
+        found.append(Stage("keras", "keras in float64", _errors(golden.exact, first, specs)))
     if rewritten is not None:
         found.append(Stage("keras-rewritten", before, _errors(reference, rewritten, specs)))
         before, reference = "keras-rewritten", rewritten

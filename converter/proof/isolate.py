@@ -11,13 +11,15 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
 import numpy as np
 
 from converter.core import errors
-from converter.core.data import Array
+from converter.core.data import Array, Arrays
 from converter.core.foreign import Json
 from converter.core.jsonable import dumps
 from converter.core.text import last_line
@@ -27,22 +29,43 @@ TIMEOUT = 900.0
 """Time limit for a child, in seconds."""
 
 
-def run_artifact(subject: Subject, timeout: float = TIMEOUT) -> tuple[dict[int, dict[str, Array]], RunAnswer]:
-    """Run `subject` on the golden inputs in its directory.
+@dataclass(frozen=True)
+class Ran:
+    """What an artifact returned: its outputs by batch size and name, shape (samples, ...), and the child's answer.
 
-    Returns the outputs by batch size and name, shape (samples, ...), and the child's answer. Raises ChildError if the
-    child crashed or ran out of time, and every error of cnnexport that the child reports.
+    `resized` has the outputs for inputs of another size, by the session that computed them: "resized" or "fresh".
+    """
+
+    by_batch: Mapping[int, Arrays]
+    resized: Mapping[str, Arrays]
+    answer: RunAnswer | None = None
+
+    @property
+    def largest(self) -> Arrays:
+        """The outputs of the largest batch."""
+        return self.by_batch[max(self.by_batch)]
+
+
+def run_artifact(subject: Subject, batches: tuple[int, ...], timeout: float = TIMEOUT) -> Ran:
+    """Run `subject` on the golden inputs in its directory, at each batch size of `batches`.
+
+    At a batch size below the number of samples only `samples_at` of them are run. Raises ChildError if the child
+    crashed or ran out of time, and every error of cnnexport that the child reports.
     """
     with tempfile.TemporaryDirectory(prefix="cnnexport-") as scratch:
         results = Path(scratch, "outputs.npz")
         what = f"{subject.runtime} on {subject.artifact.path}"
-        answer = run_answer(call("converter.proof.child", RunJob(subject, results), what, timeout))
+        answer = run_answer(call("converter.proof.child", RunJob(subject, results, batches), what, timeout))
+        by_batch: dict[int, dict[str, Array]] = {}
+        resized: dict[str, dict[str, Array]] = {}
         with np.load(results, allow_pickle=False) as arrays:
-            by_batch: dict[int, dict[str, Array]] = {}
             for key in arrays.files:
-                batch, _, name = key.partition("/")
-                by_batch.setdefault(int(batch), {})[unquote(name)] = arrays[key]
-    return by_batch, answer
+                run, _, name = key.partition("/")
+                if run.isdigit():
+                    by_batch.setdefault(int(run), {})[unquote(name)] = arrays[key]
+                else:
+                    resized.setdefault(run, {})[unquote(name)] = arrays[key]
+    return Ran(by_batch, resized, answer)
 
 
 def call(module: str, job: object, what: str, timeout: float = TIMEOUT) -> Json:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from converter.bundle.golden import read_golden
+from converter.bundle.golden import read_inputs
 from converter.bundle.manifest import GOLDEN
 from converter.core.data import Array, Arrays, Watched
 from converter.core.errors import UnavailableError
@@ -29,8 +29,8 @@ def run(raw: Json) -> LayersAnswer:
     """Do the `LayersJob` in `raw`."""
     job = layers_job(raw)
     artifact, path, count = job.subject.artifact, job.subject.path, job.samples
-    golden = read_golden(job.subject.directory / GOLDEN, job.subject.interface)
-    inputs = {spec.name: as_declared(golden.inputs[spec.name][:count], spec) for spec in artifact.inputs}
+    given = read_inputs(job.subject.directory / GOLDEN, job.subject.interface)[0]
+    inputs = {spec.name: as_declared(given[spec.name][:count], spec) for spec in artifact.inputs}
     batch = artifact.inputs[0].shape[0] or count
     wanted = None if job.tensors is None else set(job.tensors)
     tensors = RUNTIMES[job.subject.runtime].tensors

@@ -4,9 +4,10 @@ In an output that joins boxes (up to 640) and scores (1e-3), the boxes dominate 
 change it by 1e-6. Therefore every axis is divided into blocks of indices whose values have a similar scale, and each
 block is compared with its own norm and its own noise. The same is done for each single index of the last axis.
 
-All norms are pooled over the samples. A norm that depends on few cells is uncertain, in the noise and in the artifact
-alike, so its limit is larger: by (1 + 8 / sqrt(cells)), and by 4 more for a single channel. `cells` is the effective
-number of cells, (sum x^2)^2 / sum x^4.
+All norms are pooled over the samples; arrays are read sample by sample, so that no copy of them is made. A norm that
+depends on few cells is uncertain, in the noise and in the artifact alike, so its limit is larger: by
+(1 + 8 / sqrt(cells)), and by 4 more for a single channel. `cells` is the effective number of cells,
+(sum x^2)^2 / sum x^4.
 """
 
 from __future__ import annotations
@@ -24,13 +25,14 @@ from converter.core.results import Part
 from converter.proof.domains import pair
 
 SCALE = 8.0  # the values of a block are within this factor of its largest
-TINY = 1e-30  # root mean square below which an index counts as zero
+TINY = 1e-30  # root mean square, relative to the largest value, below which an index counts as zero
 LARGEST = (
     0.1  # relative L2; a part with a larger limit is rounding error, and is compared with the whole output's noise
 )
 FEWEST = 4.0  # effective cells; the same holds for a part that depends on fewer
 CHANNEL = 4.0  # factor between the limit of a single channel and that of its block
 UNMEASURED = 1e-3  # the limit if there is no float64 reference
+PROBABILITY = 2.0**-23  # root mean square error of values in [0, 1]: what a runtime's sigmoid may round by
 
 Indices = npt.NDArray[np.int64]
 Sums = npt.NDArray[np.float64]
@@ -39,101 +41,132 @@ Sums = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class _Axis:
-    """Sums along one axis: of the squares, of their squares, and of the squared noise (None: not measured)."""
+    """Sums along one axis: of the squares, of their squares, and of the squared differences; `cells` in each sum.
 
-    number: int
+    `ends` are the smallest and the largest values of the reference, for each index too.
+    """
+
     squares: Sums
     fourths: Sums
-    noises: Sums | None
-    cells: int  # that each sum is over
-
-    def noise(self, indices: Indices) -> float | None:
-        """The relative noise of a part."""
-        if self.noises is None:
-            return None
-        return float(np.sqrt(ratio(float(self.noises[indices].sum()), float(self.squares[indices].sum()))))
-
-    def effective(self, indices: Indices) -> float:
-        """How many cells the norm of a part depends on."""
-        return ratio(float(self.squares[indices].sum()) ** 2, float(self.fourths[indices].sum()))
+    gaps: Sums
+    cells: int
+    ends: tuple[Sums, Sums]
 
 
-def parts_of(reference: Array, exact: Array | None, spec: TensorSpec, gate: Gate) -> tuple[Part, ...]:
+@dataclass(frozen=True)
+class _Sums:
+    """The sums along every axis of an output, over `samples`, and the largest value of the reference."""
+
+    axes: tuple[_Axis, ...]
+    samples: int
+    largest: float
+
+
+@dataclass(frozen=True)
+class _Limits:
+    """What the limits of all parts depend on: the `gate`, the allowed error of the whole output, and the noise.
+
+    `allowed` is a root mean square error. `noise` has the sums of float32 against float64; None if not measured. The
+    output is compared in `plain` values, not in logits.
+    """
+
+    gate: Gate
+    allowed: float
+    noise: _Sums | None
+    whole: _Sums
+    plain: bool = True
+
+
+def parts_of(
+    reference: Array, rounded: Array | None, exact: Array | None, spec: TensorSpec, gate: Gate
+) -> tuple[Part, ...]:
     """The parts of an output of shape (samples, ...) and their limits, with the constants of `gate`.
 
-    Empty for an output with one scale and one channel, for an output that is not floating point, and for probabilities
-    of which some have no logarithm.
+    `rounded` and `exact` are the output in float32 and in float64, for the first samples; without them the limit is
+    `UNMEASURED`. Empty for an output with one scale and one channel, for an output that is not floating point, and for
+    probabilities of which some have no logarithm.
     """
-    sides = _sides(reference, reference if exact is None else exact, spec)
-    if sides is None:
+    whole = _sums(reference, reference, spec)
+    noise = None if rounded is None or exact is None else _sums(rounded, exact, spec)
+    if whole is None or not (whole.largest > 0) or (exact is not None and noise is None):
         return ()
-    values, gaps = sides
-    squares = np.square(values)
-    whole = float(np.sqrt(squares.mean()))
-    noise = None if exact is None else ratio(float(np.linalg.norm(gaps)), float(np.linalg.norm(values)))
-    allowed = whole * (UNMEASURED if noise is None else gate.bound(noise))
+    size = np.sqrt(whole.axes[0].squares.sum() / (whole.axes[0].cells * len(whole.axes[0].squares)))
+    limits = _Limits(gate, float(size) * _relative(noise, gate), noise, whole, spec.activation == "linear")
     found: list[Part] = []
-    for number in range(values.ndim - 1):
-        sizes = _sums(values, values, number)
-        noises = None if exact is None else _sums(gaps, gaps, number)
-        axis = _Axis(number, sizes, _sums(squares, squares, number), noises, values.size // len(sizes))
-        blocks, zeros = _blocks(axis)
-        if len(zeros) and whole > 0:
-            found.append(Part(number, tuple(zeros.tolist()), allowed * _slack(axis.cells * len(zeros)), absolute=True))
+    for number, axis in enumerate(whole.axes):
+        blocks, zeros = _blocks(axis, whole.largest)
+        if len(zeros):
+            cells = axis.cells * len(zeros) / whole.samples
+            found.append(Part(number, tuple(zeros.tolist()), limits.allowed, cells, absolute=True))
         if len(blocks) > 1 or len(zeros):
-            found += (_part(axis, block, gate, allowed) for block in blocks)
-        if number == values.ndim - 2 and len(sizes) > 1:
-            found += (part for block in blocks for part in _channels(axis, block, gate, allowed))
+            found += (_part(number, block, limits) for block in blocks)
+        if number == len(whole.axes) - 1 and len(axis.squares) > 1:
+            found += (part for block in blocks for part in _channels(number, block, limits))
     return tuple(found)
 
 
 def worst_part(reference: Array, actual: Array, spec: TensorSpec, parts: tuple[Part, ...]) -> tuple[Part, float] | None:
     """The part that exceeds its limit by the largest factor, and this factor; None if no part can be compared."""
-    sides = _sides(reference, actual, spec) if parts else None
-    if sides is None:
+    sums = _sums(reference, actual, spec) if parts else None
+    if sums is None:
         return None
-    values, gaps = sides
-    with np.errstate(over="ignore"):
-        sums = {
-            number: (_sums(values, values, number), _sums(gaps, gaps, number))
-            for number in {part.axis for part in parts}
-        }
     found = []
     for part in parts:
-        size, gap = (each[list(part.indices)] for each in sums[part.axis])
-        cells = len(part.indices) * (values.size // len(sums[part.axis][0]))
-        squared = float(gap.sum()) / cells if part.absolute else ratio(float(gap.sum()), float(size.sum()))
-        found.append((part, ratio(float(np.sqrt(squared)), part.limit)))
+        axis, places = sums.axes[part.axis], list(part.indices)
+        cells = len(places) * axis.cells
+        gap, own = (float(np.sqrt(each[places].sum() / cells)) for each in (axis.gaps, axis.squares))
+        allowed = part.limit * _slack(part.cells * sums.samples) * (1.0 if part.absolute else max(part.size, own))
+        found.append((part, ratio(gap, allowed)))
     return max(found, key=lambda pair: pair[1])
 
 
-def _sides(reference: Array, other: Array, spec: TensorSpec) -> tuple[Float64, Float64] | None:
-    """The reference and the difference in the domain of the comparison, divided by the largest value of the reference.
-
-    None if the output has no parts.
-    """
+def _sums(reference: Array, other: Array, spec: TensorSpec) -> _Sums | None:
+    """The sums of an output in the domain of the comparison; None if it has no parts."""
     if reference.ndim < 2 or reference.dtype.kind != "f" or reference.shape != other.shape:
         return None
-    x, y, inside = pair(reference, other, spec.activation)
-    if inside is not None:
-        return None
-    scale = float(np.abs(x).max()) or 1.0  # so that no square overflows
-    with np.errstate(over="ignore"):
-        return x / scale, (y - x) / scale
+    totals = [[np.zeros(size) for size in reference.shape[1:]] for _ in range(3)]
+    low, high = ([np.full(size, end) for size in reference.shape[1:]] for end in (np.inf, -np.inf))
+    largest = 0.0
+    with np.errstate(over="ignore", invalid="ignore"):
+        for one, two in zip(reference, other, strict=True):
+            values, given, inside = pair(one, two, spec.activation)
+            if inside is not None:
+                return None
+            largest = max(largest, float(np.abs(values).max()))
+            gap = given - values
+            squared = np.square(values)
+            for total, each in zip(totals, (values, squared, gap), strict=True):
+                for number, sums in enumerate(total):
+                    sums += _along(each, number)
+            for number in range(values.ndim):
+                others = tuple(axis for axis in range(values.ndim) if axis != number)
+                np.minimum(low[number], values.min(axis=others), out=low[number])
+                np.maximum(high[number], values.max(axis=others), out=high[number])
+    count = reference.size
+    columns = zip(*totals, low, high, strict=True)
+    axes = (_Axis(one, two, three, count // len(one), (start, end)) for one, two, three, start, end in columns)
+    return _Sums(tuple(axes), len(reference), largest)
 
 
-def _sums(one: Float64, other: Float64, number: int) -> Sums:
-    """The sums of the products of two arrays for each index of axis `number`; no array of the products is made."""
-    axes = string.ascii_letters[: one.ndim]
-    sums: Sums = np.einsum(f"{axes},{axes}->{axes[number + 1]}", one, other)
+def _along(values: Float64, number: int) -> Sums:
+    """The sums of the squares for each index of axis `number`; no array of the squares is made."""
+    axes = string.ascii_letters[: values.ndim]
+    sums: Sums = np.einsum(f"{axes},{axes}->{axes[number]}", values, values)
     return sums
 
 
-def _blocks(axis: _Axis) -> tuple[list[Indices], Indices]:
+def _relative(noise: _Sums | None, gate: Gate) -> float:
+    """The tolerance of the whole output, with the noise pooled over the samples."""
+    if noise is None:
+        return UNMEASURED
+    return gate.bound(float(np.sqrt(ratio(float(noise.axes[0].gaps.sum()), float(noise.axes[0].squares.sum())))))
+
+
+def _blocks(axis: _Axis, largest: float) -> tuple[list[Indices], Indices]:
     """Blocks of indices of a similar scale, the largest first, each sorted; and the indices that are zero."""
     rms = np.sqrt(axis.squares / axis.cells)
     order = np.argsort(-rms, kind="stable")
-    order, zeros = order[rms[order] > TINY], np.sort(order[rms[order] <= TINY])
+    order, zeros = order[rms[order] > TINY * largest], np.sort(order[rms[order] <= TINY * largest])
     blocks = []
     while len(order):
         inside = rms[order] * SCALE >= rms[order[0]]
@@ -142,23 +175,37 @@ def _blocks(axis: _Axis) -> tuple[list[Indices], Indices]:
     return blocks, zeros
 
 
-def _channels(axis: _Axis, block: Indices, gate: Gate, allowed: float) -> Iterator[Part]:
+def _channels(number: int, block: Indices, limits: _Limits) -> Iterator[Part]:
     """Each channel of a block as a part; its noise is its own or the block's, the larger of the two."""
-    own = axis.noise(block) or 0.0
+    own = _noise(number, block, limits) or 0.0
     for index in block:
-        yield _part(axis, np.array([index]), gate, allowed, (CHANNEL, own))
+        yield _part(number, np.array([index]), limits, (CHANNEL, own))
 
 
-def _part(axis: _Axis, indices: Indices, gate: Gate, allowed: float, least: tuple[float, float] = (1.0, 0.0)) -> Part:
-    """A part; `allowed` is the root mean square error of the whole output, `least` a factor and the smallest noise."""
+def _part(number: int, indices: Indices, limits: _Limits, least: tuple[float, float] = (1.0, 0.0)) -> Part:
+    """A part of axis `number`; `least` is a factor of its limit, and the smallest noise."""
     factor, smallest = least
-    noise, cells = axis.noise(indices), axis.effective(indices)
-    slack = factor * _slack(cells)
+    axis, gate = limits.whole.axes[number], limits.gate
+    noise = _noise(number, indices, limits)
+    cells = ratio(float(axis.squares[indices].sum()) ** 2, float(axis.fourths[indices].sum()))
     limit = UNMEASURED if noise is None else max(gate.floor, gate.factor * max(noise, smallest))
     where = tuple(indices.tolist())
     if cells < FEWEST or limit > LARGEST:
-        return Part(axis.number, where, allowed * factor * _slack(axis.cells * len(where)), absolute=True)
-    return Part(axis.number, where, limit * slack)
+        plain = axis.cells * len(where) / limits.whole.samples
+        return Part(number, where, limits.allowed * factor, plain, absolute=True)
+    size = float(np.sqrt(axis.squares[indices].sum() / (axis.cells * len(where))))
+    lowest, highest = axis.ends[0][indices].min(), axis.ends[1][indices].max()
+    if limits.plain and lowest >= 0 and highest <= 1:
+        limit = max(limit, PROBABILITY / size)
+    return Part(number, where, limit * factor, cells / limits.whole.samples, size)
+
+
+def _noise(number: int, indices: Indices, limits: _Limits) -> float | None:
+    """The relative noise of a part."""
+    if limits.noise is None:
+        return None
+    axis = limits.noise.axes[number]
+    return float(np.sqrt(ratio(float(axis.gaps[indices].sum()), float(axis.squares[indices].sum()))))
 
 
 def _slack(cells: float) -> float:

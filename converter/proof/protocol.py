@@ -37,10 +37,19 @@ class Subject:
 
 @dataclass(frozen=True)
 class RunJob:
-    """Run the subject on the golden inputs; write its outputs, by batch size and name, to the .npz file `outputs`."""
+    """Run the subject on the golden inputs; write its outputs, by batch size and name, to the .npz file `outputs`.
+
+    `batches` are the batch sizes to run, in this order, unless the artifact has a fixed one.
+    """
 
     subject: Subject
     outputs: Path
+    batches: tuple[int, ...]
+
+
+def samples_at(batch: int, count: int) -> int:
+    """How many of `count` samples are run at a batch size: at a small one, only enough to see that it works."""
+    return count if batch >= count else min(count, max(batch, 2))
 
 
 @dataclass(frozen=True)
@@ -88,7 +97,7 @@ class LayersAnswer:
 def run_job(raw: Json) -> RunJob:
     """The job in the JSON value `raw`. Like the other readers here, it raises InputError for a wrong type."""
     fields = Fields(raw, "job")
-    return RunJob(_subject(fields), Path(fields.get("outputs", str)))
+    return RunJob(_subject(fields), Path(fields.get("outputs", str)), tuple(fields.get("batches", list)))
 
 
 def run_answer(raw: Json) -> RunAnswer:

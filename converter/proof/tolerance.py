@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from converter.core.data import Array, Arrays, TensorSpec
+from converter.core.data import Array, Golden, TensorSpec
 from converter.core.distance import FLOAT32, Gate
 from converter.core.errors import InputError, UsageError
 from converter.core.results import Part, Tolerance
@@ -30,8 +30,7 @@ def bound(noise: float | None, row: str) -> float:
 
 
 def tolerances(
-    reference: Arrays,
-    exact: Arrays,
+    golden: Golden,
     specs: Mapping[str, TensorSpec],
     precision: str = "float32",
     tf32: bool = False,
@@ -39,14 +38,15 @@ def tolerances(
 ) -> dict[str, Tolerance]:
     """The tolerance of every output: min(cap, max(floor, factor * noise)), with the constants of `GATES`.
 
-    The noise is the worst sample's distance between `reference` and `exact`, the same model in float64 (arrays of shape
-    (samples, ...) by output name). For an output that `exact` lacks, the noise is None and the tolerance is 10 times
-    the floor, 1e-5 for float32; it is not the cap, because nothing shows that the model needs it. int8 has a fixed
-    tolerance of 20 dB (and 1 for the maximum). `chosen` replaces both limits; the measured noise stays. Parts of an
-    output are limited in float32 only, and not if the limit was `chosen`.
+    The noise is the worst sample's distance between the traced graph in float32 and the same graph in float64, `exact`
+    of `golden`, for the samples that it has. Keras's own predictions are not part of it: an error of the trace would
+    count as noise. For an output that `exact` lacks, the noise is None and the tolerance is 10 times the floor, 1e-5
+    for float32; it is not the cap, because nothing shows that the model needs it. int8 has a fixed tolerance of 20 dB
+    (and 1 for the maximum). `chosen` replaces both limits; the measured noise stays. Parts of an output are limited in
+    float32 only, and not if the limit was `chosen`.
 
     Raises UsageError for an unknown precision or a `chosen` that is not a positive number. Raises InputError if `exact`
-    has another shape than `reference`, or if either contains NaN or Inf.
+    has another shape than the float32 outputs, or if either contains NaN or Inf.
     """
     if precision not in ("float32", "float16", "int8"):
         raise UsageError(f"precision {precision!r} has no tolerance; use float32, float16 or int8")
@@ -55,8 +55,10 @@ def tolerances(
     row = "tf32" if tf32 and precision == "float32" else precision
     gate = INT8 if precision == "int8" else GATES[row]
     result = {}
+    rounded = golden.rounded
     for name, spec in specs.items():
-        noise, noise_max = (None, None) if name not in exact else _noise(name, reference[name], exact[name], spec)
+        single, exact = rounded.get(name), golden.exact.get(name)
+        noise, noise_max = (None, None) if single is None or exact is None else _noise(name, single, exact, spec)
         if chosen is not None:
             value = value_max = chosen
         elif precision == "int8":
@@ -65,7 +67,7 @@ def tolerances(
             value, value_max = bound(noise, row), bound(noise_max, row)
         parts: tuple[Part, ...] = ()
         if row == "float32" and chosen is None and precision != "int8":
-            parts = parts_of(reference[name], exact.get(name), spec, gate)
+            parts = parts_of(golden.references[name], None if exact is None else single, exact, spec, gate)
         result[name] = Tolerance(
             value, value_max, noise, noise_max, gate.factor, gate.floor, gate.cap, chosen is not None, parts
         )

@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from converter.core.data import Verdict
 from converter.core.results import Comparison, Control, OutputResult, Tolerance
+from converter.proof.controls import OF_WEIGHTS
 from converter.proof.domains import low_precision
 
 RESOLUTION = 8 * 2.0**-23  # of a logit computed from float32 probabilities
-SEPARATION, SEPARATION_LOW = 100.0, 3.0  # required distance of any two samples, in multiples of the tolerance
+SEPARATION, SEPARATION_LOW = 100.0, 3.0  # required distance of two samples, in multiples of the tolerance
+REMEDY = "give other inputs with --range LOW:HIGH or --inputs FILE.npz"
 
 
 def judge(
@@ -30,29 +32,73 @@ def judge(
         doubts.append("nothing was compared")
     for row in rows:
         where = f"{row.subject} in {row.runtime} on {row.device}"
-        if not row.outputs:
+        if row.error:
+            failures.append(f"{where}: {row.error}")
+        elif not row.outputs:
             doubts.append(f"{where}: no output was compared")
         if row.samples < 2:
             doubts.append(f"{where}: {row.samples} sample(s) compared; at least two are needed")
         for output in row.outputs:
             if output.passed:
                 continue
-            text = f"{where}, output {output.output}: {output.reason or 'failed'}"
-            if _within_noise(output, tolerances.get(output.output)):
+            bound = tolerances.get(output.output)
+            text = f"{where}, output {output.output}: {output.reason or 'failed'}{_below(bound)}"
+            if _within_noise(output, bound):
                 doubts.append(f"{text}; Keras's own rounding error is nearly as large")
             else:
                 failures.append(text)
     if not controls:
         doubts.append("no negative control was run")
-    doubts += [f"control {control.name}: {control.detail}" for control in controls if not control.detected]
-    for name, tolerance in tolerances.items():
-        needed = (SEPARATION_LOW if low_precision(tolerance) else SEPARATION) * tolerance.value
-        apart = separation.get(name, 0.0)
-        if not apart >= needed:
-            doubts.append(f"output {name}: two samples differ by only {apart:.3g}, at least {needed:.3g} is needed")
+    doubts += [f"control {each.name}: {each.detail}" for each in controls if each.applicable and not each.detected]
+    doubts += unexcited(controls, separation, tolerances) if controls else ()
     if failures:
         return "fail", tuple(failures + doubts)
     return ("inconclusive", tuple(doubts)) if doubts else ("pass", ())
+
+
+def _below(tolerance: Tolerance | None) -> str:
+    """That the user's tolerance is below the noise, as the end of a sentence, or ""."""
+    if tolerance is None or not tolerance.chosen or tolerance.noise is None or tolerance.value >= tolerance.noise:
+        return ""
+    return f"; the model's own rounding error, {tolerance.noise:.3g}, is above the chosen tolerance"
+
+
+def unexcited(
+    controls: Sequence[Control], separation: Mapping[str, float], tolerances: Mapping[str, Tolerance]
+) -> list[str]:
+    """Why the samples do not excite an output enough, with the remedy; one sentence for each output.
+
+    Two samples have to differ by 100 times the tolerance, or by 3 times where a changed weight is detected: that shows
+    the resolution of the comparison directly. An output that is the same for every sample needs another control that
+    is detected on it, and another output that is not constant.
+    """
+    found = []
+    constant = {name for name in tolerances if separation.get(name, 0.0) == 0}
+    for name, tolerance in tolerances.items():
+        detected = [each.name for each in controls if name in each.outputs]
+        fine = low_precision(tolerance) or any(each.startswith(OF_WEIGHTS) for each in detected)
+        apart, needed = separation.get(name, 0.0), (SEPARATION_LOW if fine else SEPARATION) * tolerance.value
+        if not detected:
+            found.append(f"output {name}: no control changes it, so that nothing shows what would fail; {REMEDY}")
+        elif name in constant and len(constant) == len(tolerances):
+            found.append(f"output {name}: is the same for every sample; {REMEDY}")
+        elif name not in constant and not apart >= needed:
+            found.append(
+                f"output {name}: two samples differ by only {apart:.3g}, at least {needed:.3g} is needed; {REMEDY}"
+            )
+    return found
+
+
+def notes(
+    controls: Sequence[Control], separation: Mapping[str, float], tolerances: Mapping[str, Tolerance]
+) -> tuple[str, ...]:
+    """What a reader of the verdict should know although it does not change it, as sentences."""
+    constant = [name for name in tolerances if separation.get(name, 0.0) == 0]
+    found = [f"output {name} is the same for every sample: only this value was compared" for name in constant]
+    low = any(low_precision(tolerance) for tolerance in tolerances.values())
+    if controls and not low and not any(each.name.startswith(OF_WEIGHTS) for each in controls):
+        found.append("no control changes a weight: the model has no matrix of weights that its outputs depend on")
+    return tuple(found)
 
 
 def _within_noise(output: OutputResult, tolerance: Tolerance | None) -> bool:

@@ -43,10 +43,11 @@ def _errors(report: Report) -> Iterator[tuple[str, str]]:
                 reported.add(text)
                 yield "parity", text
         if not row.outputs:
-            reported.add(f"{where}: no output was compared")
-            yield "parity", f"{where}: no output was compared"
+            text = f"{where}: {row.error or 'no output was compared'}"
+            reported.add(text)
+            yield "parity", text
     for control in report.controls:
-        if not control.detected:
+        if control.applicable and not control.detected:
             text = f"control {control.name}: {control.detail}"
             reported.add(text)
             yield "control not detected", text

@@ -185,9 +185,15 @@ def _table_rows(report: Report) -> Iterator[Facts]:
                 "where": _row_name(row),
                 "result": result,
                 "bound": bound,
-                "verdict": ("pass" if result.passed else "fail") if result else "nothing compared",
+                "verdict": _verdict(row, result),
                 "share": _share(result, bound),
             }
+
+
+def _verdict(row: Comparison, result: OutputResult | None) -> str:
+    if result is None:
+        return "fail" if row.error else "nothing compared"
+    return "pass" if result.passed else "fail"
 
 
 def _share(result: OutputResult | None, bound: Tolerance | None) -> float | None:

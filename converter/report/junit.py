@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from converter.core.results import Comparison, OutputResult, Report
-from converter.proof.domains import low_precision
-from converter.proof.verdict import SEPARATION, SEPARATION_LOW
+from converter.proof.verdict import unexcited
 from converter.report.table import clean
 
 NAME_LENGTH, TEXT_LENGTH = 200, 2000
@@ -66,8 +65,10 @@ def _cases(report: Report) -> Iterator[Case]:
     for row in report.rows:
         yield from _row(report, row)
     for control in report.controls:
-        reason = "" if control.detected else f"control not detected: {control.detail}"
-        yield Case("control", control.name, reason, details=_figure("relative L2", control.relative_l2))
+        missed = control.applicable and not control.detected
+        reason = f"control not detected: {control.detail}" if missed else ""
+        details = _figure("relative L2", control.relative_l2) if control.applicable else control.detail
+        yield Case("control", control.name, reason, details=details)
     if not report.controls:
         yield Case("control", "negative controls", "no negative control was run", "error")
     yield _separation(report)
@@ -84,7 +85,7 @@ def _row(report: Report, row: Comparison) -> Iterator[Case]:
     precision = "" if row.precision == "float32" else f" {row.precision}"
     where = f"{row.subject}{precision} in {row.runtime} on {row.device}"
     if not row.outputs:
-        yield Case("parity", where, "no output was compared", "error", taken)
+        yield Case("parity", where, row.error or "no output was compared", "error", taken)
     for output in row.outputs:
         reason = "" if output.passed else output.reason or "failed"
         details = _details(report, output)
@@ -104,14 +105,9 @@ def _details(report: Report, output: OutputResult) -> str:
 
 
 def _separation(report: Report) -> Case:
-    """Whether the two closest samples of every output differ by as much as `converter.proof.verdict` requires."""
-    measured, close = [], []
-    for name, bound in report.tolerances.items():
-        apart = report.separation.get(name, 0.0)
-        needed = (SEPARATION_LOW if low_precision(bound) else SEPARATION) * bound.value
-        measured.append(f"{name} {apart:.3g} ({needed:.3g} needed)")
-        if not apart >= needed:
-            close.append(f"output {name}: two samples differ by only {apart:.3g}, at least {needed:.3g} is needed")
+    """Whether the samples excite every output as much as `converter.proof.verdict` requires."""
+    measured = [f"{name} {report.separation.get(name, 0.0):.3g}" for name in report.tolerances]
+    close = unexcited(report.controls, report.separation, report.tolerances) if report.controls else []
     reason = "; ".join(close) if measured else "not measured"
     return Case("separation", "separation of the samples", reason, details=", ".join(measured))
 

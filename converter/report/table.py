@@ -103,7 +103,8 @@ def table(report: Report, width: int = WIDTH) -> RenderableType:
     where = f": {clean(report.directory, SENTENCE_LENGTH)}" if report.directory else ""
     if report.source.get("changed_on_purpose") is True:
         where = f", with the function changed on purpose{where}"
-    parts.append(Text(f"{report.verdict}{where}", COLOURS[report.verdict]))
+    about = scope(report)
+    parts.append(Text(f"{report.verdict}{f' ({about})' if about else ''}{where}", COLOURS[report.verdict]))
     return Group(*parts)
 
 
@@ -135,10 +136,26 @@ def _cells(report: Report) -> Iterator[dict[str, str]]:
                 "noise": number_text(bound.noise if bound else None) or "-",
                 "x noise": _multiple(result.multiple if result else None) or "-",
                 "tolerance": number_text(bound.value if bound else None) or "-",
-                "verdict": ("pass" if result.passed else "FAIL") if result else "nothing compared",
+                "verdict": ("pass" if result.passed else "FAIL") if result else _without_result(row),
                 "size": size_text(row.size) if first else "",
                 "time": _seconds(row.seconds) if first else "",
             }
+
+
+def _without_result(row: Comparison) -> str:
+    return "FAIL" if row.error else "nothing compared"
+
+
+def scope(report: Report) -> str:
+    """What the verdict is about: the formats in their runtimes, and the files that nothing is known of."""
+    pairs: dict[str, list[str]] = {}
+    for row in report.rows:
+        if not row.subject.startswith("keras"):
+            where = row.runtime if row.device == "cpu" else f"{row.runtime} on {row.device}"
+            pairs.setdefault(_format(row), []).append(clean(where, 40))
+    proven = "; ".join(f"{name} in {', '.join(where)}" for name, where in pairs.items())
+    left = f"; not run: {', '.join(clean(path) for path in report.not_run)}" if report.not_run else ""
+    return f"{proven}{left}"
 
 
 def _format(row: Comparison) -> str:
@@ -150,11 +167,18 @@ def _lines_below(report: Report) -> Iterator[str]:
     """The lines below the table, most important first."""
     for reason in report.reasons:
         yield f"{report.verdict}: {clean(reason, SENTENCE_LENGTH)}"
-    found = [control for control in report.controls if control.detected]
+    applicable = [control for control in report.controls if control.applicable]
+    found = [control for control in applicable if control.detected]
     detected = ", ".join(f"{clean(each.name)} {number_text(each.relative_l2)}".rstrip() for each in found)
-    missed = ", ".join(clean(each.name) for each in report.controls if not each.detected)
-    line = f"controls: {len(found)} of {len(report.controls)} wrong outputs detected"
-    yield line + (f": {detected}" if detected else "") + (f"; NOT detected: {missed}" if missed else "")
+    missed = ", ".join(clean(each.name) for each in applicable if not each.detected)
+    alike = ", ".join(clean(each.name) for each in report.controls if not each.applicable)
+    line = f"controls: {len(found)} of {len(applicable)} wrong outputs detected"
+    yield (
+        line
+        + (f": {detected}" if detected else "")
+        + (f"; NOT detected: {missed}" if missed else "")
+        + (f"; not applicable, because Keras answers alike: {alike}" if alike else "")
+    )
     apart = [_separation(name, value, report.tolerances.get(name)) for name, value in report.separation.items()]
     if apart:
         yield f"distance of the two closest samples: {'; '.join(apart)}"

@@ -12,6 +12,7 @@ from converter.core.errors import InputError
 from converter.core.foreign import Facts, Session
 from converter.core.text import first_line
 from converter.runtimes.shared.installed import installed, threads
+from converter.runtimes.shared.names import require_interface, require_names
 
 _DELEGATE = "DELEGATE"  # the operator that LiteRT adds for a part of the graph that a delegate runs
 
@@ -52,19 +53,27 @@ def unavailable(device: str) -> str | None:
 def prepare(path: Path, artifact: Artifact, device: str) -> Prepared:
     """Load a TFLite file; inputs and outputs are paired by the tensor names that `artifact` declares.
 
-    After the first run, `facts` report whether a delegate was applied. Raises InputError where LiteRT refuses the file
-    or a declared name is not in it.
+    The first run goes through the file's signature, as most programs call it; the others set and read the tensors
+    themselves. After the first run, `facts` report whether a delegate was applied. Raises InputError where LiteRT
+    refuses the file, where its inputs are not exactly the declared ones, or a declared output is not in it.
     """
     interpreter = _loaded(path)
     invoke = _invoker(interpreter, path, artifact)
     returned = _indices(interpreter.get_output_details(), [spec.name for spec in artifact.outputs], path)
+    signature = _signature(interpreter, path, artifact)
     facts: Facts = {"litert": version()}
 
     def run(inputs: Arrays) -> dict[str, Array]:
-        invoke(inputs)
+        if "signature" not in facts and signature is not None:
+            facts["signature"] = signature
+            outputs = _through_signature(interpreter, signature, inputs, path)
+        else:
+            facts.setdefault("signature", "none")
+            invoke(inputs)
+            outputs = {name: interpreter.get_tensor(index) for name, index in returned.items()}
         if "delegate" not in facts:  # it is applied when the tensors are allocated, so not before the first run
             facts.update(delegate_facts(interpreter))
-        return {name: interpreter.get_tensor(index) for name, index in returned.items()}
+        return outputs
 
     return Prepared(run, facts)
 
@@ -153,9 +162,28 @@ def _loaded(path: Path, *, every_tensor: bool = False) -> Session:
         raise InputError(f"{path}: LiteRT cannot load it: {first_line(error)}") from error
 
 
+def _signature(interpreter: Session, path: Path, artifact: Artifact) -> str | None:
+    """The name of the file's signature, whose inputs and outputs must be the declared ones; None if it has none."""
+    found = interpreter.get_signature_list()
+    if not found:
+        return None
+    name = next(iter(found))
+    require_interface(path, artifact, found[name]["inputs"], found[name]["outputs"])
+    return str(name)
+
+
+def _through_signature(interpreter: Session, name: str, inputs: Arrays, path: Path) -> dict[str, Array]:
+    try:
+        return dict(interpreter.get_signature_runner(name)(**inputs))
+    except (ValueError, RuntimeError) as error:
+        raise InputError(f"{path}: LiteRT cannot run its signature {name}: {first_line(error)}") from error
+
+
 def _invoker(interpreter: Session, path: Path, artifact: Artifact) -> Callable[[Arrays], None]:
     """A function that sets inputs by name, of any batch size, and runs the model."""
-    given = _indices(interpreter.get_input_details(), [spec.name for spec in artifact.inputs], path)
+    details = interpreter.get_input_details()
+    given = _indices(details, [spec.name for spec in artifact.inputs], path)
+    require_names(path, "input", list(given), [detail["name"] for detail in details])
     shapes: dict[str, tuple[int, ...]] = {}
 
     def invoke(inputs: Arrays) -> None:

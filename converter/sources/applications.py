@@ -10,7 +10,7 @@ from pathlib import Path
 
 from converter.core.data import Array, Source, SourceOptions
 from converter.core.errors import InputError, UsageError
-from converter.core.foreign import Facts, Given, Json, JsonObject, KerasModel
+from converter.core.foreign import Facts, Given, Json, JsonObject, KerasLayer, KerasModel
 from converter.core.text import one_line
 from converter.sources.finish import finish
 from converter.sources.names import KERAS_PREFIX, nearest
@@ -66,23 +66,20 @@ def preprocessing_of(builder: Builder, arguments: Mapping[str, Json]) -> JsonObj
 
     That function is affine in each channel: its values for a black and a white image give scale and offset, and a red
     image shows which channel is red. input = scale * pixel - mean, per channel where `scale` is a list. Models with
-    their own Rescaling layer take pixels as they are; without it (`include_preprocessing=False`) they expect [-1, 1].
+    their own preprocessing layers take pixels as they are; without them (`include_preprocessing=False`) the inputs are
+    what these layers would have returned.
     """
     import numpy as np
 
-    if arguments.get("include_preprocessing") is False:
-        return {
-            "range": [-1.0, 1.0],
-            "channels": "rgb",
-            "scale": 1.0 / 127.5,
-            "mean": [1.0, 1.0, 1.0],
-            "description": "pixels / 127.5 - 1",
-        }
+    inside = _layers_left_out(builder, arguments) if arguments.get("include_preprocessing") is False else []
     preprocess = sys.modules[builder.__module__].preprocess_input
 
     def at(*colour: float) -> Array:
         image = np.array(colour, np.float32).reshape(1, 1, 1, 3)
-        return np.asarray(preprocess(image, data_format="channels_last"), np.float64).reshape(3)
+        result = preprocess(image, data_format="channels_last")
+        for layer in inside:
+            result = layer(result)
+        return np.asarray(result, np.float64).reshape(3)
 
     black, white, red = at(0, 0, 0), at(255, 255, 255), at(255, 0, 0)
     swapped = bool(abs(red - black)[0] < abs(red - black)[2])
@@ -98,8 +95,26 @@ def preprocessing_of(builder: Builder, arguments: Mapping[str, Json]) -> JsonObj
         "channels": "bgr" if swapped else "rgb",
         "scale": rounded(scale[0]) if same else [rounded(value) for value in scale],
         "mean": [rounded(0.0 - value) for value in black],
-        "description": "pixels 0 to 255; the model rescales them itself" if identity else "as Keras's preprocess_input",
+        "description": "as the preprocessing layers that were left out" if inside else "as Keras's preprocess_input",
+        **({"description": "pixels 0 to 255; the model rescales them itself"} if identity else {}),
     }
+
+
+def _layers_left_out(builder: Builder, arguments: Mapping[str, Json]) -> list[KerasLayer]:
+    """The preprocessing layers that a model of this family begins with if it is built with them."""
+    import keras
+
+    waiting = list(builder(**{**arguments, "weights": None, "include_preprocessing": True}).layers)
+    found: list[KerasLayer] = []
+    while waiting:
+        layer = waiting.pop(0)
+        if isinstance(layer, keras.Sequential):
+            waiting = [*layer.layers, *waiting]
+        elif isinstance(layer, keras.layers.Rescaling | keras.layers.Normalization):
+            found.append(layer)
+        elif not isinstance(layer, keras.layers.InputLayer):
+            break
+    return found
 
 
 def _builder(name: str) -> Builder:

@@ -1,4 +1,4 @@
-"""The range of valid inputs, derived from the first layers of a model."""
+"""The range of valid inputs, derived from the first layers of a model: of pixels, and of indices into a table."""
 
 from __future__ import annotations
 
@@ -66,3 +66,23 @@ def _first_computing(model: KerasModel) -> KerasLayer:
         if not isinstance(operation, keras.Model):
             return operation
         model = operation
+
+
+def index_counts(model: KerasModel) -> list[int]:
+    """For each input, the size of the smallest table that it is an index into; 0 where it is not, or is not known."""
+    import keras
+
+    graph = getattr(model, "_functional", None) or model
+    found = []
+    for tensor in keras.tree.flatten(getattr(graph, "inputs", None) or []):
+        sizes = []
+        waiting = [node.operation for node in tensor._keras_history.operation._outbound_nodes]
+        while waiting:
+            operation = waiting.pop()
+            size = getattr(operation, "input_dim", None) or getattr(operation, "num_tokens", None)
+            if type(operation).__name__ in ("Embedding", "CategoryEncoding") and isinstance(size, int):
+                sizes.append(size)
+            elif type(operation).__name__ in _PASSING:
+                waiting += [node.operation for node in operation._outbound_nodes]
+        found.append(min(sizes, default=0))
+    return found

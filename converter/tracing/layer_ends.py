@@ -7,7 +7,7 @@ those of a large network do not fit into memory together. What an error at a lay
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -16,7 +16,7 @@ from converter.core.data import Array, Traced
 from converter.core.foreign import NodeDef, Tensor, TfGraph
 from converter.core.sketch import BUCKETS, SAMPLES, distance, sketch
 from converter.tracing.naming import layer_of
-from converter.tracing.nodes import needed_by, sources_of
+from converter.tracing.nodes import ordered, sources_of
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class LayerEnd:
 def find(traced: Traced) -> tuple[LayerEnd, ...]:
     """The ends of `traced`, an unfolded graph, without measurements; each stands after the ends that it reads."""
     nodes = {node.name: node for node in traced.graph_def.node}
-    order = _order(nodes, traced.outputs)
+    order = ordered(traced.outputs, nodes)
     computed = set(traced.inputs)
     readers: dict[str, set[str]] = {}
     owners = {name: "" if name in traced.outputs else layer_of(name, traced.layers) for name in order}
@@ -111,22 +111,6 @@ def measured(ends: Sequence[LayerEnd], single: Sequence[Array], exact: Sequence[
 def _sketched(activation: Array) -> Array:
     values = sketch(activation)
     return np.column_stack([values, np.full(len(values), activation.size // max(1, len(values)), np.float64)])
-
-
-def _order(nodes: Mapping[str, NodeDef], outputs: Iterable[str]) -> list[str]:
-    """The nodes that `outputs` need, each after its sources; otherwise in the order of the graph."""
-    needed = needed_by(outputs, nodes)
-    order: dict[str, None] = {}
-    for first in nodes:
-        stack = [first] if first in needed else []
-        while stack:
-            name = stack[-1]
-            missing = [source for source in sources_of(nodes[name]) if source not in order]
-            if name in order or not missing:
-                order.setdefault(stack.pop())
-            else:
-                stack.extend(missing)
-    return list(order)
 
 
 def _ends_before(name: str, nodes: Mapping[str, NodeDef], indices: Mapping[str, int]) -> tuple[int, ...]:

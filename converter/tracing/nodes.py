@@ -1,4 +1,4 @@
-"""Paths through a GraphDef: which nodes a node reads, and which nodes an output needs. Nothing is changed here."""
+"""Paths through a GraphDef: which nodes a node reads, which an output needs, and their order. Nothing is changed."""
 
 from __future__ import annotations
 
@@ -27,3 +27,19 @@ def needed_by(outputs: Iterable[str], nodes: Mapping[str, NodeDef]) -> set[str]:
             needed.add(name)
             waiting.extend(sources_of(nodes[name]))
     return needed
+
+
+def ordered(outputs: Iterable[str], nodes: Mapping[str, NodeDef]) -> list[str]:
+    """The nodes that `outputs` need, each after its sources; otherwise in the order of the graph."""
+    needed = needed_by(outputs, nodes)
+    order: dict[str, None] = {}
+    for first in nodes:
+        stack = [first] if first in needed else []
+        while stack:
+            name = stack[-1]
+            missing = [source for source in sources_of(nodes[name]) if source not in order]
+            if name in order or not missing:
+                order.setdefault(stack.pop())
+            else:
+                stack.extend(missing)
+    return list(order)

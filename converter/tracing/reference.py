@@ -1,4 +1,4 @@
-"""The reference: Keras's own outputs, the same model in float64 ("exact"), and the outputs of the negative controls.
+"""The reference: Keras's own outputs, the same model in float32 and float64 as a graph, and the negative controls.
 
 `measured` runs the model as its author wrote it, before any rewrite. Comparing is the work of
 `converter.proof.comparison`.
@@ -6,60 +6,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from converter.core.data import Array, Arrays, Golden, TensorSpec, Traced
+from converter.core.data import Array, Arrays, Golden, TensorSpec
+from converter.core.distance import FLOAT32
 from converter.core.errors import ConversionError, InputError
-from converter.core.foreign import GraphDef, KerasModel, KerasVariable
-from converter.core.samples import reverse_channels
+from converter.core.foreign import KerasModel
 from converter.core.sketch import SAMPLES
 from converter.core.text import reason_of
 from converter.tracing import layer_ends
+from converter.tracing.effort import Effort
 from converter.tracing.layer_ends import LayerEnd
+from converter.tracing.rounding import Effect, Graph, Rounding, in_float64
+from converter.tracing.running import CannotRunError, running
 from converter.tracing.signature import Signature
 from converter.tracing.trace import trace
-from converter.tracing.widening import as_single, become_cast, widened
+from converter.tracing.widening import as_single
+from converter.tracing.wrong_answers import DEPTHS, Subject, wrong_answers
 
-SCALE = 1.001
-"""The factor of one kernel in the control `kernel-scaled-1.001`"""
+FEW_DEPTHS = 3
+"""How many kernels are tried where an inference takes long."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much to measure: the `effort` for samples, and with `layers` the ends of the layers.
+
+    `announce` is called with a forecast of the proof's seconds of inference, before most of them pass. `others` are
+    inputs of other sizes; the first ones that Keras accepts are measured too.
+    """
+
+    effort: Effort = field(default_factory=Effort)
+    layers: bool = True
+    announce: Callable[[float], None] = lambda seconds: None
+    others: Sequence[Arrays] = ()
+
+
+PLAN = Plan()
 
 
 def predict(model: KerasModel, signature: Signature, inputs: Arrays) -> dict[str, Array]:
     """The outputs of `model.predict` by name; half precision becomes float32.
 
-    Inputs are by name too, shape (samples, ...), and all samples are one batch. Raises InputError where Keras cannot
-    run the model: a name that TensorFlow refuses, too little memory, an error in a layer's code.
+    Inputs are by name too, shape (samples, ...), and all samples are one batch, or fill batches of the model's fixed
+    size. Raises InputError where Keras cannot run the model: a name that TensorFlow refuses, too little memory, an
+    error in a layer's code, an output without the samples on its first axis.
     """
     import keras
 
     flat = [inputs[spec.name] for spec in signature.inputs]
+    model.predict_function = None  # what was compiled for one size may not work for another
+    count, fixed = len(flat[0]), signature.inputs[0].shape[0]
+    if fixed:
+        flat = [np.resize(array, (-(-count // fixed) * fixed, *array.shape[1:])) for array in flat]
     try:
-        outputs = model.predict(signature.pack(flat), batch_size=len(flat[0]), verbose=0)
+        outputs = model.predict(signature.pack(flat), batch_size=fixed or count, verbose=0)
     except Exception as error:  # the user's own layers run here and may raise anything
         raise InputError(
             f"{model.name}: Keras cannot run the model: {reason_of(error)}\n"
             "fix it so that model.predict runs; --debug shows where the error occurs"
         ) from error
     arrays = [as_single(np.asarray(array)) for array in keras.tree.flatten(outputs)]
-    return {spec.name: array for spec, array in zip(signature.outputs, arrays, strict=True)}
+    for spec, array in zip(signature.outputs, arrays, strict=True):
+        if array.shape[:1] != (len(flat[0]),):
+            raise InputError(
+                f"{model.name}: output {spec.name} has shape {array.shape} for {len(flat[0])} samples\n"
+                "the first axis of every output must be the batch"
+            )
+    return {spec.name: array[:count] for spec, array in zip(signature.outputs, arrays, strict=True)}
 
 
 @dataclass(frozen=True)
 class Measured:
     """The golden arrays of a model, the ends of its layers, and its outputs with the activation that each ends in.
 
-    `half` is "float16" or "bfloat16" if Keras computes in it. The activations are "linear" if the model could not be
-    traced.
+    `half` is "float16" or "bfloat16" if Keras computes in it. Then the references are float64's, in float32, and
+    `keras` are Keras's own outputs. `precision` is the row of the tolerances of the references. The activations are
+    "linear" if the model could not be traced. `mixes` is True if a sample's output depends on the other samples of its
+    batch.
     """
 
     golden: Golden
     ends: tuple[LayerEnd, ...]
     outputs: tuple[TensorSpec, ...]
     half: str = ""
+    mixes: bool = False
+    keras: Mapping[str, Array] = field(default_factory=dict)
+    precision: str = "float32"
 
     @property
     def by_output(self) -> dict[str, TensorSpec]:
@@ -67,136 +104,138 @@ class Measured:
         return {spec.name: spec for spec in self.outputs}
 
     @property
-    def precision(self) -> str:
-        """The row of the tolerances."""
-        return "float16" if self.half else "float32"
+    def own(self) -> Measured:
+        """The same with Keras's own outputs as the references, in half precision too: compared as values."""
+        if not self.keras:
+            return self
+        outputs = tuple(replace(spec, activation="linear") for spec in self.outputs)
+        golden = replace(self.golden, references=self.keras, single={})
+        return replace(self, golden=golden, outputs=outputs, precision="float16")
 
 
-def measured(model: KerasModel, signature: Signature, inputs: Arrays, *, layers: bool = True) -> Measured:
-    """The golden arrays for `inputs`, shape (samples, ...) by name: reference, exact, controls; and the layers' ends.
+def measured(model: KerasModel, signature: Signature, inputs: Arrays, effect: Effect, plan: Plan = PLAN) -> Measured:
+    """The golden arrays for `inputs`, shape (samples, ...) by name: references, float64, controls; and layers' ends.
 
-    Controls: "channels-reversed" where an input has more than one channel, "kernel-scaled-1.001" where the model has a
-    kernel. The ends are sketches of each layer's activations for the first samples; there are none without `layers`,
-    and where the model cannot be traced or run as a graph. The exact outputs are the traced graph in float64, operator
-    by operator, with float32 weights; there are none where TensorFlow has no float64 kernel for an operator. The
-    model's weights are bit for bit the same afterwards. Raises what `predict` raises.
+    The float64 outputs are the traced graph in float64, operator by operator, with float32 weights; there are none
+    where TensorFlow has no float64 kernel for an operator. The float32 outputs of the same graph are those of the batch
+    size at which their rounding error is largest: one sample, the first samples, all of them. The ends are sketches of
+    each layer's activations for the first samples; there are none where the model cannot be traced or run as a graph.
+    The model's weights are bit for bit the same afterwards. Raises what `predict` raises.
     """
-    references = predict(model, signature, inputs)
-    controls: dict[str, Mapping[str, Array]] = {}
-    reversed_inputs = reverse_channels(inputs, signature.inputs)
-    if reversed_inputs is not None:
-        controls["channels-reversed"] = predict(model, signature, reversed_inputs)
-    kernel = _middle_kernel(model)
-    if kernel is not None:
-        with _scaled(kernel):
-            controls[f"kernel-scaled-{SCALE}"] = predict(model, signature, inputs)
-    traced = _unfolded(model, signature)
-    if traced is None:
-        return Measured(Golden(inputs, references, {}, controls), (), signature.outputs)
-    ends, single = _in_float32(traced, signature, inputs) if layers else ((), [])
-    exact_outputs, exact_ends = _in_float64(traced, signature, inputs, ends)
-    found = layer_ends.measured(ends, single, exact_ends) if single else ()
-    golden = Golden(inputs, references, exact_outputs, controls)
-    return Measured(golden, found, tuple(traced.outputs.values()), traced.half)
-
-
-def _unfolded(model: KerasModel, signature: Signature) -> Traced | None:
     try:
-        return trace(model, signature, fold=False)
+        traced = trace(model, signature, fold=False)
     except ConversionError:
+        references = predict(model, signature, inputs)
+        first = {name: array[:SAMPLES] for name, array in inputs.items()}
+        controls = _asking_keras(model, signature, first, references, effect)
+        return Measured(Golden(inputs, references, {}, controls), (), signature.outputs)
+    ends = layer_ends.find(traced) if plan.layers else ()
+    with running(traced, signature, ends) as single, running(traced, signature, ends, double=True) as double:
+        return _measured(Graph(traced, signature, single, double, effect), model, inputs, plan, ends)
+
+
+def _measured(graph: Graph, model: KerasModel, inputs: Arrays, plan: Plan, ends: tuple[LayerEnd, ...]) -> Measured:
+    signature, traced, specs = graph.signature, graph.traced, tuple(graph.traced.outputs.values())
+    try:
+        rounding = Rounding.of(graph, inputs, plan.effort)
+    except CannotRunError:
+        references = predict(model, signature, inputs)
+        first = {name: array[:SAMPLES] for name, array in inputs.items()}
+        controls = _asking_keras(model, signature, first, references, graph.effect)
+        half = traced.half
+        return Measured(Golden(inputs, references, {}, controls), (), specs, half, precision=_precision(half, False))
+    inputs = {name: array[: rounding.samples] for name, array in inputs.items()}
+    plan.announce(plan.effort.forecast(rounding.samples, rounding.seconds))
+    references = predict(model, signature, inputs)
+    exact = rounding.exact
+    single = rounding.worst(graph, inputs)
+    needed = {spec.name: _needed(graph.effect, spec, single, exact) for spec in specs}
+    few = rounding.samples < plan.effort.most
+    asked = inputs if rounding.mixes else {name: array[: 1 if few else SAMPLES] for name, array in inputs.items()}
+    count = len(next(iter(asked.values())))
+    subject = Subject(
+        answer=lambda given, changed: graph.single(given, changed)[0],
+        inputs=asked,
+        specs=signature.inputs,
+        reference={name: array[:count] for name, array in rounding.base.items()},
+        kernels=graph.kernels,
+        effect=lambda name, one, other: graph.effect(traced.outputs[name], one, other),
+        needed=needed,
+        depths=FEW_DEPTHS if few else DEPTHS,
+    )
+    controls = wrong_answers(subject)
+    keras: Arrays = {}
+    if traced.half and exact:
+        keras, references = references, _as_references(in_float64(graph.double(inputs)[0]), references)
+    if not exact or all(np.array_equal(array, references[name][: len(array)]) for name, array in single.items()):
+        single = {}  # the same arrays need not be stored twice
+    other = next((found for each in plan.others if (found := _resized(graph, model, each)) is not None), None)
+    golden = Golden(inputs, references, exact, controls, single, other)
+    precision = _precision(traced.half, bool(exact))
+    return Measured(golden, rounding.ends(ends), specs, traced.half, rounding.mixes, keras, precision)
+
+
+def _precision(half: str, exact: bool) -> str:
+    """The row of the tolerances: half precision only where there is no float64 to compare with."""
+    return "float16" if half and not exact else "float32"
+
+
+def _resized(graph: Graph, model: KerasModel, inputs: Arrays) -> Golden | None:
+    """The golden arrays for inputs of another size, without controls; None where Keras refuses that size."""
+    try:
+        references = predict(model, graph.signature, inputs)
+        found = Rounding.of(graph, inputs, Effort(len(next(iter(inputs.values())))))
+    except (InputError, CannotRunError):
         return None
+    if graph.traced.half and found.exact:
+        references = _as_references(found.exact, references)
+    return Golden(inputs, references, found.exact, {}, found.worst(graph, inputs))
 
 
-def _in_float32(traced: Traced, signature: Signature, inputs: Arrays) -> tuple[tuple[LayerEnd, ...], list[Array]]:
-    """The layers' ends in `traced` and the float32 values of `layer_ends.watch`; both empty where it cannot run."""
-    ends = layer_ends.find(traced)
-    first = {name: array[:SAMPLES] for name, array in inputs.items()}
-    feeds = {f"{name}:0": array for name, array in traced.weights.items()}
-    _, found = _run(traced.graph_def, feeds, signature, first, ends)
-    return (ends, found) if found else ((), [])
+def _needed(effect: Effect, spec: TensorSpec, rounded: Arrays, exact: Arrays) -> float:
+    """The effect from which a control of an output counts: twice its tolerance; 0 where it is not floating point."""
+    if not spec.dtype.startswith("float"):
+        return 0.0
+    size = effect(spec, exact[spec.name], rounded[spec.name]) if exact else 0.0
+    return 2 * FLOAT32.bound(size if np.isfinite(size) else 0.0)
 
 
-def _in_float64(
-    traced: Traced, signature: Signature, inputs: Arrays, ends: Sequence[LayerEnd]
-) -> tuple[dict[str, Array], list[Array]]:
-    """The float64 outputs of `traced` and the values of `layer_ends.watch`; both empty where it cannot run."""
-    graph_def = widened(traced.graph_def, {"float32": "float64"})
-    feeds = _widened_weights(graph_def, traced.weights)
-    doubled = {name: array.astype(np.float64) if array.dtype == np.float32 else array for name, array in inputs.items()}
-    return _run(graph_def, feeds, signature, doubled, ends)
+def _as_references(exact: Arrays, like: Arrays) -> dict[str, Array]:
+    return {name: exact[name].astype(array.dtype) for name, array in like.items()}
 
 
-def _run(
-    graph_def: GraphDef, feeds: dict[str, Array], signature: Signature, inputs: Arrays, ends: Sequence[LayerEnd]
-) -> tuple[dict[str, Array], list[Array]]:
-    """The outputs of `graph_def` by name, and the values of `layer_ends.watch` for the first batch.
+def _asking_keras(
+    model: KerasModel, signature: Signature, first: Arrays, references: Arrays, effect: Effect
+) -> dict[str, dict[str, Array]]:
+    """The controls of a model that cannot be run as a graph, from its own predictions."""
+    variables = {each.path: each for each in model.variables if len(each.shape) > 1 and "float" in str(each.dtype)}
+    specs = {spec.name: spec for spec in signature.outputs}
 
-    `feeds` are the weights by tensor name. Both results are empty where TensorFlow has no kernel for an operator.
-    """
-    import tensorflow as tf
-    from tensorflow.core.protobuf import rewriter_config_pb2
+    def answer(inputs: Arrays, changed: Mapping[str, Array]) -> dict[str, Array]:
+        with _assigned({variables[name]: array for name, array in changed.items()}):
+            return predict(model, signature, inputs)
 
-    names = [f"{spec.name}:0" for spec in signature.outputs]
-    count = len(next(iter(inputs.values())))
-    pieces: list[list[Array]] = []
-    watched: list[Array] = []
-    config = tf.compat.v1.ConfigProto()
-    config.graph_options.optimizer_options.global_jit_level = tf.compat.v1.OptimizerOptions.OFF
-    # fused convolutions have no kernel for groups
-    config.graph_options.rewrite_options.remapping = rewriter_config_pb2.RewriterConfig.OFF
-    with tf.Graph().as_default() as graph:
-        try:
-            tf.import_graph_def(graph_def, name="")
-            extra = layer_ends.watch(graph, ends)
-            with tf.compat.v1.Session(graph=graph, config=config) as session:
-                for start in range(0, count, SAMPLES):
-                    batch = {f"{name}:0": array[start : start + SAMPLES] for name, array in inputs.items()}
-                    fetched = session.run(names if start else [*names, *extra], {**feeds, **batch})
-                    watched = watched or fetched[len(names) :]
-                    pieces.append(fetched[: len(names)])
-        except (ValueError, tf.errors.InvalidArgumentError, tf.errors.UnimplementedError, tf.errors.NotFoundError):
-            return {}, []
-    joined = [np.concatenate([piece[index] for piece in pieces]) for index in range(len(names))]
-    return {spec.name: array for spec, array in zip(signature.outputs, joined, strict=True)}, watched
-
-
-def _widened_weights(graph_def: GraphDef, weights: Arrays) -> dict[str, Array]:
-    """Add a Cast after each float32 weight of the float64 graph `graph_def`; returns the feeds by tensor name.
-
-    So the weights stay float32 in memory: a float64 copy of all of them would take twice the model's size.
-    """
-    from tensorflow.core.framework import types_pb2
-
-    feeds = {}
-    for node in list(graph_def.node):
-        if node.name not in weights:
-            continue
-        array = weights[node.name]
-        if array.dtype != np.float32:
-            feeds[f"{node.name}:0"] = array
-            continue
-        stored = graph_def.node.add()
-        stored.CopyFrom(node)
-        stored.name = f"{node.name}/float32"
-        stored.attr["dtype"].type = types_pb2.DT_FLOAT
-        feeds[f"{stored.name}:0"] = array
-        become_cast(node, stored.name, "float32", "float64")
-    return feeds
-
-
-def _middle_kernel(model: KerasModel) -> KerasVariable | None:
-    """The kernel of the layer in the middle of all convolutions, or of all layers with a kernel if none convolves."""
-    kernels = [variable for variable in model.variables if variable.path.rsplit("/", 1)[-1].endswith("kernel")]
-    convolutions = [variable for variable in kernels if len(variable.shape) > 2] or kernels
-    return convolutions[len(convolutions) // 2] if convolutions else None
+    return wrong_answers(
+        Subject(
+            answer=answer,
+            inputs=first,
+            specs=signature.inputs,
+            reference={name: array[:SAMPLES] for name, array in references.items()},
+            kernels={name: np.asarray(each.numpy()) for name, each in variables.items()},
+            effect=lambda name, one, other: effect(specs[name], one, other),
+            needed={name: 2 * FLOAT32.floor if array.dtype.kind == "f" else 0.0 for name, array in references.items()},
+        )
+    )
 
 
 @contextmanager
-def _scaled(kernel: KerasVariable) -> Iterator[None]:
-    """Within the context, `kernel` is multiplied by `SCALE`."""
-    before = kernel.numpy()
-    kernel.assign(before * np.float32(SCALE))
+def _assigned(values: Mapping[object, Array]) -> Iterator[None]:
+    """Within the context, the variables have these values."""
+    before = {variable: variable.numpy() for variable in values}  # type: ignore[attr-defined]
     try:
+        for variable, array in values.items():
+            variable.assign(array)  # type: ignore[attr-defined]
         yield
     finally:
-        kernel.assign(before)
+        for variable, array in before.items():
+            variable.assign(array)  # type: ignore[attr-defined]

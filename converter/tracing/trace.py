@@ -44,7 +44,8 @@ class _Weights:
 def trace(model: KerasModel, signature: Signature, *, fold: bool = True) -> Traced:
     """Trace `model` once, for inference, with the shapes of `signature` (None is dynamic).
 
-    With `fold` False the graph keeps the model's own arithmetic: nothing is precomputed or moved into the kernels.
+    With `fold` False the graph keeps the model's own arithmetic: nothing is precomputed or moved into the kernels, and
+    every kernel is in `weights`, however small.
     What Keras computes in half precision is float32 in the graph, including weights, inputs and outputs. Raises
     ConversionError where a layer cannot be traced for these shapes, and where the graph holds state that no format can
     store (a lookup table, for example).
@@ -58,7 +59,7 @@ def trace(model: KerasModel, signature: Signature, *, fold: bool = True) -> Trac
     settle_reshapes(graph_def)
     _refuse_functions(graph_def, signature.layers)
     paths = {id(variable.value.handle): variable.path for variable in model.variables}
-    taken = _take_weights_out(graph_def, captured, paths, signature.layers)
+    taken = _take_weights_out(graph_def, captured, paths, signature.layers, LARGE_KERNEL if fold else 0)
     weights, half = taken.arrays, half_in(graph_def)
     if half:
         graph_def = widened(graph_def, dict.fromkeys(HALVES, "float32"))
@@ -105,15 +106,10 @@ def _concrete(model: KerasModel, signature: Signature, fold: bool) -> TfFunction
 
 
 def _output(spec: TensorSpec, tensor: Tensor, nodes: Mapping[str, NodeDef]) -> TensorSpec:
-    """`spec` with the traced tensor's shape and type, and its activation.
-
-    Half-precision probabilities have too few digits to compute logits from, so their activation is "linear": they are
-    compared as values.
-    """
+    """`spec` with the traced tensor's shape and type, and its activation; half precision is float32 in the graph."""
     shape = spec.shape if tensor.shape.rank is None else tuple(tensor.shape.as_list())
-    if tensor.dtype.name in HALVES:
-        return replace(spec, shape=shape, dtype="float32")
-    return replace(spec, shape=shape, dtype=tensor.dtype.name, activation=_activation(nodes, spec.name))
+    dtype = "float32" if tensor.dtype.name in HALVES else tensor.dtype.name
+    return replace(spec, shape=shape, dtype=dtype, activation=_activation(nodes, spec.name))
 
 
 def _refuse_functions(graph_def: GraphDef, layers: Mapping[str, str]) -> None:
@@ -128,11 +124,16 @@ def _refuse_functions(graph_def: GraphDef, layers: Mapping[str, str]) -> None:
 
 
 def _take_weights_out(
-    graph_def: GraphDef, captured: Mapping[str, Tensor], paths: Mapping[int, str], layers: Mapping[str, str]
+    graph_def: GraphDef,
+    captured: Mapping[str, Tensor],
+    paths: Mapping[int, str],
+    layers: Mapping[str, str],
+    large: int,
 ) -> _Weights:
     """Replace each read of a captured variable, and each captured tensor, by a Placeholder or a Const.
 
     `captured` has the eager tensors by the name of their node, `paths` the variables' paths by the id of their handle.
+    A floating-point tensor of two axes and more that has more than `large` bytes becomes a Placeholder.
     """
     import tensorflow as tf
 
@@ -156,7 +157,8 @@ def _take_weights_out(
             continue
         plain = value.shape.rank and dtype in (tf.float32, tf.float16, tf.float64, tf.int32, tf.int64)
         array = np.asarray(memoryview(value)) if plain else value.numpy()  # a memoryview shares the variable's memory
-        if getattr(array, "nbytes", 0) > (LARGE_KERNEL if np.ndim(array) > 1 else LARGE_VECTOR):
+        kernel = LARGE_KERNEL if array.dtype.kind != "f" else large
+        if getattr(array, "nbytes", 0) > (kernel if np.ndim(array) > 1 else LARGE_VECTOR):
             taken.arrays[node.name] = array
             _become_placeholder(node, dtype, array.shape)
         else:

@@ -35,6 +35,26 @@ def filter_zeroed(kernel: str, index: int) -> Change:
     return _edited(kernel, work)
 
 
+def filter_scaled(kernel: str, index: int, factor: float) -> Change:
+    """One output channel is `factor` times as large before the bias is added."""
+
+    def work(array: Array) -> Array:
+        array[index] *= np.float32(factor)
+        return array
+
+    return _edited(kernel, work)
+
+
+def input_channel_dropped(kernel: str, channel: int) -> Change:
+    """A convolution does not read one of its input channels."""
+
+    def work(array: Array) -> Array:
+        array[:, channel] = 0
+        return array
+
+    return _edited(kernel, work)
+
+
 def inputs_reversed(kernel: str) -> Change:
     """For a first convolution: it reads an RGB image as BGR."""
     return _edited(kernel, lambda array: array[:, ::-1])
@@ -60,6 +80,16 @@ def groups_exchanged(kernel: str, groups: int, one: int = 0, other: int = 1) -> 
 def in_float16(kernel: str) -> Change:
     """The weights lose 13 of the 23 bits of their mantissa."""
     return _edited(kernel, lambda array: array.astype(np.float16).astype(np.float32))
+
+
+def in_bfloat16(kernel: str) -> Change:
+    """The weights lose 16 of the 23 bits of their mantissa, which are cut off."""
+
+    def work(array: Array) -> Array:
+        array.view(np.uint32)[...] &= np.uint32(0xFFFF0000)
+        return array
+
+    return _edited(kernel, work)
 
 
 def in_int8(kernel: str) -> Change:

@@ -1,17 +1,24 @@
-"""The exports of `verdicts.py`, everything that needs TensorFlow: `python verdict_models.py DIRECTORY`."""
+"""The exports of `verdicts.py`, everything that needs TensorFlow: `python verdict_models.py DIRECTORY [BASE]...`."""
 
 from __future__ import annotations
 
 import functools
+import importlib
 import itertools
+import signal
 import sys
 import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from verdict_cases import BASES, SMALL, TINY
 
-from converter.core.foreign import KerasLayer, KerasModel, KerasTensor
+from converter.core.foreign import KerasLayer, KerasModel, KerasTensor, Tensor
+
+MODULES = ("verdict_input_models", "verdict_layer_models", "verdict_output_models")
+"""With this one, the modules whose functions build models; they import Keras."""
 
 TRAINING_IMAGES, TRAINING_SEED, EPOCHS = 1024, 1, 8
 
@@ -94,26 +101,86 @@ def _unet(*head: KerasLayer) -> KerasModel:
     return model
 
 
-def export_all(work: Path) -> None:
-    """Export every base that `work` does not have; prints the seconds of each."""
+def export_all(work: Path, names: Iterable[str]) -> None:
+    """Export every base of `names` that `work` does not have; prints the seconds of each, or why it failed."""
+    import keras
+
+    for name in names:
+        if exported(work, name).exists():
+            continue
+        started = time.perf_counter()
+        failure_of(work, name).unlink(missing_ok=True)
+        try:
+            with limited(BASES[name].limit):
+                result = _export(work, name)
+        except Exception as error:  # noqa: BLE001 - an export that fails is a result of the benchmark
+            result = f"{type(error).__name__}: {error}"
+            failure_of(work, name).write_text(result)
+            result = " ".join(result.split())[:300]
+        print(f"{name}: exported in {time.perf_counter() - started:.0f} s, {result}", flush=True)
+        keras.backend.clear_session()
+
+
+def _export(work: Path, name: str) -> str:
+    """Export one base; returns the verdict."""
     import keras
 
     import converter
     from converter.core.data import SourceOptions, WriteOptions
 
-    for name, base in BASES.items():
-        if exported(work, name).exists():
-            continue
-        started = time.perf_counter()
-        options = converter.ExportOptions(
-            base.formats,
-            work / name,
-            WriteOptions(**base.write_options),
-            SourceOptions(input_shape=base.input_shape, **base.source_options),
-        )
-        report = converter.export(globals()[base.build]() if base.build else base.source, options)
-        print(f"{name}: exported in {time.perf_counter() - started:.0f} s, {report.verdict}", flush=True)
-        keras.backend.clear_session()
+    base = BASES[name]
+    keras.utils.set_random_seed(0)
+    model = build(base.build) if base.build else base.source
+    shape = None if base.build else base.input_shape
+    options = converter.ExportOptions(
+        base.formats,
+        work / name,
+        WriteOptions(**base.write_options),
+        SourceOptions(input_shape=shape, **base.source_options),
+    )
+    with traced_with(base.traced_factor):
+        return str(converter.export(model, options).verdict)
+
+
+@contextmanager
+def limited(seconds: int) -> Iterator[None]:
+    """Raise TimeoutError if the code in the context takes longer."""
+
+    def stop(*_: object) -> None:
+        raise TimeoutError(f"not finished after {seconds} s")
+
+    signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+
+
+def build(function: str) -> KerasModel:
+    """The model of a function in one of `MODULES`."""
+    for module in (sys.modules[__name__], *map(importlib.import_module, MODULES)):
+        if hasattr(module, function):
+            return getattr(module, function)()
+    raise ValueError(f"{function}: no function of this name builds a model")
+
+
+@contextmanager
+def traced_with(factor: float) -> Iterator[None]:
+    """Within the context, a traced model returns `factor` times its outputs; what Keras predicts is not affected."""
+    from converter.tracing.signature import Signature
+
+    original = Signature.call
+
+    def call(self: Signature, model: KerasModel, tensors: Sequence[Tensor]) -> list[Tensor]:
+        return [tensor * factor for tensor in original(self, model, tensors)]
+
+    if factor != 1.0:
+        Signature.call = call  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Signature.call = original  # type: ignore[method-assign]
 
 
 def exported(work: Path, name: str) -> Path:
@@ -122,5 +189,10 @@ def exported(work: Path, name: str) -> Path:
     return unproven if unproven.exists() else work / name
 
 
+def failure_of(work: Path, name: str) -> Path:
+    """The file with the reason why a base could not be exported."""
+    return work / f"{name}.failed"
+
+
 if __name__ == "__main__":
-    export_all(Path(sys.argv[1]))
+    export_all(Path(sys.argv[1]), sys.argv[2:] or BASES)

@@ -1,14 +1,17 @@
-"""Verdicts of common checks beside cnnexport's: each is applied to 20 wrong artifacts and 20 correct ones.
+"""Verdicts of common checks beside cnnexport's: each is applied to wrong artifacts and to correct ones.
 
     pip install --target peers polygraphy
-    PYTHONPATH=peers python tests/benchmarks/verdicts.py [--markdown] [--json FILE] [--work DIR]
+    PYTHONPATH=peers python tests/benchmarks/verdicts.py [--markdown] [--json FILE] [--work DIR] [--only TEXT]
 
-The wrong ones are exported ONNX files with one fault planted in each (see `faults.py`), which changes what the model
-computes; their hashes are entered into the manifest, so that they reach the comparison. The correct ones are unchanged
-exports: other architectures, opsets, layouts, batch sizes, output types, runtimes.
+The wrong ones are exported ONNX files with one fault planted in each (`faults.py`, `graph_faults.py`,
+`size_faults.py`), which changes what the model computes, for all inputs or for some batches or sizes; their hashes are
+entered into the manifest, so that they reach the comparison. In a few the export itself is wrong: what is traced
+differs from what Keras predicts. The correct ones are unchanged exports: other architectures, opsets, layouts, batch
+sizes, types, runtimes, and small models with one property each that makes a check doubt them, for example samples that
+differ by 1e-5.
 
-Every check gets the same data: the eight seeded inputs of the export, Keras's float32 outputs for them, and the outputs
-of the artifact, run in the named runtime as one batch. Its settings are the same in every row:
+Every check gets the same data: the seeded inputs of the export, Keras's outputs for them, and the outputs of the
+artifact, run in the named runtime as one batch. Its settings are the same in every row:
 
     allclose 1e-3    numpy.allclose(artifact, keras, atol=1e-3), rtol numpy's default of 1e-5
     allclose 1e-5    numpy.allclose(artifact, keras, atol=1e-5), likewise
@@ -16,10 +19,15 @@ of the artifact, run in the named runtime as one batch. Its settings are the sam
     Polygraphy       Comparator.compare_accuracy with its defaults: no element beyond both atol 1e-5 and rtol 1e-5
     cnnexport        converter.verify of the directory: "fail" is caught, and anything but "pass" is a rejection
 
-Each model has its usual number of classes and seeded, calibrated weights, with which samples differ; that helps every
-check, since with Keras's initial weights the softmax hides most differences. "trained" is a small network that has
-learnt its task. "x noise" is cnnexport's largest relative L2 divided by Keras's own rounding ("-": not measured),
-"max |d|" the largest difference from Keras in any output: of probabilities, except for logits, features and depth.
+A check that cannot compare the outputs, because a name is missing, a shape differs, or the file does not run, has
+not accepted the artifact. An export that raises an error is a rejection, and its fault is missed; the other checks then
+have nothing to compare ("-"). Only cnnexport runs the artifact at other batch sizes than that of the seeded inputs.
+
+The large models have their usual number of classes and seeded, calibrated weights, with which samples differ; that
+helps every check, since with Keras's initial weights the softmax hides most differences. "trained" is a small network
+that has learnt its task. "x noise" is cnnexport's largest relative L2 divided by Keras's own rounding ("-": not
+measured), "max |d|" the largest difference from Keras in any output: of probabilities, except for logits, features and
+others without a final activation.
 
 TensorFlow exports every model once, in one process; `--work DIR` keeps these exports and uses those that it has.
 Exit code 1 if cnnexport missed a fault or rejected a correct artifact. Polygraphy is not a dependency of cnnexport.
@@ -28,6 +36,7 @@ Exit code 1 if cnnexport missed a fault or rejected a correct artifact. Polygrap
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import os
@@ -44,7 +53,7 @@ from pathlib import Path
 import numpy as np
 import verdict_models
 from verdict_cases import CORRECT, FAULTS, Case
-from verdict_models import exported
+from verdict_models import exported, failure_of
 
 from converter.core.data import Arrays
 
@@ -78,6 +87,14 @@ def polygraphy(actual: Arrays, reference: Arrays) -> bool:
     return bool(Comparator.compare_accuracy(results))
 
 
+def accepts(check: Check, actual: Arrays | None, reference: Arrays) -> bool:
+    """Whether `check` accepts outputs; False if there are none, and if it cannot compare them."""
+    try:
+        return actual is not None and check(actual, reference)
+    except Exception:  # noqa: BLE001 - whatever the library raises
+        return False
+
+
 PEERS: dict[str, Check] = {
     "allclose 1e-3": close(atol=1e-3),
     "allclose 1e-5": close(atol=1e-5),
@@ -88,23 +105,28 @@ PEERS: dict[str, Check] = {
 
 @dataclass(frozen=True)
 class Row:
-    """The result of every check for one artifact. `multiple` is the worst output's relative L2 divided by the noise."""
+    """The result of every check for one artifact, None for those of a base that could not be exported.
+
+    `multiple` is the worst output's relative L2 divided by the noise, `largest` the largest difference (None: the
+    outputs have another shape), `verdict` that of cnnexport, or "error" if it raised one.
+    """
 
     model: str
     text: str
     runtime: str
     faulty: bool
-    multiple: float | None
-    largest: float
-    accepted: Mapping[str, bool]
     verdict: str
     reasons: tuple[str, ...]
+    accepted: Mapping[str, bool | None]
+    multiple: float | None = None
+    largest: float | None = None
 
-    def right(self, check: str) -> bool:
+    def right(self, check: str) -> bool | None:
         """Whether `check` is right; a fault for which cnnexport is inconclusive is not caught."""
         if check == OURS:
             return self.verdict == ("fail" if self.faulty else "pass")
-        return self.accepted[check] is not self.faulty
+        accepted = self.accepted[check]
+        return None if accepted is None else accepted is not self.faulty
 
 
 def checked(case: Case, work: Path) -> Row:
@@ -112,30 +134,68 @@ def checked(case: Case, work: Path) -> Row:
     from converter import verify
     from converter.bundle import read_golden, read_manifest
     from converter.bundle.manifest import GOLDEN
+    from converter.core.errors import CnnExportError
     from converter.proof.isolate import run_artifact
     from converter.proof.protocol import Subject
     from converter.runtimes import RUNTIMES
 
+    kind = RUNTIMES[case.runtime].reads[0]
+    missing = not_exported(case, work, kind)
+    if missing:
+        return Row(case.base, case.text, case.runtime, case.faulty, "error", (missing,), dict.fromkeys(PEERS))
+    actual: Arrays | None = None
+    multiple, verdict = None, ""
+    why: tuple[str, ...] = ()
     with tempfile.TemporaryDirectory(prefix="verdicts-") as scratch:
-        directory = planted(case, work, Path(scratch)) if case.faulty else exported(work, case.base)
+        directory = planted(case, work, Path(scratch)) if case.planted else exported(work, case.base)
         manifest = read_manifest(directory)
         golden = read_golden(directory / GOLDEN, manifest.interface)
-        (artifact,) = [each for each in manifest.artifacts if each.format == RUNTIMES[case.runtime].reads[0]]
-        by_batch, _ = run_artifact(Subject(directory, artifact, manifest.interface, case.runtime, "cpu"))
-        actual, reference = by_batch[max(by_batch)], golden.references
-        report = verify(directory, runtimes=(case.runtime,))
-    results = [each for row in report.rows for each in row.outputs]
+        (artifact,) = [each for each in manifest.artifacts if each.format == kind]
+        with contextlib.suppress(CnnExportError):  # `verify` raises it too
+            subject = Subject(directory, artifact, manifest.interface, case.runtime, "cpu")
+            actual = run_artifact(subject, (golden.samples,)).largest
+        try:
+            report = verify(directory, runtimes=(case.runtime,))
+        except CnnExportError as error:
+            verdict, why = "error", (f"{type(error).__name__}: {error}",)
+        else:
+            verdict, why = report.verdict, report.reasons
+            results = [each for row in report.rows if row.subject == kind for each in row.outputs]
+            multiple = max((each.multiple for each in results if each.multiple is not None), default=None)
+    count = min((len(array) for array in (actual or {}).values()), default=0)
+    reference = {name: array[:count] for name, array in golden.references.items()}
     return Row(
         model=case.base,
         text=case.text,
         runtime=case.runtime,
         faulty=case.faulty,
-        multiple=max((each.multiple for each in results if each.multiple is not None), default=None),
-        largest=max(float(np.abs(actual[name].astype(np.float64) - reference[name]).max()) for name in reference),
-        accepted={name: check(actual, reference) for name, check in PEERS.items()} | {OURS: report.verdict == "pass"},
-        verdict=report.verdict,
-        reasons=report.reasons,
+        verdict=verdict,
+        reasons=why,
+        accepted={name: accepts(check, actual, reference) for name, check in PEERS.items()},
+        multiple=multiple,
+        largest=largest_difference(actual, reference),
     )
+
+
+def not_exported(case: Case, work: Path, kind: str) -> str:
+    """Why there is no file of the format `kind` to check, or ""."""
+    from converter.bundle import read_manifest
+
+    for name in filter(None, (case.base, case.file_of)):
+        failure = failure_of(work, name)
+        if failure.exists():
+            return f"{name} was not exported: {failure.read_text()}"
+        if all(each.format != kind for each in read_manifest(exported(work, name)).artifacts):
+            return f"{name} was exported without a file of the format {kind}"
+    return ""
+
+
+def largest_difference(actual: Arrays | None, reference: Arrays) -> float | None:
+    """The largest difference in any output; None if one of them is missing or has another shape."""
+    if actual is None or any(name not in actual or actual[name].shape != reference[name].shape for name in reference):
+        return None
+    gaps = (actual[name].astype(np.float64) - reference[name].astype(np.float64) for name in reference)
+    return max(float(np.abs(gap).max(initial=0.0)) for gap in gaps)
 
 
 def planted(case: Case, work: Path, scratch: Path) -> Path:
@@ -165,18 +225,19 @@ def rows_of_table(rows: Sequence[Row], checks: Sequence[str]) -> Iterator[tuple[
     yield ("", "model", "what is wrong" if faulty else "artifact", *where, "x noise", "max |d|", *checks)
     for number, row in enumerate(rows, start=1):
         multiple = "-" if row.multiple is None else f"{row.multiple:,.1f}"
-        verdicts = [words[faulty, row.right(check)] for check in checks]
+        right = [row.right(check) for check in checks]
+        verdicts = ["-" if each is None else words[faulty, each] for each in right]
+        largest = "-" if row.largest is None else f"{row.largest:.1e}"
         place = () if faulty else (row.runtime,)
-        yield (str(number), row.model, row.text, *place, multiple, f"{row.largest:.1e}", *verdicts)
+        yield (str(number), row.model, row.text, *place, multiple, largest, *verdicts)
 
 
 def summary(rows: Sequence[Row], checks: Sequence[str]) -> Iterator[tuple[str, ...]]:
     wrong, correct = [row for row in rows if row.faulty], [row for row in rows if not row.faulty]
     yield "check", "wrong artifacts caught", "correct artifacts rejected"
     for check in checks:
-        caught = sum(row.right(check) for row in wrong)
-        rejected = sum(not row.right(check) for row in correct)
-        yield check, f"{caught} of {len(wrong)}", f"{rejected} of {len(correct)}"
+        caught, passed = ([each for row in part if (each := row.right(check)) is not None] for part in (wrong, correct))
+        yield check, f"{sum(caught)} of {len(caught)}", f"{len(passed) - sum(passed)} of {len(passed)}"
 
 
 def table(cells: Sequence[tuple[str, ...]], markdown: bool) -> str:
@@ -200,20 +261,22 @@ def versions() -> dict[str, str]:
     return found
 
 
-def run(work: Path) -> list[Row]:
+def run(work: Path, cases: Sequence[Case]) -> list[Row]:
     """Export what is missing, then check every case; progress goes to standard error."""
     log = work / "export.log"
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     with log.open("w") as stream:
-        command = [sys.executable, verdict_models.__file__, str(work)]
+        bases = dict.fromkeys(name for case in cases for name in (case.base, case.file_of) if name)
+        command = [sys.executable, verdict_models.__file__, str(work), *bases]
         done = subprocess.run(command, stdout=sys.stderr, stderr=stream, env=environment, check=False)
     if done.returncode:
         sys.exit(log.read_text()[-2000:])
     rows = []
-    for case in (*FAULTS, *CORRECT):
+    for case in cases:
         row = checked(case, work)
-        print(f"{case.base}, {case.text}, {case.runtime}: {row.verdict}", file=sys.stderr, flush=True)
+        wrong = "" if row.right(OURS) else f", WRONG: {'; '.join(row.reasons)}"
+        print(f"{case.base}, {case.text}, {case.runtime}: {row.verdict}{wrong}", file=sys.stderr, flush=True)
         rows.append(row)
     return rows
 
@@ -223,15 +286,19 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every row, and the versions, to FILE")
     parser.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
     parser.add_argument("--work", type=Path, metavar="DIR", help="keep the exports there, and use those it has")
+    parser.add_argument("--only", default="", metavar="TEXT", help="only the cases with TEXT in their model or text")
     options = parser.parse_args()
+    cases = [case for case in (*FAULTS, *CORRECT) if options.only in f"{case.base}, {case.text}"]
+    if not cases:
+        parser.error(f"--only {options.only}: no case has this text")
     if find_spec("polygraphy") is None:
         parser.exit(5, INSTALL + "\n")
     with tempfile.TemporaryDirectory(prefix="verdicts-") as scratch:
         work = options.work or Path(scratch)
         work.mkdir(parents=True, exist_ok=True)
-        rows = run(work)
+        rows = run(work, cases)
     checks = (*PEERS, OURS)
-    for part in ([row for row in rows if row.faulty], [row for row in rows if not row.faulty]):
+    for part in filter(None, ([row for row in rows if row.faulty], [row for row in rows if not row.faulty])):
         print(table(list(rows_of_table(part, checks)), options.markdown), end="\n\n")
     print(table(list(summary(rows, checks)), options.markdown), end="\n\n")
     print(", ".join(f"{name} {version}" for name, version in versions().items()))

@@ -12,7 +12,7 @@ from converter.core.data import Golden, TensorSpec
 from converter.core.errors import InputError, UsageError
 from converter.core.results import Comparison, Control, OutputResult
 from converter.proof.comparison import compare_outputs, separation
-from converter.proof.controls import check_controls
+from converter.proof.controls import check_controls, check_shifted
 from converter.proof.tolerance import tolerances
 from converter.proof.verdict import judge
 
@@ -43,7 +43,7 @@ def logits(seed: int = 0, spread: float = 1.0, shape: tuple[int, ...] = (SAMPLES
 
 
 def bounds_of(reference, specs=SOFT, exact=None, **options):
-    return tolerances(reference, exact or {}, specs, **options)
+    return tolerances(Golden({}, reference, exact or {}, {}), specs, **options)
 
 
 def one(reference, actual, specs=SOFT, **options) -> OutputResult:
@@ -297,10 +297,10 @@ def test_constant_outputs_are_inconclusive_without_a_division_by_zero(value, act
     assert results[0].passed
     golden = Golden({}, reference, {"main": values}, {})
     apart = separation(reference, specs)
-    verdict, reasons = judge([row(results)], check_controls(golden, reference, specs, bounds), apart, bounds)
+    verdict, reasons = judge([row(results)], both_controls(golden, specs, bounds), apart, bounds)
     assert apart == {"main": 0.0}
     assert verdict == "inconclusive"
-    assert any("another-sample" in reason for reason in reasons)
+    assert any("no control changes it" in reason for reason in reasons)
 
 
 def test_a_difference_from_a_zero_reference_fails():
@@ -320,7 +320,7 @@ def test_a_classifier_that_is_all_rounding_error_is_inconclusive_and_not_failed(
     results = compare_outputs(reference, actual, SOFT, bounds)
     assert not results[0].passed
     golden = Golden({}, reference, exact, {})
-    controls = check_controls(golden, actual, SOFT, bounds)
+    controls = [*check_controls(golden, SOFT, bounds), check_shifted(golden, actual, SOFT, bounds)]
     verdict, _ = judge([row(results)], controls, separation(reference, SOFT), bounds)
     assert verdict == "inconclusive"
 
@@ -379,7 +379,7 @@ def test_top1_is_counted_for_classes_only():
 def test_the_table_of_tolerances(noise, options, expected):
     specs = {"x": TensorSpec("x", (None, 4))}
     exact = {"x": rng().normal(size=(2, 4))}
-    bound = tolerances(exact, {"x": exact["x"] * (1 + noise)}, specs, **options)["x"]
+    bound = tolerances(Golden({}, exact, {"x": exact["x"] * (1 + noise)}, {}), specs, **options)["x"]
     assert bound.value == pytest.approx(expected, rel=1e-2)
     assert bound.noise == pytest.approx(noise, rel=1e-2)
     assert bound.chosen == ("chosen" in options)
@@ -389,7 +389,7 @@ def test_the_noise_is_that_of_the_worst_sample():
     specs = {"x": TensorSpec("x", (None, 4))}
     exact = np.ones((3, 4))
     reference = exact * np.array([[1.0], [1 + 1e-5], [1 + 1e-7]])
-    bound = tolerances({"x": reference}, {"x": exact}, specs)["x"]
+    bound = tolerances(Golden({}, {"x": reference}, {"x": exact}, {}), specs)["x"]
     assert bound.noise == pytest.approx(1e-5, rel=1e-3)
     assert bound.value == pytest.approx(8e-5, rel=1e-3)
 
@@ -410,7 +410,7 @@ def test_bad_tolerances_are_refused():
     with pytest.raises(UsageError, match="precision"):
         bounds_of(reference, precision="float8")
     with pytest.raises(InputError, match="main"):
-        bounds_of(reference, exact={"main": reference["main"][:2]})
+        bounds_of(reference, exact={"main": reference["main"][:, :2]})
     with pytest.raises(InputError, match="NaN"):
         bounds_of(reference, exact={"main": np.full((SAMPLES, CLASSES), np.nan)})
 
@@ -423,15 +423,20 @@ def golden_of(specs, controls, seed=0) -> Golden:
     return Golden({}, {name: single(array) for name, array in exact.items()}, exact, controls)
 
 
+def both_controls(golden, specs, bounds):
+    """The controls of the golden arrays, and that of an artifact which returns the references."""
+    return [*check_controls(golden, specs, bounds), check_shifted(golden, golden.references, specs, bounds)]
+
+
 def test_controls_are_detected_on_a_sound_model():
     golden = golden_of(SOFT, {"channels-reversed": {"main": single(softmax(logits(9)))}})
     scaled = {"kernel-scaled-1.001": {"main": single(softmax(logits() * 1.001))}}
     golden = replace(golden, controls={**golden.controls, **scaled})
-    found = check_controls(golden, golden.references, SOFT, bounds_of(golden.references, exact=golden.exact))
-    names = ["another-sample", "channels-reversed", "kernel-scaled-1.001", "artifact-another-sample"]
+    found = both_controls(golden, SOFT, bounds_of(golden.references, exact=golden.exact))
+    names = ["another-sample", "channels-exchanged", "channels-reversed", "kernel-scaled-1.001", "another sample"]
     assert [control.name for control in found] == names
-    assert all(control.detected for control in found)
-    assert found[2].relative_l2 == pytest.approx(1e-3, rel=0.02)
+    assert all(control.detected and control.outputs == ("main",) for control in found)
+    assert found[3].relative_l2 == pytest.approx(1e-3, rel=0.02)
 
 
 def test_a_control_must_fail_by_its_numbers():
@@ -445,34 +450,54 @@ def test_a_control_must_fail_by_its_numbers():
         "same": {"main": reference.copy()},
     }
     golden = replace(good, controls=wrong)
-    found = {control.name: control for control in check_controls(golden, None, SOFT, bounds_of(good.references))}
-    assert [name for name, control in found.items() if control.detected] == ["another-sample"]
-    assert "main" in found["same"].detail
+    found = {control.name: control for control in check_controls(golden, SOFT, bounds_of(good.references))}
+    assert [name for name, control in found.items() if control.detected] == ["another-sample", "channels-exchanged"]
+    assert [name for name, control in found.items() if not control.applicable] == ["same"]
+    assert "Keras itself gives the same answer" in found["same"].detail
+    assert "not distinguished from the reference on main" in found["nan"].detail
 
 
-def test_every_output_must_detect_the_channels_but_one_is_enough_for_a_kernel():
+def test_a_control_is_detected_on_the_outputs_that_keras_answers_differently():
+    """A kernel in the branch of one output, or channels that another does not read, say nothing about the others."""
     good = golden_of(PAIR, {})
     only_main = {"main": single(softmax(logits() * 1.01)), "aux": good.references["aux"]}
-    golden = replace(good, controls={"channels-reversed": only_main, "kernel-scaled-1.001": only_main})
-    found = {control.name: control for control in check_controls(golden, None, PAIR, bounds_of(good.references, PAIR))}
-    assert not found["channels-reversed"].detected
-    assert "aux" in found["channels-reversed"].detail
-    assert found["kernel-scaled-1.001"].detected
+    golden = replace(good, controls={"channels-reversed": only_main})
+    (*_, found) = check_controls(golden, PAIR, bounds_of(good.references, PAIR))
+    assert found.detected
+    assert found.outputs == ("main",)
+    (*_, lax) = check_controls(golden, PAIR, bounds_of(good.references, PAIR, chosen=0.1))
+    assert not lax.detected
+    assert lax.applicable
+    assert "main" in lax.detail
+
+
+def test_an_output_without_a_detected_control_is_in_doubt():
+    good = golden_of(PAIR, {})
+    bounds = bounds_of(good.references, PAIR, exact=good.exact)
+    results = compare_outputs(good.references, good.references, PAIR, bounds)
+    controls = [Control("kernel-scaled-1.001 x", True, 0.1, outputs=("main",))]
+    verdict, reasons = judge([row(results)], controls, dict.fromkeys(PAIR, 0.5), bounds)
+    assert verdict == "inconclusive"
+    assert [reason for reason in reasons if "output aux: no control changes it" in reason and "--range" in reason]
+    assert (
+        judge([row(results)], [replace(controls[0], outputs=tuple(PAIR))], dict.fromkeys(PAIR, 0.5), bounds)[0]
+        == "pass"
+    )
 
 
 def test_kernel_controls_apply_to_float32_only():
     golden = golden_of(SOFT, {"kernel-scaled-1.001": {"main": single(softmax(logits() * 1.001))}})
-    found = check_controls(golden, None, SOFT, bounds_of(golden.references, exact=golden.exact, precision="float16"))
-    assert [control.name for control in found] == ["another-sample"]
-    lax = check_controls(golden, None, SOFT, bounds_of(golden.references, chosen=0.01))
-    assert [control.detected for control in lax] == [True, False]
+    found = check_controls(golden, SOFT, bounds_of(golden.references, exact=golden.exact, precision="float16"))
+    assert [control.name for control in found] == ["another-sample", "channels-exchanged"]
+    lax = check_controls(golden, SOFT, bounds_of(golden.references, chosen=0.01))
+    assert [control.detected for control in lax] == [True, True, False]
 
 
 def test_one_sample_is_inconclusive():
     specs = {"main": TensorSpec("main", (None, CLASSES), activation="softmax")}
     reference = {"main": single(softmax(logits(shape=(1, CLASSES))))}
     bounds = bounds_of(reference, specs)
-    controls = check_controls(Golden({}, reference, {}, {}), None, specs, bounds)
+    controls = check_controls(Golden({}, reference, {}, {}), specs, bounds)
     assert not controls[0].detected
     results = compare_outputs(reference, reference, specs, bounds)
     verdict, reasons = judge([row(results, 1)], controls, separation(reference, specs), bounds)
@@ -493,7 +518,7 @@ def passing(seed=0):
     golden = golden_of(SOFT, {}, seed)
     bounds = bounds_of(golden.references, exact=golden.exact)
     results = compare_outputs(golden.references, golden.references, SOFT, bounds)
-    return row(results), check_controls(golden, golden.references, SOFT, bounds), bounds
+    return row(results), both_controls(golden, SOFT, bounds), bounds
 
 
 def test_the_verdict_passes_only_with_everything_in_place():
@@ -523,7 +548,7 @@ def test_low_precision_needs_less_separation():
     golden = golden_of(SOFT, {})
     bounds = bounds_of(golden.references, exact=golden.exact, precision="int8")
     results = compare_outputs(golden.references, golden.references, SOFT, bounds)
-    controls = check_controls(golden, None, SOFT, bounds)
+    controls = check_controls(golden, SOFT, bounds)
     assert judge([row(results)], controls, {"main": 0.31}, bounds)[0] == "pass"
     assert judge([row(results)], controls, {"main": 0.29}, bounds)[0] == "inconclusive"
 

@@ -147,7 +147,7 @@ def test_unchanged_file_passes(plant: Callable[[str, Change], Path]) -> None:
 def test_planted_fault_is_found(model: str, layer: str, fault: Change, plant: Callable[[str, Change], Path]) -> None:
     report = verified(plant(model, fault))
     assert report.exit_code == 1
-    found = report.rows[0].diagnosis
+    found = report.rows[-1].diagnosis
     assert found is not None
     assert found.first is not None, found.text
     assert found.layers[found.first].name == layer, found.text
@@ -211,7 +211,7 @@ def test_file_with_other_tensor_names(plant: Callable[[str, Change], Path]) -> N
             if index not in (*graph.inputs, *graph.outputs):
                 tensor.name = f"t{index}".encode()
 
-    found = verified(plant("plain", rename)).rows[0].diagnosis
+    found = verified(plant("plain", rename)).rows[-1].diagnosis
     assert found is not None
     assert [layer.name for layer in found.layers if layer.error is not None] == ["head"]
     assert found.text.startswith("first divergence: head (Dense): 0.0e+00 before")

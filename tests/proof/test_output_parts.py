@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from converter.core.data import Activation, TensorSpec
+from converter.core.data import Activation, Golden, TensorSpec
 from converter.proof.comparison import compare_outputs
 from converter.proof.tolerance import tolerances
 
@@ -26,7 +26,7 @@ def judged(
 ) -> tuple[bool, str]:
     spec = {"x": TensorSpec("x", (None, *exact.shape[1:]), activation=activation)}
     reference = {"x": rounded(exact, rng)}
-    bounds = tolerances(reference, {"x": exact}, spec)
+    bounds = tolerances(Golden({}, reference, {"x": exact}, {}), spec)
     (result,) = compare_outputs(reference, {"x": actual.astype(np.float32)}, spec, bounds)
     return result.passed, result.reason
 
@@ -109,6 +109,6 @@ def test_correct_probabilities_are_not_rejected(classes: int, times: float, rng:
         noisy = logits + times * 5e-6 * rng.standard_normal(logits.shape)
         spec = {"x": TensorSpec("x", (None, classes), activation="softmax")}
         reference = {"x": softmax(logits + 5e-6 * rng.standard_normal(logits.shape)).astype(np.float32)}
-        bounds = tolerances(reference, {"x": softmax(logits)}, spec)
+        bounds = tolerances(Golden({}, reference, {"x": softmax(logits)}, {}), spec)
         (result,) = compare_outputs(reference, {"x": softmax(noisy).astype(np.float32)}, spec, bounds)
         assert "of this part" not in result.reason

@@ -31,7 +31,7 @@ def report(**fields: object) -> Report:
         "model": "resnet50",
         "source": {"kind": "zoo", "untrained": True},
         "rows": (row("onnx", result()), row("keras-rewritten", result(), runtime="keras")),
-        "controls": (Control("another-sample", True, 0.9), Control("channels-reversed", True, 0.4)),
+        "controls": (Control("another-sample", True, 0.9, outputs=("main",)), Control("channels-reversed", True, 0.4, outputs=("main",))),
         "tolerances": {"main": BOUND},
         "separation": {"main": 0.31},
         "verdict": "pass",
@@ -91,7 +91,7 @@ def test_a_pass_shows_every_figure_within_100_columns():
     assert "8 times the noise 2.0e-06" in text
     assert "untrained" in text
     assert "warning: opset 17 was chosen" in text
-    assert lines[-1] == "pass: artifacts/resnet50"
+    assert lines[-1] == "pass (onnx in onnxruntime): artifacts/resnet50"
     assert "\x1b" not in text
 
 

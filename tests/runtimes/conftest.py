@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from converter.core.data import Artifact
+from converter.core.data import Arrays, Artifact, Golden
 from converter.core.foreign import Facts
 from converter.core.results import OutputResult
 
@@ -57,9 +57,13 @@ def run_in() -> Callable[..., tuple[list[OutputResult], Facts]]:
     from converter.core.jsonable import plain
     from converter.proof.comparison import compare_outputs
     from converter.proof.isolate import run_artifact
-    from converter.proof.protocol import Subject
+    from converter.proof.protocol import Subject, samples_at
     from converter.proof.tolerance import tolerances
     from converter.runtimes import RUNTIMES
+
+    def first(golden: Golden, batch: int, several: int) -> Arrays:
+        count = samples_at(batch, golden.samples) if several > 1 else golden.samples
+        return {name: array[:count] for name, array in golden.references.items()}
 
     def run(
         directory: Path, runtime: str, form: str = "onnx", change: Callable[[Artifact], Artifact] = replace
@@ -68,14 +72,15 @@ def run_in() -> Callable[..., tuple[list[OutputResult], Facts]]:
         manifest = bundle.read_manifest(directory)
         golden = bundle.read_golden(directory / "golden.npz", manifest.interface)
         artifact = next(each for each in manifest.artifacts if each.format == form)
-        by_batch, answer = run_artifact(Subject(directory, change(artifact), manifest.interface, runtime, "cpu"))
+        subject = Subject(directory, change(artifact), manifest.interface, runtime, "cpu")
+        ran = run_artifact(subject, (1, 3, golden.samples))
         specs = manifest.interface.by_output
-        bounds = tolerances(golden.references, golden.exact, specs)
+        bounds = tolerances(golden, specs)
         results = [
             result
-            for outputs in by_batch.values()
-            for result in compare_outputs(golden.references, outputs, specs, bounds)
+            for batch, outputs in ran.by_batch.items()
+            for result in compare_outputs(first(golden, batch, len(ran.by_batch)), outputs, specs, bounds)
         ]
-        return results, plain(answer)
+        return results, plain(ran.answer)
 
     return run

@@ -213,6 +213,8 @@ def test_an_application_of_keras() -> None:
         ("ConvNeXtTiny", {}, [0.0, 255.0], "rgb"),
         ("MobileNetV3Small", {}, [0.0, 255.0], "rgb"),
         ("MobileNetV3Small", {"include_preprocessing": False}, [-1.0, 1.0], "rgb"),
+        ("EfficientNetV2B0", {"include_preprocessing": False}, [-2.117904, 2.64], "rgb"),
+        ("ConvNeXtTiny", {"include_preprocessing": False}, [-2.117904, 2.64], "rgb"),
         ("MobileNetV2", {}, [-1.0, 1.0], "rgb"),
         ("VGG16", {}, [-123.68, 151.061], "bgr"),
         ("ResNet50", {}, [-123.68, 151.061], "bgr"),

@@ -158,7 +158,9 @@ def in_tensorflow(directory: Path, images: Images) -> Images:
 
 def rows(model: Trained) -> Iterator[tuple[str, str, str, str, bool]]:
     """Export, predict, compare: package, what ran, figures on the photographs, top-1 agreement, passed."""
+    from converter.core.data import Golden
     from converter.proof.comparison import compare_outputs
+    from converter.proof.domains import effect
     from converter.proof.tolerance import tolerances
     from converter.tracing import reference
     from converter.tracing.signature import describe
@@ -183,8 +185,8 @@ def rows(model: Trained) -> Iterator[tuple[str, str, str, str, bool]]:
     (spec,) = signature.outputs
     (given,) = signature.inputs
     specs = {spec.name: type(spec)(spec.name, spec.shape, spec.dtype, "", output["activation"])}
-    exact = reference.measured(loaded, signature, {given.name: images}, layers=False).golden.exact
-    bounds = tolerances({spec.name: expected}, exact, specs)
+    exact = reference.measured(loaded, signature, {given.name: images}, effect).golden.exact
+    bounds = tolerances(Golden({}, {spec.name: expected}, exact, {}), specs)
     runs = {
         "onnx in onnxruntime": in_onnxruntime(directory, images),
         "tflite in LiteRT": in_litert(directory / "model.tflite", images),

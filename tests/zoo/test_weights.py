@@ -154,6 +154,36 @@ def test_equal_names_in_another_order_are_paired_by_name(tmp_path: Path) -> None
     assert same_weights(model, source)
 
 
+def test_one_other_name_does_not_change_how_the_other_layers_are_paired(tmp_path: Path) -> None:
+    """Layers of one shape in another order, and a head under another name: position would exchange them."""
+
+    def build(seed: int, head: str = "head") -> keras.Model:
+        keras.utils.set_random_seed(seed)
+        x = image = keras.Input((8, 8, 4))
+        for name in ("first", "second", "third"):
+            x = layers.Conv2D(4, 3, padding="same", name=name)(x)
+        return keras.Model(image, layers.Dense(2, name=head)(x))
+
+    source, model = build(1, "old_head"), build(2)
+    load_weights(model, legacy_file(tmp_path / "weights.h5", sorted(stored_weights(source), reverse=True)))
+    assert same_weights(model, source)
+
+
+def test_names_that_keras_gave_are_paired_by_position(tmp_path: Path) -> None:
+    """The counters of two sessions overlap: dense_1 is the second layer of the file and the first of the model."""
+
+    def build(seed: int, start: int) -> keras.Model:
+        keras.utils.set_random_seed(seed)
+        x = image = keras.Input((4,))
+        for number in range(start, start + 3):
+            x = layers.Dense(4, name=f"dense_{number}")(x)
+        return keras.Model(image, x)
+
+    source, model = build(1, 0), build(2, 1)
+    load_weights(model, legacy_file(tmp_path / "weights.h5", stored_weights(source)))
+    assert same_weights(model, source)
+
+
 def test_the_extension_decides_nothing(tmp_path: Path) -> None:
     source = small_model(seed=1)
     source.save(tmp_path / "a.keras")

@@ -1,0 +1,167 @@
+"""The rounding of a traced graph: its outputs in float32 at several batch sizes, and in float64.
+
+The noise of the verdict is taken from the graph alone, not from Keras: an error of the trace would otherwise count as
+noise. It is taken at every batch size, because some kernels round more at one than at another.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from converter.core.data import Array, Arrays, TensorSpec, Traced
+from converter.core.distance import relative_l2
+from converter.core.sketch import SAMPLES
+from converter.tracing import layer_ends
+from converter.tracing.effort import Effort
+from converter.tracing.layer_ends import LayerEnd
+from converter.tracing.nodes import ordered
+from converter.tracing.running import CannotRunError, Runner
+from converter.tracing.signature import Signature
+
+MIXED = 1e-9
+"""Relative L2, in float64, above which a sample's output depends on the other samples of its batch."""
+
+SUSPECT = 1e-7
+"""The same in float32, from which it is worth an inference in float64 to find out."""
+
+Effect = Callable[[TensorSpec, Array, Array], float]
+"""The relative L2 of an output's worst sample from its reference, in the domain of the verdict."""
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A traced model that can be run in both precisions."""
+
+    traced: Traced
+    signature: Signature
+    single: Runner
+    double: Runner
+    effect: Effect
+
+    @property
+    def kernels(self) -> dict[str, Array]:
+        """The floating-point weights of two axes and more that the outputs depend on, in the order of the graph."""
+        traced = self.traced
+        order = ordered(traced.outputs, {node.name: node for node in traced.graph_def.node})
+        weights = {name: traced.weights[name] for name in order if name in traced.weights}
+        return {name: array for name, array in weights.items() if array.ndim > 1 and array.dtype.kind == "f"}
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """The outputs of the first samples: `exact` in float64, empty where TensorFlow cannot; the rest is in float32.
+
+    `base` is the first samples in batches of several, `alone` the first two in batches of their own (empty for a fixed
+    batch size), `summed` the first two with long sums taken one after another (empty if there are none). If the model
+    `mixes` samples, `base` and `exact` are all samples in one batch, and `alone` and `summed` are empty. `samples` is
+    how many are to be compared, `seconds` how long one takes.
+    """
+
+    base: Mapping[str, Array]
+    alone: Mapping[str, Array]
+    summed: Mapping[str, Array]
+    exact: Mapping[str, Array]
+    samples: int
+    seconds: float
+    mixes: bool = False
+    watched: tuple[Sequence[Array], Sequence[Array]] = field(default=((), ()), repr=False)
+
+    @classmethod
+    def of(cls, graph: Graph, inputs: Arrays, effort: Effort) -> Rounding:
+        """Run the first samples. Raises CannotRunError if that is impossible even in float32."""
+        first = {name: array[:SAMPLES] for name, array in inputs.items()}
+        base, singles = graph.single(first, watch=True)
+        alone, seconds = _alone(graph, first)
+        samples = effort.chosen(seconds)
+        exact, doubles = _exact(graph, first)
+        watched = singles, doubles
+        if _mixes(graph, first, base, alone, exact):
+            some = {name: array[:samples] for name, array in inputs.items()}
+            base, exact = graph.single(some)[0], in_float64(graph.double(some)[0])
+            return cls(base, {}, {}, exact, samples, seconds, True, watched)
+        cells = min(array[0].size for array in base.values())
+        count = effort.exact(seconds, cells, min(samples, len(next(iter(inputs.values())))))
+        if exact and count > SAMPLES:
+            more = {name: array[SAMPLES:count] for name, array in inputs.items()}
+            base = _joined(base, graph.single(more)[0])
+            exact = _joined(exact, in_float64(graph.double(more)[0]))
+        return cls(base, alone, graph.single.summed(first), exact, samples, seconds, False, watched)
+
+    def ends(self, ends: tuple[LayerEnd, ...]) -> tuple[LayerEnd, ...]:
+        """`ends` with what was measured at them."""
+        singles, doubles = self.watched
+        return layer_ends.measured(ends, singles, doubles) if singles else ()
+
+    def worst(self, graph: Graph, inputs: Arrays) -> dict[str, Array]:
+        """For each sample and output, the float32 output that is farthest from float64; empty without float64.
+
+        `inputs` are all samples, which are run as one batch here.
+        """
+        if not self.exact:
+            return {}
+        found: list[Arrays] = [self.base]
+        known, count = (len(next(iter(each.values()))) for each in (self.base, inputs))
+        found += [_completed(each, self.base) for each in (self.alone, self.summed) if each]
+        if count > known and not graph.signature.inputs[0].shape[0]:
+            found.append({name: array[:known] for name, array in graph.single(inputs)[0].items()})
+        specs = graph.traced.outputs.values()
+        return {spec.name: _farthest(graph.effect, spec, found, self.exact[spec.name]) for spec in specs}
+
+
+def in_float64(outputs: Arrays) -> dict[str, Array]:
+    """Integers and booleans too, so that every output has its exact counterpart."""
+    return {name: array.astype(np.float64, copy=False) for name, array in outputs.items()}
+
+
+def _completed(some: Arrays, whole: Arrays) -> dict[str, Array]:
+    """`some` samples, followed by the further ones of `whole`."""
+    return {name: np.concatenate([array, whole[name][len(array) :]]) for name, array in some.items()}
+
+
+def _joined(one: Arrays, other: Arrays) -> dict[str, Array]:
+    return {name: np.concatenate([array, other[name]]) for name, array in one.items()}
+
+
+def _alone(graph: Graph, first: Arrays) -> tuple[dict[str, Array], float]:
+    """The outputs of samples in batches of their own, {} for a fixed batch size; and the seconds of one sample."""
+    fixed = graph.signature.inputs[0].shape[0]
+    parts = [slice(index, index + (fixed or 1)) for index in range(1 if fixed else len(next(iter(first.values()))))]
+    started = time.perf_counter()
+    each = [graph.single({name: array[part] for name, array in first.items()})[0] for part in parts]
+    seconds = (time.perf_counter() - started) / (fixed or len(each))
+    return {} if fixed else {name: np.concatenate([one[name] for one in each]) for name in each[0]}, seconds
+
+
+def _exact(graph: Graph, first: Arrays) -> tuple[dict[str, Array], list[Array]]:
+    """The float64 outputs, and the values of `layer_ends.watch`; both empty where TensorFlow has no kernel."""
+    try:
+        outputs, watched = graph.double(first, watch=True)
+    except CannotRunError:
+        return {}, []
+    return in_float64(outputs), watched
+
+
+def _mixes(graph: Graph, first: Arrays, base: Arrays, alone: Arrays, exact: Arrays) -> bool:
+    """Whether a sample's output depends on the others of its batch: suspected in float32, decided in float64."""
+    apart = max((relative_l2(alone[name], base[name]) for name in alone), default=0.0)
+    if apart <= SUSPECT or not exact:
+        return False
+    one = graph.double({name: array[:1] for name, array in first.items()})[0]
+    return any(relative_l2(one[name], array[:1]) > MIXED for name, array in exact.items())
+
+
+def _farthest(effect: Effect, spec: TensorSpec, candidates: Sequence[Arrays], exact: Array) -> Array:
+    """For each sample, the candidate that is farthest from float64."""
+    arrays = [each[spec.name] for each in candidates]
+    if len(arrays) == 1 or arrays[0].dtype.kind != "f":
+        return arrays[0]
+    result = arrays[0].copy()
+    for sample in range(len(result)):
+        part = slice(sample, sample + 1)
+        errors = [effect(spec, exact[part], each[part]) for each in arrays]
+        result[part] = arrays[int(np.argmax(errors))][part]
+    return result
