@@ -70,7 +70,10 @@ def report(**fields: Any) -> Report:
         "model": "net",
         "source": {"kind": "zoo", "untrained": True},
         "rows": (row(result()), row(result(error=4e-6), subject="tflite", runtime="litert")),
-        "controls": (Control("another-sample", True, 0.9, outputs=("main",)), Control("kernel-scaled-1.001", True, 2e-3, outputs=("main",))),
+        "controls": (
+            Control("another-sample", True, 0.9, outputs=("main",)),
+            Control("kernel-scaled-1.001", True, 2e-3, outputs=("main",)),
+        ),
         "tolerances": {"main": BOUND},
         "separation": {"main": 0.31},
         "verdict": "pass",

@@ -69,15 +69,19 @@ def unexcited(
     """Why the samples do not excite an output enough, with the remedy; one sentence for each output.
 
     Two samples have to differ by 100 times the tolerance, or by 3 times where a changed weight is detected: that shows
-    the resolution of the comparison directly. An output that is the same for every sample needs another control that
-    is detected on it, and another output that is not constant.
+    the resolution of the comparison directly. In any case they have to differ by more than the noise explains. An
+    output that is the same for every sample needs another control that is detected on it, and another output that is
+    not constant.
     """
     found = []
     constant = {name for name in tolerances if separation.get(name, 0.0) == 0}
     for name, tolerance in tolerances.items():
         detected = [each.name for each in controls if name in each.outputs]
         fine = low_precision(tolerance) or any(each.startswith(OF_WEIGHTS) for each in detected)
-        apart, needed = separation.get(name, 0.0), (SEPARATION_LOW if fine else SEPARATION) * tolerance.value
+        needed = max(
+            (SEPARATION_LOW if fine else SEPARATION) * tolerance.value, tolerance.factor * (tolerance.noise or 0.0)
+        )
+        apart = separation.get(name, 0.0)
         if not detected:
             found.append(f"output {name}: no control changes it, so that nothing shows what would fail; {REMEDY}")
         elif name in constant and len(constant) == len(tolerances):

@@ -143,7 +143,7 @@ def test_model_whose_outputs_do_not_differ_is_inconclusive(
     outcome = cnnexport("tiny_nets:stock", "-f", "onnx", "-o", copied, "--json")
     assert outcome.code == 9
     assert outcome.json["verdict"] == "inconclusive"
-    assert any("two samples differ by" in reason for reason in outcome.json["reasons"])
+    assert any("main: no control changes it" in reason and "--range" in reason for reason in outcome.json["reasons"])
     assert snapshot(copied) == before
 
 
@@ -254,7 +254,7 @@ def test_bad_models(
 @pytest.mark.parametrize(
     ("layer", "words"),
     [
-        ("keras.layers.Dense(2, name='my layer')", "'my layer' is not a valid scope name"),
+        ("keras.layers.Dense(2, name='my layer')", "'my layer' is not a valid "),
         ("keras.layers.Lambda(lambda x: tf.debugging.check_numerics(x / 0.0, 'too bright'))", "too bright"),
         ("keras.layers.Lambda(lambda x: x.no_such_thing)", "shape of the Lambda's output"),
     ],

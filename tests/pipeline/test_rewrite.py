@@ -59,6 +59,6 @@ def test_a_correct_rewrite_is_saved(tmp_path: Path) -> None:
 
 def test_a_comparison_that_could_not_fail_is_reported(tmp_path: Path) -> None:
     """All logits are rounding error: any two samples look the same."""
-    result = converter.rewrite(lambda_groups(1e-9), tmp_path / "new.keras")
+    result = converter.rewrite(lambda_groups(1e-13), tmp_path / "new.keras")
     assert (tmp_path / "new.keras").is_file()
     assert [warning for warning in result.warnings if warning.startswith("the comparison is inconclusive: ")]

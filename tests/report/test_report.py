@@ -31,7 +31,10 @@ def report(**fields: object) -> Report:
         "model": "resnet50",
         "source": {"kind": "zoo", "untrained": True},
         "rows": (row("onnx", result()), row("keras-rewritten", result(), runtime="keras")),
-        "controls": (Control("another-sample", True, 0.9, outputs=("main",)), Control("channels-reversed", True, 0.4, outputs=("main",))),
+        "controls": (
+            Control("another-sample", True, 0.9, outputs=("main",)),
+            Control("channels-reversed", True, 0.4, outputs=("main",)),
+        ),
         "tolerances": {"main": BOUND},
         "separation": {"main": 0.31},
         "verdict": "pass",
@@ -262,7 +265,9 @@ def test_json_is_one_strict_document_with_everything_in_it():
     assert (output["sqnr_db"], output["cosine"], output["worst_index"]) == ("inf", "nan", [1, 2])
     assert value["rows"][0]["passed"] is True
     assert value["tolerances"]["main"]["factor"] == 8.0
-    assert value["controls"][0] == {"name": "another-sample", "detected": True, "relative_l2": 0.9, "detail": ""}
+    assert value["controls"][0] == {
+        "name": "another-sample", "detected": True, "relative_l2": 0.9, "detail": "", "outputs": ["main"], "applicable": True
+    }  # fmt: skip
     assert value["artifacts"][0]["inputs"][0]["shape"] == [None, 2]
     assert value["separation"] == {"main": 0.31}
     assert value["timings"] == {"trace": 1.5}
