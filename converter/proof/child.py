@@ -32,7 +32,12 @@ _TIMED_RUNS, _TIMED_SECONDS = 5, 0.5
 
 
 def main(work: Callable[[Json], object]) -> None:
-    """Read the job, call `work` with it, write the answer. The exit status is 0 unless the process itself fails."""
+    """Read the job, call `work` with it, write the answer. The exit status is 0 unless the process itself fails.
+
+    The name of a runtime on the command line makes the child import its library before it reads the job.
+    """
+    for name in sys.argv[1:]:
+        RUNTIMES[name].unavailable("cpu")
     job = json.load(sys.stdin)
     answer = sys.stdout
     sys.stdout = sys.stderr  # text that a library prints must not become part of the answer

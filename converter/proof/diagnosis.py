@@ -30,6 +30,9 @@ INPUT_TOLERANCE = 1e-5
 DIAGNOSIS_RUNTIMES = {"onnx": "onnxruntime-noopt", "tflite": "litert"}
 """The formats whose files can be diagnosed, with the runtime from which their tensors are read."""
 
+CHILD = "converter.proof.layers_child"
+"""The program that reads the tensors of a file."""
+
 _LAYOUTS = {"onnx": (KERAS_LAYOUT, CHANNELS_FIRST), "tflite": (KERAS_LAYOUT,)}
 _RUNTIME_NAMES = {"litert": "litert without XNNPACK"}  # how the report calls a runtime; see `run_litert.tensors`
 
@@ -83,7 +86,7 @@ def sketches(
     """
     wanted = None if tensors is None else tuple(tensors)
     job = LayersJob(subject, wanted, _LAYOUTS[subject.artifact.format], mean_bytes, samples)
-    answer = layers_answer(isolate.call("converter.proof.layers_child", job, f"the layers of {subject.artifact.path}"))
+    answer = layers_answer(isolate.call(CHILD, job, f"the layers of {subject.artifact.path}", runtime=subject.runtime))
     return {
         name: (each.elements, {layout: from_text(text) for layout, text in each.sketches.items()})
         for name, each in answer.tensors.items()

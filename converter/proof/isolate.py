@@ -11,7 +11,8 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -24,6 +25,9 @@ from converter.core.foreign import Json
 from converter.core.jsonable import dumps
 from converter.core.text import last_line
 from converter.proof.protocol import RunAnswer, RunJob, Subject, run_answer
+
+RUN_CHILD = "converter.proof.child"
+"""The program that runs an artifact."""
 
 TIMEOUT = 900.0
 """Time limit for a child, in seconds."""
@@ -55,7 +59,7 @@ def run_artifact(subject: Subject, batches: tuple[int, ...], timeout: float = TI
     with tempfile.TemporaryDirectory(prefix="cnnexport-") as scratch:
         results = Path(scratch, "outputs.npz")
         what = f"{subject.runtime} on {subject.artifact.path}"
-        answer = run_answer(call("converter.proof.child", RunJob(subject, results, batches), what, timeout))
+        answer = run_answer(call(RUN_CHILD, RunJob(subject, results, batches), what, timeout, subject.runtime))
         by_batch: dict[int, dict[str, Array]] = {}
         resized: dict[str, dict[str, Array]] = {}
         with np.load(results, allow_pickle=False) as arrays:
@@ -68,35 +72,80 @@ def run_artifact(subject: Subject, batches: tuple[int, ...], timeout: float = TI
     return Ran(by_batch, resized, answer)
 
 
-def call(module: str, job: object, what: str, timeout: float = TIMEOUT) -> Json:
+def call(module: str, job: object, what: str, timeout: float = TIMEOUT, runtime: str = "") -> Json:
     """The answer of `python -m module` to `job`, both as JSON. Error messages of the child process start with `what`.
 
-    Raises the errors of `run_artifact`. The child imports nothing from the current directory, which may be that of the
-    artifacts. Temporary files that it leaves are removed.
+    A child that `waiting_children` started for `module` and `runtime` takes the job, otherwise a new one. Raises the
+    errors of `run_artifact`. The child imports nothing from the current directory, which may be that of the artifacts.
+    Temporary files that it leaves are removed.
     """
-    path = os.pathsep.join(filter(None, sys.path))
-    with tempfile.TemporaryDirectory(prefix="cnnexport-", ignore_cleanup_errors=True) as place:
-        temporary = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), place)
+    waiting = _WAITING.get((module, runtime))
+    child = waiting.pop() if waiting else _Child(module)
+    with child:
         try:
-            done = subprocess.run(
-                [sys.executable, "-P", "-m", module],
-                input=dumps(job).encode(),
-                capture_output=True,
-                timeout=timeout,
-                env={**os.environ, **temporary, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": path},
-                check=False,
-            )
+            stdout, stderr = child.process.communicate(dumps(job).encode(), timeout)
         except subprocess.TimeoutExpired as error:
             raise errors.ChildError(f"{what}: no answer after {timeout:.0f} s; its process was stopped") from error
-    if done.returncode != 0:
-        raise errors.ChildError(f"{what}: its process {_exit_reason(done.returncode)}{_stderr_reason(done.stderr)}")
+    code = child.process.returncode
+    if code != 0:
+        raise errors.ChildError(f"{what}: its process {_exit_reason(code)}{_stderr_reason(stderr)}")
     try:
-        answer = json.loads(done.stdout)
+        answer = json.loads(stdout)
     except ValueError as error:
-        raise errors.ChildError(f"{what}: its process ended without an answer{_stderr_reason(done.stderr)}") from error
+        raise errors.ChildError(f"{what}: its process ended without an answer{_stderr_reason(stderr)}") from error
     if "error" in answer:
         raise getattr(errors, answer["error"])(answer["message"])
     return answer
+
+
+@contextmanager
+def waiting_children(wanted: Iterable[tuple[str, str]]) -> Iterator[None]:
+    """Within the context, one child for each (module, runtime) of `wanted` waits for a job, its libraries imported.
+
+    They start while the caller does something else, on another core. Those that got no job are stopped at the end.
+    """
+    try:
+        for module, runtime in wanted:
+            _WAITING.setdefault((module, runtime), []).append(_Child(module, runtime))
+        yield
+    finally:
+        for children in _WAITING.values():
+            while children:
+                with children.pop():
+                    pass
+
+
+class _Child:
+    """A child process with a directory for its temporary files; as a context, both end with it."""
+
+    def __init__(self, module: str, runtime: str = "") -> None:
+        self.place = tempfile.TemporaryDirectory(prefix="cnnexport-", ignore_cleanup_errors=True)
+        temporary = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), self.place.name)
+        path = os.pathsep.join(filter(None, sys.path))
+        self.process = subprocess.Popen(
+            [sys.executable, "-P", "-m", module, *([runtime] if runtime else [])],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **temporary, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": path},
+        )
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+            if stream is not None:
+                with suppress(OSError):
+                    stream.close()
+        self.place.cleanup()
+
+
+_WAITING: dict[tuple[str, str], list[_Child]] = {}
+"""The children that wait for a job, by module and runtime."""
 
 
 def _exit_reason(code: int) -> str:

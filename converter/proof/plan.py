@@ -97,6 +97,11 @@ def plan(artifacts: Sequence[Artifact], options: ProofOptions) -> tuple[list[Run
     return found, left_out
 
 
+def first_runtimes(form: str) -> list[str]:
+    """The runtime that an export of the format `form` is proven in; empty if nothing reads the format."""
+    return [name for name, runtime in RUNTIMES.items() if form in runtime.reads][:1]
+
+
 def skipped(artifact: Artifact, runtime: str, reason: object) -> str:
     return f"{artifact.format} in {runtime}: not run: {' '.join(str(reason).split())}"
 

@@ -10,8 +10,8 @@ from converter.core.errors import InputError
 from converter.core.foreign import Json, KerasModel
 from converter.core.text import one_line
 
-CALIBRATION_SAMPLES, MOST_SAMPLES = 8, 64
-CALIBRATION_PIXELS = CALIBRATION_SAMPLES * 64 * 64
+CALIBRATION_SAMPLES, MOST_SAMPLES = 4, 64
+CALIBRATION_PIXELS = 8 * 64 * 64
 """Of all samples together. A deep network reduces a small image to one pixel, and a variance over eight numbers may be
 so small that dividing by it amplifies rounding: to 9e-5 in EfficientNetV2M at 32 x 32 with 8 samples, 2e-5 with 32."""
 
@@ -19,7 +19,7 @@ so small that dividing by it amplifies rounding: to 9e-5 in EfficientNetV2M at 3
 def calibrated(model: KerasModel, name: str, seed: int, preprocessing: Mapping[str, Json]) -> None:
     """Overwrite the weights of `model` from `seed`, calibrated over inputs in the range of `preprocessing`.
 
-    There are eight inputs, or up to 64 where images are smaller than 64 x 64. Raises InputError where a layer returns
+    There are four inputs, or up to 64 where images are smaller than 90 x 90. Raises InputError where a layer returns
     NaN for valid inputs.
     """
     from converter.core.samples import generate, input_ranges

@@ -12,7 +12,7 @@ FEWEST, MOST = 3, 8
 FIXED, PER_RUN = 14, 5
 """Inferences of an export that do not depend on the number of samples: in all, and for each runtime."""
 
-CELLS, EXACT_SECONDS = 1000, 1.5
+CELLS, EXACT_SECONDS = 1000, 3.0
 """Values of the smallest output from which its noise is known well, and seconds that float64 may take otherwise."""
 
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -146,24 +147,11 @@ def _measured(graph: Graph, model: KerasModel, inputs: Arrays, plan: Plan, ends:
         return Measured(Golden(inputs, references, {}, controls), (), specs, half, precision=_precision(half, False))
     inputs = {name: array[: rounding.samples] for name, array in inputs.items()}
     plan.announce(plan.effort.forecast(rounding.samples, rounding.seconds))
-    references = predict(model, signature, inputs)
     exact = rounding.exact
-    single = rounding.worst(graph, inputs)
-    needed = {spec.name: _needed(graph.effect, spec, single, exact) for spec in specs}
-    few = rounding.samples < plan.effort.most
-    asked = inputs if rounding.mixes else {name: array[: 1 if few else SAMPLES] for name, array in inputs.items()}
-    count = len(next(iter(asked.values())))
-    subject = Subject(
-        answer=lambda given, changed: graph.single(given, changed)[0],
-        inputs=asked,
-        specs=signature.inputs,
-        reference={name: array[:count] for name, array in rounding.base.items()},
-        kernels=graph.kernels,
-        effect=lambda name, one, other: graph.effect(traced.outputs[name], one, other),
-        needed=needed,
-        depths=FEW_DEPTHS if few else DEPTHS,
-    )
-    controls = wrong_answers(subject)
+    with ThreadPoolExecutor(1) as pool:  # TensorFlow runs the graph while Keras compiles its own
+        pending = pool.submit(_rounded_and_wrong, graph, rounding, inputs, rounding.samples < plan.effort.most)
+        references = predict(model, signature, inputs)
+        single, controls = pending.result()
     keras: Arrays = {}
     if traced.half and exact:
         keras, references = references, _as_references(in_float64(graph.double(inputs)[0]), references)
@@ -173,6 +161,27 @@ def _measured(graph: Graph, model: KerasModel, inputs: Arrays, plan: Plan, ends:
     golden = Golden(inputs, references, exact, controls, single, other)
     precision = _precision(traced.half, bool(exact))
     return Measured(golden, rounding.ends(ends), specs, traced.half, rounding.mixes, keras, precision)
+
+
+def _rounded_and_wrong(
+    graph: Graph, rounding: Rounding, inputs: Arrays, few: bool
+) -> tuple[dict[str, Array], dict[str, dict[str, Array]]]:
+    """The float32 outputs that the noise is taken from, and the controls; `few`: an inference takes long."""
+    traced, signature = graph.traced, graph.signature
+    single = rounding.worst(graph, inputs)
+    asked = inputs if rounding.mixes else {name: array[: 1 if few else SAMPLES] for name, array in inputs.items()}
+    count = len(next(iter(asked.values())))
+    subject = Subject(
+        answer=lambda given, changed: graph.single(given, changed)[0],
+        inputs=asked,
+        specs=signature.inputs,
+        reference={name: array[:count] for name, array in rounding.base.items()},
+        kernels=graph.kernels,
+        effect=lambda name, one, other: graph.effect(traced.outputs[name], one, other),
+        needed={spec.name: _needed(graph.effect, spec, single, rounding.exact) for spec in traced.outputs.values()},
+        depths=FEW_DEPTHS if few else DEPTHS,
+    )
+    return single, wrong_answers(subject)
 
 
 def _precision(half: str, exact: bool) -> str:

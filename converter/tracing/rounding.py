@@ -75,6 +75,8 @@ class Rounding:
         """Run the first samples. Raises CannotRunError if that is impossible even in float32."""
         first = {name: array[:SAMPLES] for name, array in inputs.items()}
         base, singles = graph.single(first, watch=True)
+        if any(array.shape[:1] != (len(next(iter(first.values()))),) for array in base.values()):
+            raise CannotRunError("the first axis of an output is not the batch")
         alone, seconds = _alone(graph, first)
         samples = effort.chosen(seconds)
         exact, doubles = _exact(graph, first)
@@ -129,11 +131,15 @@ def _joined(one: Arrays, other: Arrays) -> dict[str, Array]:
 def _alone(graph: Graph, first: Arrays) -> tuple[dict[str, Array], float]:
     """The outputs of samples in batches of their own, {} for a fixed batch size; and the seconds of one sample."""
     fixed = graph.signature.inputs[0].shape[0]
-    parts = [slice(index, index + (fixed or 1)) for index in range(1 if fixed else len(next(iter(first.values()))))]
-    started = time.perf_counter()
-    each = [graph.single({name: array[part] for name, array in first.items()})[0] for part in parts]
-    seconds = (time.perf_counter() - started) / (fixed or len(each))
-    return {} if fixed else {name: np.concatenate([one[name] for one in each]) for name in each[0]}, seconds
+    starts = [0, 0] if fixed else range(len(next(iter(first.values()))))
+    each, taken = [], []
+    for start in starts:
+        one = {name: array[start : start + (fixed or 1)] for name, array in first.items()}
+        began = time.perf_counter()
+        each.append(graph.single(one)[0])
+        taken.append(time.perf_counter() - began)  # of the first run, much may be spent on preparing the session
+    alone = {} if fixed else {name: np.concatenate([piece[name] for piece in each]) for name in each[0]}
+    return alone, min(taken) / (fixed or 1)
 
 
 def _exact(graph: Graph, first: Arrays) -> tuple[dict[str, Array], list[Array]]:
