@@ -158,7 +158,8 @@ def saturation_excess(reference: Array, actual: Array, activation: Activation, t
 
     Two outputs within tolerance differ by at most t = value_max * max|z| in the domain (2t after centring), so their
     p / q, or (1 - p) / (1 - q), is at most exp(2t). Therefore an element below TINY on one side must be below
-    TINY * exp(2t) on the other, and one near 1 may differ by (1 - p) * (exp(2t) - 1) plus rounding. The limit is never
+    TINY * exp(2t) on the other, plus the rounding of a sigmoid, and one near 1 may differ by (1 - p) * (exp(2t) - 1)
+    plus rounding. The limit is never
     more than value * max|p|; at low precision, whose smallest numbers are far above TINY, that is the only limit.
     """
     p, q = np.atleast_1d(float64(reference)), np.atleast_1d(float64(actual))
@@ -172,7 +173,8 @@ def saturation_excess(reference: Array, actual: Array, activation: Activation, t
         low = np.minimum(p, q) < TINY
         spread_low = math.exp(min(50.0, 2 * tolerance.value_max * max(largest, -math.log(TINY))))
         spread_high = math.expm1(min(50.0, 2 * tolerance.value_max * max(largest, -math.log(ROUNDING))))
-        strict = np.where(low, TINY * spread_low, (1 - p) * spread_high + ROUNDING)
+        rounding = ROUNDING if activation == "sigmoid" else 0.0
+        strict = np.where(low, TINY * spread_low + rounding, (1 - p) * spread_high + ROUNDING)
         allowed = np.minimum(allowed, strict)
     over = np.abs(p - q)[outside] / np.maximum(allowed[outside], np.finfo(np.float64).tiny)
     return float(over.max())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -21,6 +22,7 @@ GATES = {
 }
 INT8 = Gate(factor=0.0, floor=0.1, cap=0.1)  # relative L2 of 20 dB, independent of the noise
 INT8_MAX = Gate(factor=0.0, floor=1.0, cap=1.0)  # the largest difference must not exceed the largest value
+UNCERTAINTY = 4.0  # a noise taken from n values is that of n others by the factor 1 + UNCERTAINTY / sqrt(n) at most
 DEFAULTS = {"float32": 1e-5, "tf32": 1e-5, "float16": 1e-3}  # if the noise is unknown: no float64 model
 
 
@@ -37,6 +39,8 @@ def tolerances(
     chosen: float | None = None,
 ) -> dict[str, Tolerance]:
     """The tolerance of every output: min(cap, max(floor, factor * noise)), with the constants of `GATES`.
+
+    In float32 the factor is larger where the noise is taken from few values, and so is not known well.
 
     The noise is the worst sample's distance between the traced graph in float32 and the same graph in float64, `exact`
     of `golden`, for the samples that it has. Keras's own predictions are not part of it: an error of the trace would
@@ -59,15 +63,19 @@ def tolerances(
     for name, spec in specs.items():
         single, exact = rounded.get(name), golden.exact.get(name)
         noise, noise_max = (None, None) if single is None or exact is None else _noise(name, single, exact, spec)
+        if row == "float32" and single is not None:
+            gate = replace(GATES[row], factor=GATES[row].factor * (1 + UNCERTAINTY / math.sqrt(max(1, single.size))))
         if chosen is not None:
             value = value_max = chosen
         elif precision == "int8":
             value, value_max = INT8.cap, INT8_MAX.cap
+        elif noise is None or noise_max is None:
+            value = value_max = DEFAULTS[row]
         else:
-            value, value_max = bound(noise, row), bound(noise_max, row)
+            value, value_max = gate.bound(noise), gate.bound(noise_max)
         parts: tuple[Part, ...] = ()
         if row == "float32" and chosen is None and precision != "int8":
-            parts = parts_of(golden.references[name], None if exact is None else single, exact, spec, gate)
+            parts = parts_of(golden.references[name], None if exact is None else single, exact, spec, GATES[row])
         result[name] = Tolerance(
             value, value_max, noise, noise_max, gate.factor, gate.floor, gate.cap, chosen is not None, parts
         )

@@ -253,3 +253,19 @@ def test_unmapped_operator_names_the_layer_and_leaves_no_file(kind: str, tmp_pat
     assert "BesselI0e" in message
     assert len(message.splitlines()) <= 3
     assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unmapped_operator_does_not_keep_the_optimizers_busy(tmp_path: Path, build_small: Build) -> None:
+    """Keras argmax reads the bits of its input: with a Bitcast in the graph, two optimizers undid each other."""
+
+    def labels() -> Any:
+        import keras
+        from keras import layers
+
+        given = keras.Input((12, 10, 6), name="given")
+        x = layers.Conv2D(8, 1, name="conv")(given)
+        argmax = layers.Lambda(lambda z: keras.ops.argmax(z, axis=-1), output_shape=(12, 10), name="label")
+        return keras.Model(given, argmax(x), name="net")
+
+    with pytest.raises(ConversionError, match=r"label \(Lambda\): operator Bitcast"):
+        FORMATS["onnx"].write(build_small(labels).traced, tmp_path, WriteOptions())

@@ -377,8 +377,8 @@ def test_top1_is_counted_for_classes_only():
     ],
 )
 def test_the_table_of_tolerances(noise, options, expected):
-    specs = {"x": TensorSpec("x", (None, 4))}
-    exact = {"x": rng().normal(size=(2, 4))}
+    specs = {"x": TensorSpec("x", (None, 200_000))}
+    exact = {"x": rng().normal(size=(2, 200_000))}
     bound = tolerances(Golden({}, exact, {"x": exact["x"] * (1 + noise)}, {}), specs, **options)["x"]
     assert bound.value == pytest.approx(expected, rel=1e-2)
     assert bound.noise == pytest.approx(noise, rel=1e-2)
@@ -388,10 +388,40 @@ def test_the_table_of_tolerances(noise, options, expected):
 def test_the_noise_is_that_of_the_worst_sample():
     specs = {"x": TensorSpec("x", (None, 4))}
     exact = np.ones((3, 4))
-    reference = exact * np.array([[1.0], [1 + 1e-5], [1 + 1e-7]])
+    reference = exact * np.array([[1.0], [1 + 1e-6], [1 + 1e-7]])
     bound = tolerances(Golden({}, {"x": reference}, {"x": exact}, {}), specs)["x"]
-    assert bound.noise == pytest.approx(1e-5, rel=1e-3)
-    assert bound.value == pytest.approx(8e-5, rel=1e-3)
+    assert bound.noise == pytest.approx(1e-6, rel=1e-3)
+    assert bound.value == bound.factor * bound.noise
+
+
+def test_a_noise_of_few_values_is_not_known_well():
+    """Eight numbers say less than a thousand about the largest error of eight others."""
+    factors = []
+    for size in (1, 10, 1000):
+        specs = {"x": TensorSpec("x", (None, size))}
+        exact = np.ones((8, size))
+        bound = tolerances(Golden({}, {"x": exact * (1 + 2e-6)}, {"x": exact}, {}), specs)["x"]
+        factors.append(bound.factor)
+        assert bound.value == pytest.approx(bound.factor * 2e-6, rel=1e-3)
+    assert factors == [pytest.approx(8 * (1 + 4 / math.sqrt(8 * size))) for size in (1, 10, 1000)]
+    low = tolerances(Golden({}, {"x": exact}, {"x": exact}, {}), specs, tf32=True)["x"]
+    assert low.factor == 3
+
+
+def test_a_sigmoid_near_zero_rounds_like_a_number_near_a_half():
+    """Runtimes compute 0.5 plus a polynomial: 6e-8 of a probability of 0.002 is 3e-5 of it."""
+    specs = {"main": TensorSpec("main", (None, 4), activation="sigmoid")}
+    exact = {"main": sigmoid(logits(shape=(SAMPLES, 4)) - 6.0)}
+    reference = {"main": single(exact["main"])}
+    fine = {"main": reference["main"] + np.float32(1.2e-7)}
+    assert one(reference, fine, specs, exact=exact).passed
+    wrong = {"main": single(sigmoid((logits(shape=(SAMPLES, 4)) - 6.0) * 1.001))}
+    assert not one(reference, wrong, specs, exact=exact).passed
+    saturated = {"main": np.array([[1e-35, 0.5, 1.0, 0.3]] * SAMPLES, np.float32)}
+    clamped = {"main": np.array([[1.5e-8, 0.5, 1.0, 0.3]] * SAMPLES, np.float32)}
+    assert one(saturated, clamped, specs).passed
+    clamped["main"][:, 0] = 1e-5
+    assert not one(saturated, clamped, specs).passed
 
 
 def test_an_unmeasured_noise_gives_a_strict_tolerance():

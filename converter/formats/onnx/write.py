@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 
 from converter.core.data import Array, Artifact, Format, TensorSpec, Traced, WriteOptions
 from converter.core.errors import ConversionError
-from converter.core.foreign import GraphDef, OnnxGraph, OnnxModel
+from converter.core.foreign import GraphDef, OnnxGraph, OnnxModel, OnnxNode
 from converter.core.text import first_line
 from converter.tracing.naming import described_layer
 
@@ -41,7 +41,11 @@ def write(traced: Traced, directory: Path, options: WriteOptions) -> Artifact:
 
     started = time.perf_counter()
     model = _converted(traced, options)
-    _refuse_unmapped(model, traced.layers)
+    _refuse_unmapped(
+        [(node.op_type, node.domain, node.name) for node in model.graph.node],
+        {entry.domain: entry.version for entry in model.opset_import},
+        traced.layers,
+    )
     _plain_names(model.graph)
     model = onnx.shape_inference.infer_shapes(model)
     weights = bind.bind(model.graph, traced.weights)
@@ -123,6 +127,11 @@ def _converted(traced: Traced, options: WriteOptions) -> OnnxModel:
                     output_names=outputs,
                     inputs_as_nchw=images if options.layout == "nchw" else None,
                 )
+                _refuse_unmapped(
+                    [(each.type, each.domain, each.name) for each in converted.get_nodes() if not _is_value(each)],
+                    {"": options.opset, **{each.domain: each.version for each in converted.extra_opset or ()}},
+                    traced.layers,
+                )  # with an operator that they do not know, the optimizers may undo each other's work for ever
                 converted = tf2onnx.optimizer.optimize_graph(converted, catch_errors=False, optimizers=optimizers())
             except (ValueError, RuntimeError, KeyError, AssertionError, TypeError, IndexError) as error:
                 place = next((name for name in traced.layers if name in str(error)), "the graph")
@@ -149,20 +158,28 @@ def _without_erfc(graph_def: GraphDef) -> GraphDef:
     return result
 
 
-def _refuse_unmapped(model: OnnxModel, layers: Mapping[str, str]) -> None:
-    """Raise ConversionError for the first operator that the declared opsets do not define."""
+def _is_value(node: OnnxNode) -> bool:
+    """Whether a node of tf2onnx's graph is a constant or an input and not an operator."""
+    return bool(node.is_const() or node.is_graph_input())
+
+
+def _refuse_unmapped(
+    nodes: Iterable[tuple[str, str, str]], opsets: Mapping[str, int], layers: Mapping[str, str]
+) -> None:
+    """Raise ConversionError for the first operator that the opsets, by domain, do not define.
+
+    `nodes` are (operator, domain, name).
+    """
     import onnx
 
-    opsets = {entry.domain: entry.version for entry in model.opset_import}
-    for node in model.graph.node:
-        version = opsets.get(node.domain)
+    for operator, domain, name in nodes:
         try:
-            if version is None:
-                raise onnx.defs.SchemaError(node.domain)
-            onnx.defs.get_schema(node.op_type, version, node.domain)
+            if domain not in opsets:
+                raise onnx.defs.SchemaError(domain)
+            onnx.defs.get_schema(operator, opsets[domain], domain)
         except onnx.defs.SchemaError:
             raise ConversionError(
-                f"{described_layer(node.name, layers)}: operator {node.op_type} has no counterpart in ONNX "
+                f"{described_layer(name, layers)}: operator {operator} has no counterpart in ONNX "
                 f"opset {opsets.get('', 0)}\nreplace the layer, or export another format"
             ) from None
 
