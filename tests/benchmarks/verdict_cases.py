@@ -91,7 +91,6 @@ BUILT = {
 
 BASES |= {name: Base(build=name.replace("-", "_"), formats=formats or ("onnx",)) for name, formats in BUILT.items()}
 BASES |= {
-    "labels": Base(build="labels", limit=60),
     "plain-logits-batch1": Base(build="plain_logits", write_options={"batch": 1}),
     "plain-logits-batch4": Base(build="plain_logits", write_options={"batch": 4}),
     "plain-logits-traced": Base(build="plain_logits", traced_factor=1 + 9e-5),
@@ -184,7 +183,6 @@ CORRECT = (
     Case("unet-depth", "ONNX, depth in millimetres"),
     Case("trained", "ONNX"),
     *(Case(name, "ONNX") for name in BUILT),
-    Case("labels", "ONNX, label of each pixel by keras.ops"),
     Case("plain-logits-batch1", "ONNX, batch of 1"),
     Case("plain-logits-batch4", "ONNX, batch of 4"),
     Case("MobileNetV3Small", "ONNX"),

@@ -150,11 +150,6 @@ def argmax() -> KerasModel:
     return _labelled("argmax", lambda z: tf.argmax(z, axis=-1, output_type=tf.int32))
 
 
-def labels() -> KerasModel:
-    """The same by Keras's argmax, which has more operators."""
-    return _labelled("labels", lambda z: ops.argmax(z, axis=-1))
-
-
 def scores_and_argmax() -> KerasModel:
     image = image_of()
     scores = classes(conv(conv(image, 16, "conv1"), 16, "conv2", strides=2))
