@@ -10,6 +10,8 @@ import numpy.typing as npt
 
 from converter.core.data import Array, float64
 
+_SMALLEST = 1e-280  # a sum of squares below it may have lost terms
+
 Float64 = npt.NDArray[np.float64]
 
 
@@ -38,12 +40,18 @@ def relative_l2(actual: Array, reference: Array) -> float:
     return ratio(*norms(float64(actual), float64(reference)))
 
 
-def norms(actual: Float64, reference: Float64) -> tuple[float, float]:
-    """||actual - reference|| and ||reference||, computed from scaled values so that no square overflows."""
+def norms(actual: Float64, reference: Float64, difference: Float64 | None = None) -> tuple[float, float]:
+    """||actual - reference|| and ||reference||; `difference` is actual - reference if it is known already.
+
+    Values of which a square would overflow or underflow are scaled first.
+    """
     if not actual.size:
         return 0.0, 0.0
     with np.errstate(over="ignore", invalid="ignore"):
-        difference = actual - reference
+        difference = actual - reference if difference is None else difference
+        squares = [float(np.vdot(each, each)) for each in (difference, reference)]
+        if all(math.isfinite(each) and (each > _SMALLEST or each == 0) for each in squares) and squares[1] > 0:
+            return math.sqrt(squares[0]), math.sqrt(squares[1])
         scale = max(float(np.abs(difference).max()), float(np.abs(reference).max())) or 1.0
         gap, norm = (scale * float(np.linalg.norm(each / scale)) for each in (difference, reference))
     return gap, norm

@@ -13,8 +13,9 @@ import numpy as np
 
 from converter.core.data import Array, Arrays, TensorSpec
 from converter.core.results import OutputResult, Tolerance
-from converter.proof.domains import DOMAINS, Distance, measure, probability_error, saturation_excess, score
-from converter.proof.parts import worst_part
+from converter.proof.domains import DOMAINS, Distance, apart, pair, probability_error, saturation_excess, score
+from converter.proof.domains import distance as distance_of
+from converter.proof.parts import Sums, worst_part
 
 
 def compare_outputs(
@@ -70,12 +71,16 @@ def _compare(reference: Array, actual: Array, spec: TensorSpec, tolerance: Toler
     """The comparison of two arrays that are known to be comparable: the figures of the worst sample."""
     worst_share, worst_excess, index, worst = -1.0, 0.0, 0, None
     saturated = flips = votes = 0
+    sums = Sums()
     ranked = reference.ndim >= 2 and reference.shape[-1] > 1 and (spec.activation == "softmax" or reference.ndim == 2)
     for sample, (one, other) in enumerate(zip(reference, actual, strict=True)):
-        distance = measure(one, other, spec.activation)
-        excess = saturation_excess(one, other, spec.activation, tolerance)
+        sides = pair(one, other, spec.activation)
+        distance = distance_of(sides, one.shape)
+        excess = saturation_excess(one, other, spec.activation, tolerance, sides)
         share = max(distance.relative_l2 / tolerance.value, distance.relative_max / tolerance.value_max, excess)
         saturated += distance.saturated
+        if tolerance.parts:
+            sums.add(sides)
         if math.isnan(share):  # only if float64 itself overflowed
             share = math.inf
         if share > worst_share:
@@ -84,7 +89,7 @@ def _compare(reference: Array, actual: Array, spec: TensorSpec, tolerance: Toler
             changed, counted = _flips(one, other, spec, 2 * tolerance.value_max * distance.largest)
             flips, votes = flips + changed, votes + counted
     assert worst is not None  # `_mismatch` rejects arrays without samples
-    part, beyond = worst_part(reference, actual, spec, tolerance.parts) or (None, 0.0)
+    part, beyond = worst_part(sums, tolerance.parts) or (None, 0.0)
     reason = _excess_reason(worst, worst_excess, tolerance)
     if not reason and part is not None and not beyond <= 1:
         reason = f"{part.name}: the error of this part is {beyond:.3g} times its limit"
@@ -121,11 +126,13 @@ def _flips(reference: Array, actual: Array, spec: TensorSpec, margin: float) -> 
     A changed class counts only if the lead in the reference exceeds `margin`, twice the largest error that the
     tolerance allows: a smaller lead is a tie, which rounding may decide.
     """
-    wanted = score(reference, spec.activation).reshape(-1, reference.shape[-1])
-    got = np.argmax(actual.reshape(-1, actual.shape[-1]), axis=-1)
-    first = np.argmax(wanted, axis=-1)
-    runner_up, winner = np.partition(wanted, -2, axis=-1)[:, -2:].T
-    return int(np.sum((got != first) & (winner - runner_up > margin))), len(first)
+    plain = reference.reshape(-1, reference.shape[-1])
+    got, first = np.argmax(actual.reshape(plain.shape), axis=-1), np.argmax(plain, axis=-1)
+    changed = np.flatnonzero(got != first)
+    if not len(changed):
+        return 0, len(first)
+    runner_up, winner = np.partition(score(plain[changed], spec.activation), -2, axis=-1)[:, -2:].T
+    return int(np.sum(winner - runner_up > margin)), len(first)
 
 
 def separation(reference: Arrays, specs: Mapping[str, TensorSpec]) -> dict[str, float]:
@@ -143,6 +150,6 @@ def separation(reference: Arrays, specs: Mapping[str, TensorSpec]) -> dict[str, 
             result[name] = 0.0
             continue
         pairs = zip(array, np.roll(array, -1, axis=0), strict=True)
-        apart = (measure(one, other, spec.activation).relative_l2 for one, other in pairs)
-        result[name] = min((each for each in apart if each > 0), default=0.0)
+        distances = (apart(one, other, spec.activation) for one, other in pairs)
+        result[name] = min((each for each in distances if each > 0), default=0.0)
     return result
