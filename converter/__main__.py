@@ -1,6 +1,6 @@
 """`python -m converter`: the command line."""
 
-from converter.cli.main import main
+from converter.cli.main import run
 
 if __name__ == "__main__":
-    main()
+    run()

@@ -82,8 +82,24 @@ def cli(ctx: click.Context) -> int | None:
     return None
 
 
+def run() -> None:
+    """The console script: `main`, and the end of the process without that of TensorFlow, which takes a second."""
+    try:
+        main()
+    except SystemExit as end:
+        if "tensorflow" not in sys.modules:
+            raise
+        status = end.code if isinstance(end.code, int) else 0
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        except OSError:  # the reader closed the pipe
+            status = 141
+        os._exit(status)
+
+
 def main() -> None:
-    """The console script: runs the command and exits with its exit code."""
+    """Run the command and exit with its exit code."""
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
     try:
@@ -137,4 +153,4 @@ def _print_error(error: BaseException, message: str, status: int, debug: bool) -
 
 
 if __name__ == "__main__":
-    main()
+    run()

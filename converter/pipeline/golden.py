@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -12,14 +12,14 @@ from converter.core.data import Array, Arrays, Source
 from converter.core.errors import InputError
 from converter.core.foreign import KerasModel
 from converter.core.samples import InputOptions
-from converter.pipeline.inputs import draws, other_sizes
+from converter.pipeline.inputs import Draw, draws, other_sizes
 from converter.proof.comparison import separation
 from converter.proof.controls import check_controls
 from converter.proof.domains import effect
 from converter.proof.tolerance import tolerances
 from converter.proof.verdict import unexcited
 from converter.tracing.effort import Effort
-from converter.tracing.reference import Measured, Plan, measured
+from converter.tracing.reference import Measured, Measuring, Plan, begin
 from converter.tracing.signature import Signature
 
 LONGEST = 15.0
@@ -49,32 +49,75 @@ class Found:
     warnings: tuple[str, ...] = ()
 
 
-def golden_of(author: KerasModel, source: Source, signature: Signature, settings: Settings) -> Found:
-    """Measure `author`, the model of `source` or its rewrite, on the first inputs that excite all its outputs.
+@dataclass
+class Begun:
+    """The measurement of the first inputs that Keras can run has begun; `finish` may draw others."""
 
-    If none do, those that leave the fewest outputs in doubt. Raises what `reference.measured` raises, if Keras can run
-    none of the inputs, and UsageError or InputError for inputs of the user that do not fit.
-    """
-    started = time.perf_counter()
-    best: tuple[float, Found] | None = None
+    author: KerasModel
+    signature: Signature
+    settings: Settings
+    draws: Iterator[Draw]
+    started: float
     refused: InputError | None = None
-    for draw in draws(source, signature, settings.inputs, settings.effort.most, settings.seed):
-        others = tuple(_cut(draw.inputs, sizes) for sizes in other_sizes(signature.inputs, draw.inputs))
-        plan = Plan(settings.effort, settings.layers, settings.announce, others)
-        try:
-            found = measured(author, signature, draw.inputs, effect, plan)
-        except InputError as error:
-            refused = refused or error
-            continue
-        doubts = _doubts(found)
-        if best is None or doubts < best[0]:
-            best = doubts, Found(found, draw.name, _warnings(found, others))
-        if not doubts or time.perf_counter() - started > LONGEST:
-            break
-    if best is None:
-        assert refused is not None
-        raise refused
-    return best[1]
+    draw: Draw | None = None
+    measuring: Measuring | None = None
+
+    def next(self) -> bool:
+        """Begin with the next inputs that Keras can run; False if there are none."""
+        for draw in self.draws:
+            self.draw = draw
+            plan = Plan(self.settings.effort, self.settings.layers, self.settings.announce, self.others)
+            try:
+                self.measuring = begin(self.author, self.signature, draw.inputs, effect, plan)
+            except InputError as error:
+                self.refused = self.refused or error
+                continue
+            return True
+        return False
+
+    @property
+    def others(self) -> tuple[Arrays, ...]:
+        """Inputs of other sizes, made of those that were drawn."""
+        assert self.draw is not None
+        inputs = self.draw.inputs
+        return tuple(_cut(inputs, sizes) for sizes in other_sizes(self.signature.inputs, inputs))
+
+    def finish(self) -> Found:
+        """The result for the first inputs that excite every output; if none do, for those with the fewest doubts."""
+        best: tuple[float, Found] | None = None
+        while self.measuring is not None and self.draw is not None:
+            found = self.measuring.finish()
+            doubts, self.measuring = _doubts(found), None
+            if best is None or doubts < best[0]:
+                best = doubts, Found(found, self.draw.name, _warnings(found, self.others))
+            if not doubts or time.perf_counter() - self.started > LONGEST or not self.next():
+                break
+        assert best is not None
+        return best[1]
+
+    def close(self) -> None:
+        """Stop a measurement that was not finished."""
+        if self.measuring is not None:
+            self.measuring.close()
+
+
+def begin_golden(author: KerasModel, source: Source, signature: Signature, settings: Settings) -> Begun:
+    """Begin to measure `author`, the model of `source` or its rewrite.
+
+    Raises what `reference.measured` raises, if Keras can run none of the inputs, and UsageError or InputError for
+    inputs of the user that do not fit.
+    """
+    inputs = draws(source, signature, settings.inputs, settings.effort.most, settings.seed)
+    begun = Begun(author, signature, settings, inputs, time.perf_counter())
+    if not begun.next():
+        assert begun.refused is not None
+        raise begun.refused
+    return begun
+
+
+def golden_of(author: KerasModel, source: Source, signature: Signature, settings: Settings) -> Found:
+    """The finished measurement that `begin_golden` begins."""
+    return begin_golden(author, source, signature, settings).finish()
 
 
 def _doubts(found: Measured) -> float:

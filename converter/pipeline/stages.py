@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from converter.core.data import (
 )
 from converter.core.errors import ConversionError
 from converter.pipeline.facts import ModelFacts
+from converter.pipeline.golden import Begun, Settings, begin_golden
 from converter.pipeline.layer_record import record_layers
 from converter.pipeline.options import ExportOptions
 from converter.proof.comparison import compare_outputs
@@ -92,11 +94,14 @@ def write_artifacts(opened: Opened, options: ExportOptions, directory: Path, clo
     with clock("rewrite"):
         rewritten = _rewrite(loaded, options)
     with clock("reference"):
-        predicted = _predict(loaded, rewritten, options, clock)
-        write_golden(directory / GOLDEN, predicted.golden)
-    with clock("trace"):
-        traced = _trace(loaded, rewritten, options)
-    artifacts, failures = _write_formats(traced, options, directory, clock)
+        begun = _begin(loaded, rewritten, options, clock)
+    with closing(begun):  # what it still has to do is done on another thread, while the files are written
+        with clock("trace"):
+            traced = _trace(loaded, rewritten, options)
+        artifacts, failures = _write_formats(traced, options, directory, clock)
+        with clock("reference"):
+            predicted = _predict(loaded, rewritten, begun)
+            write_golden(directory / GOLDEN, predicted.golden)
     facts = _facts(loaded, rewritten, traced, predicted)
     exported = Exported(
         directory,
@@ -127,24 +132,29 @@ def _rewrite(loaded: Loaded, options: ExportOptions) -> Rewritten:
     return rewrites.rewrite(loaded.source.model, groups=options.groups, seed=options.source.seed)
 
 
-def _predict(loaded: Loaded, rewritten: Rewritten, options: ExportOptions, clock: Clock) -> Predicted:
-    """Predict the golden arrays, and the outputs of the rewritten model if it is to be compared.
+def _begin(loaded: Loaded, rewritten: Rewritten, options: ExportOptions, clock: Clock) -> Begun:
+    """Begin to measure the golden arrays.
 
     The reference is the model as its author wrote it, or the changed model if it was changed on purpose.
     """
-    from converter.pipeline.golden import Settings, golden_of
-    from converter.tracing import reference
-
-    source, signature = loaded.source, loaded.signature
+    source = loaded.source
     author = rewritten.model if rewritten.on_purpose else source.model
     effort = Effort(options.samples, options.budget, len(options.formats))
     layers = bool(DIAGNOSIS_RUNTIMES.keys() & options.formats)
     settings = Settings(options.inputs, effort, options.source.seed, layers, clock.forecast)
-    found = golden_of(author, source, signature, settings)
+    return begin_golden(author, source, loaded.signature, settings)
+
+
+def _predict(loaded: Loaded, rewritten: Rewritten, begun: Begun) -> Predicted:
+    """The golden arrays, and the outputs of the rewritten model if it is to be compared."""
+    from converter.tracing import reference
+
+    source, signature, found = loaded.source, loaded.signature, begun.finish()
     inputs = found.measured.golden.inputs
     warnings, changed = (*rewritten.warnings, *found.warnings), None
     if rewritten.on_purpose:
-        warnings = (*warnings, _change_warning(reference.predict(source.model, signature, inputs), found.measured.own))
+        own = reference.predict(source.model, signature, inputs)
+        warnings = (*warnings, _change_warning(own, found.measured.own))
     elif rewritten.changed:
         changed = reference.predict(rewritten.model, signature, inputs)
     return Predicted(found.measured, changed, warnings, found.drawn)

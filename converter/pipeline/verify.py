@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Unpack
 
 from converter.bundle.directory import locate
 from converter.bundle.golden import read_golden
-from converter.bundle.manifest import EXPORT_AGAIN, GOLDEN, MANIFEST, check_hashes, read_manifest
+from converter.bundle.manifest import EXPORT_AGAIN, GOLDEN, MANIFEST, Manifest, check_hashes, read_manifest
 from converter.core.clock import Clock, Progress
+from converter.core.data import Artifact
 from converter.core.errors import InputError
 from converter.core.results import Report
 from converter.pipeline.arguments import path_of, verify_options
 from converter.pipeline.facts import ModelFacts, report_of
 from converter.pipeline.options import PathText, VerifyKeywords
-from converter.proof.plan import check_runtimes
+from converter.proof import isolate
+from converter.proof.plan import ProofOptions, check_runtimes, plan
 from converter.proof.prove import Exported, prove
-from converter.report.baseline import compared_with
+from converter.report.baseline import Baseline, compared_with
 
 
 def verify(directory: PathText, *, progress: Progress | None = None, **keywords: Unpack[VerifyKeywords]) -> Report:
@@ -42,6 +45,21 @@ def verify(directory: PathText, *, progress: Progress | None = None, **keywords:
         if not artifacts:
             there = ", ".join(each.path for each in manifest.artifacts)
             raise InputError(f"{given}: not an artifact in {path / MANIFEST}, which lists {there}")
+        runs, _ = plan(artifacts, options)
+    wanted = dict.fromkeys((isolate.RUN_CHILD, run.runtime) for run in runs if run.device == "cpu")
+    with isolate.waiting_children(wanted):  # they start while the hashes are computed
+        return _verified(path, manifest, artifacts, options, clock, baseline)
+
+
+def _verified(
+    path: Path,
+    manifest: Manifest,
+    artifacts: tuple[Artifact, ...],
+    options: ProofOptions,
+    clock: Clock,
+    baseline: Baseline | None,
+) -> Report:
+    with clock("read"):
         intact = check_hashes(path, manifest)
         golden = read_golden(path / GOLDEN, manifest.interface)
     facts = ModelFacts.of_manifest(manifest)

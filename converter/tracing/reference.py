@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -22,7 +22,7 @@ from converter.core.text import reason_of
 from converter.tracing import layer_ends
 from converter.tracing.effort import Effort
 from converter.tracing.layer_ends import LayerEnd
-from converter.tracing.rounding import Effect, Graph, Rounding, in_float64
+from converter.tracing.rounding import Effect, FirstRuns, Graph, Rounding, in_float64
 from converter.tracing.running import CannotRunError, running
 from converter.tracing.signature import Signature
 from converter.tracing.trace import trace
@@ -114,6 +114,17 @@ class Measured:
         return replace(self, golden=golden, outputs=outputs, precision="float16")
 
 
+@dataclass(frozen=True)
+class Measuring:
+    """A measurement that has begun: TensorFlow runs the graph on a thread while the caller does something else.
+
+    `finish` waits for it and returns the result; `close` ends it without one.
+    """
+
+    finish: Callable[[], Measured]
+    close: Callable[[], None]
+
+
 def measured(model: KerasModel, signature: Signature, inputs: Arrays, effect: Effect, plan: Plan = PLAN) -> Measured:
     """The golden arrays for `inputs`, shape (samples, ...) by name: references, float64, controls; and layers' ends.
 
@@ -123,52 +134,77 @@ def measured(model: KerasModel, signature: Signature, inputs: Arrays, effect: Ef
     each layer's activations for the first samples; there are none where the model cannot be traced or run as a graph.
     The model's weights are bit for bit the same afterwards. Raises what `predict` raises.
     """
+    return begin(model, signature, inputs, effect, plan).finish()
+
+
+def begin(model: KerasModel, signature: Signature, inputs: Arrays, effect: Effect, plan: Plan = PLAN) -> Measuring:
+    """Begin what `measured` returns: everything that Keras has to do, in the calling thread, is done when it returns.
+
+    But for inputs of other sizes, which `finish` predicts. Raises what `predict` raises.
+    """
     try:
         traced = trace(model, signature, fold=False)
     except ConversionError:
-        references = predict(model, signature, inputs)
-        first = {name: array[:SAMPLES] for name, array in inputs.items()}
-        controls = _asking_keras(model, signature, first, references, effect)
-        return Measured(Golden(inputs, references, {}, controls), (), signature.outputs)
+        done = _without_graph(model, signature, inputs, effect)
+        return Measuring(lambda: done, lambda: None)
     ends = layer_ends.find(traced) if plan.layers else ()
-    with running(traced, signature, ends) as single, running(traced, signature, ends, double=True) as double:
-        return _measured(Graph(traced, signature, single, double, effect), model, inputs, plan, ends)
+    with ExitStack() as stack:
+        single = stack.enter_context(running(traced, signature, ends))
+        double = stack.enter_context(running(traced, signature, ends, double=True))
+        graph = Graph(traced, signature, single, double, effect, ends)
+        try:
+            runs = FirstRuns.of(graph, inputs)
+        except CannotRunError:
+            outputs, half = tuple(traced.outputs.values()), traced.half
+            found = replace(_without_graph(model, signature, inputs, effect), outputs=outputs, half=half)
+            done = replace(found, precision=_precision(half, False))
+            return Measuring(lambda: done, lambda: None)
+        count = plan.effort.chosen(runs.seconds)
+        plan.announce(plan.effort.forecast(count, runs.seconds))
+        inputs = {name: array[:count] for name, array in inputs.items()}
+        pool = stack.enter_context(ThreadPoolExecutor(1))
+        pending = pool.submit(_in_background, graph, inputs, plan.effort, runs)
+        references = predict(model, signature, inputs)
+        later = stack.pop_all()
+
+    def finish() -> Measured:
+        with later:
+            return _finished(graph, model, plan, Golden(inputs, references, {}, {}), pending.result())
+
+    return Measuring(finish, later.close)
 
 
-def _measured(graph: Graph, model: KerasModel, inputs: Arrays, plan: Plan, ends: tuple[LayerEnd, ...]) -> Measured:
-    signature, traced, specs = graph.signature, graph.traced, tuple(graph.traced.outputs.values())
-    try:
-        rounding = Rounding.of(graph, inputs, plan.effort)
-    except CannotRunError:
-        references = predict(model, signature, inputs)
-        first = {name: array[:SAMPLES] for name, array in inputs.items()}
-        controls = _asking_keras(model, signature, first, references, graph.effect)
-        half = traced.half
-        return Measured(Golden(inputs, references, {}, controls), (), specs, half, precision=_precision(half, False))
-    inputs = {name: array[: rounding.samples] for name, array in inputs.items()}
-    plan.announce(plan.effort.forecast(rounding.samples, rounding.seconds))
-    exact = rounding.exact
-    with ThreadPoolExecutor(1) as pool:  # TensorFlow runs the graph while Keras compiles its own
-        pending = pool.submit(_rounded_and_wrong, graph, rounding, inputs, rounding.samples < plan.effort.most)
-        references = predict(model, signature, inputs)
-        single, controls = pending.result()
+Background = tuple[Rounding, dict[str, Array], dict[str, dict[str, Array]]]
+"""The rounding, the float32 outputs that the noise is taken from, and the controls."""
+
+
+def _finished(graph: Graph, model: KerasModel, plan: Plan, golden: Golden, background: Background) -> Measured:
+    """The result, from its parts; `golden` has the inputs and Keras's outputs."""
+    traced, (rounding, single, controls) = graph.traced, background
+    references, exact = golden.references, rounding.exact
     keras: Arrays = {}
     if traced.half and exact:
-        keras, references = references, _as_references(in_float64(graph.double(inputs)[0]), references)
+        keras, references = references, _as_references(in_float64(graph.double(golden.inputs)[0]), references)
     if not exact or all(np.array_equal(array, references[name][: len(array)]) for name, array in single.items()):
         single = {}  # the same arrays need not be stored twice
     other = next((found for each in plan.others if (found := _resized(graph, model, each)) is not None), None)
-    golden = Golden(inputs, references, exact, controls, single, other)
-    precision = _precision(traced.half, bool(exact))
-    return Measured(golden, rounding.ends(ends), specs, traced.half, rounding.mixes, keras, precision)
+    return Measured(
+        golden=Golden(golden.inputs, references, exact, controls, single, other),
+        ends=rounding.ends(graph.ends),
+        outputs=tuple(traced.outputs.values()),
+        half=traced.half,
+        mixes=rounding.mixes,
+        keras=keras,
+        precision=_precision(traced.half, bool(exact)),
+    )
 
 
-def _rounded_and_wrong(
-    graph: Graph, rounding: Rounding, inputs: Arrays, few: bool
-) -> tuple[dict[str, Array], dict[str, dict[str, Array]]]:
-    """The float32 outputs that the noise is taken from, and the controls; `few`: an inference takes long."""
+def _in_background(graph: Graph, inputs: Arrays, effort: Effort, runs: FirstRuns) -> Background:
+    """What needs only the graph, and not Keras."""
     traced, signature = graph.traced, graph.signature
+    rounding = Rounding.of(graph, inputs, effort, runs)
     single = rounding.worst(graph, inputs)
+    few = len(next(iter(inputs.values()))) < effort.most  # an inference takes long
     asked = inputs if rounding.mixes else {name: array[: 1 if few else SAMPLES] for name, array in inputs.items()}
     count = len(next(iter(asked.values())))
     subject = Subject(
@@ -181,7 +217,15 @@ def _rounded_and_wrong(
         needed={spec.name: _needed(graph.effect, spec, single, rounding.exact) for spec in traced.outputs.values()},
         depths=FEW_DEPTHS if few else DEPTHS,
     )
-    return single, wrong_answers(subject)
+    return rounding, single, wrong_answers(subject)
+
+
+def _without_graph(model: KerasModel, signature: Signature, inputs: Arrays, effect: Effect) -> Measured:
+    """What Keras alone can answer: references and controls."""
+    references = predict(model, signature, inputs)
+    first = {name: array[:SAMPLES] for name, array in inputs.items()}
+    controls = _asking_keras(model, signature, first, references, effect)
+    return Measured(Golden(inputs, references, {}, controls), (), signature.outputs)
 
 
 def _precision(half: str, exact: bool) -> str:
@@ -193,7 +237,7 @@ def _resized(graph: Graph, model: KerasModel, inputs: Arrays) -> Golden | None:
     """The golden arrays for inputs of another size, without controls; None where Keras refuses that size."""
     try:
         references = predict(model, graph.signature, inputs)
-        found = Rounding.of(graph, inputs, Effort(len(next(iter(inputs.values())))))
+        found = Rounding.of(graph, inputs, PLAN.effort, FirstRuns.of(graph, inputs))
     except (InputError, CannotRunError):
         return None
     if graph.traced.half and found.exact:

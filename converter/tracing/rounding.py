@@ -41,6 +41,7 @@ class Graph:
     single: Runner
     double: Runner
     effect: Effect
+    ends: tuple[LayerEnd, ...] = ()
 
     @property
     def kernels(self) -> dict[str, Array]:
@@ -52,46 +53,61 @@ class Graph:
 
 
 @dataclass(frozen=True)
+class FirstRuns:
+    """The float32 outputs of the first samples, in one batch and alone, and the `seconds` that one sample takes.
+
+    `watched` are the values of `layer_ends.watch`.
+    """
+
+    base: Mapping[str, Array]
+    alone: Mapping[str, Array]
+    seconds: float
+    watched: Sequence[Array]
+
+    @classmethod
+    def of(cls, graph: Graph, inputs: Arrays) -> FirstRuns:
+        """Run them. Raises CannotRunError if that is impossible."""
+        first = {name: array[:SAMPLES] for name, array in inputs.items()}
+        base, watched = graph.single(first, watch=True)
+        if any(array.shape[:1] != (len(next(iter(first.values()))),) for array in base.values()):
+            raise CannotRunError("the first axis of an output is not the batch")
+        alone, seconds = _alone(graph, first)
+        return cls(base, alone, seconds, watched)
+
+
+@dataclass(frozen=True)
 class Rounding:
     """The outputs of the first samples: `exact` in float64, empty where TensorFlow cannot; the rest is in float32.
 
     `base` is the first samples in batches of several, `alone` the first two in batches of their own (empty for a fixed
     batch size), `summed` the first two with long sums taken one after another (empty if there are none). If the model
-    `mixes` samples, `base` and `exact` are all samples in one batch, and `alone` and `summed` are empty. `samples` is
-    how many are to be compared, `seconds` how long one takes.
+    `mixes` samples, `base` and `exact` are all samples in one batch, and `alone` and `summed` are empty.
     """
 
     base: Mapping[str, Array]
     alone: Mapping[str, Array]
     summed: Mapping[str, Array]
     exact: Mapping[str, Array]
-    samples: int
-    seconds: float
     mixes: bool = False
     watched: tuple[Sequence[Array], Sequence[Array]] = field(default=((), ()), repr=False)
 
     @classmethod
-    def of(cls, graph: Graph, inputs: Arrays, effort: Effort) -> Rounding:
-        """Run the first samples. Raises CannotRunError if that is impossible even in float32."""
+    def of(cls, graph: Graph, inputs: Arrays, effort: Effort, runs: FirstRuns) -> Rounding:
+        """Measure the rounding of `inputs`, the samples to compare; `runs` are those of the first ones."""
         first = {name: array[:SAMPLES] for name, array in inputs.items()}
-        base, singles = graph.single(first, watch=True)
-        if any(array.shape[:1] != (len(next(iter(first.values()))),) for array in base.values()):
-            raise CannotRunError("the first axis of an output is not the batch")
-        alone, seconds = _alone(graph, first)
-        samples = effort.chosen(seconds)
         exact, doubles = _exact(graph, first)
-        watched = singles, doubles
-        if _mixes(graph, first, base, alone, exact):
-            some = {name: array[:samples] for name, array in inputs.items()}
-            base, exact = graph.single(some)[0], in_float64(graph.double(some)[0])
-            return cls(base, {}, {}, exact, samples, seconds, True, watched)
-        cells = min(array[0].size for array in base.values())
-        count = effort.exact(seconds, cells, min(samples, len(next(iter(inputs.values())))))
-        if exact and count > SAMPLES:
-            more = {name: array[SAMPLES:count] for name, array in inputs.items()}
-            base = _joined(base, graph.single(more)[0])
-            exact = _joined(exact, in_float64(graph.double(more)[0]))
-        return cls(base, alone, graph.single.summed(first), exact, samples, seconds, False, watched)
+        watched = runs.watched, doubles
+        if _mixes(graph, first, runs.base, runs.alone, exact):
+            base, exact = graph.single(inputs)[0], in_float64(graph.double(inputs)[0])
+            return cls(base, {}, {}, exact, True, watched)
+        cells = min(array[0].size for array in runs.base.values())
+        count = effort.exact(runs.seconds, cells, len(next(iter(inputs.values()))))
+        if not exact or count <= SAMPLES:
+            return cls(runs.base, runs.alone, graph.single.summed(first), exact, False, watched)
+        more = {name: array[SAMPLES:count] for name, array in inputs.items()}
+        base = _joined(runs.base, graph.single(more)[0])
+        exact = _joined(exact, in_float64(graph.double(more)[0]))
+        return cls(base, runs.alone, graph.single.summed(first), exact, False, watched)
 
     def ends(self, ends: tuple[LayerEnd, ...]) -> tuple[LayerEnd, ...]:
         """`ends` with what was measured at them."""

@@ -28,9 +28,9 @@ def __dir__() -> list[str]:
 
 
 def main() -> None:
-    """The console script: `converter.cli.main.main`, or exit 2 if another package named converter hides ours."""
+    """The console script: `converter.cli.main.run`, or exit 2 if another package named converter hides ours."""
     try:
-        from converter.cli.main import main as run
+        from converter.cli.main import run
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith("converter"):
             raise
