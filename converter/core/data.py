@@ -153,7 +153,7 @@ class Runtime:
     the file `path` and checks that its names are those of `artifact`. `tensors(path, artifact, device, wanted,
     at_once)` loads it so that the tensors `wanted` (None: all) and the outputs can be read. It yields one or more
     `Watched`, each for about `at_once` different tensors. `tensors` is None if the library gives no access to
-    intermediate tensors.
+    intermediate tensors. `warm` imports the library, None if `unavailable` does.
     """
 
     name: str
@@ -163,6 +163,7 @@ class Runtime:
     unavailable: Callable[[str], str | None]
     prepare: Callable[[Path, Artifact, str], Prepared]
     tensors: Callable[[Path, Artifact, str, Collection[str] | None, int], Iterator[Watched]] | None = None
+    warm: Callable[[], None] | None = None
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ output is one JSON document (facts and latency, or the error); the outputs are w
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import statistics
 import sys
@@ -37,7 +39,8 @@ def main(work: Callable[[Json], object]) -> None:
     The name of a runtime on the command line makes the child import its library before it reads the job.
     """
     for name in sys.argv[1:]:
-        RUNTIMES[name].unavailable("cpu")
+        with contextlib.suppress(ImportError):  # `prepare` reports it
+            (RUNTIMES[name].warm or functools.partial(RUNTIMES[name].unavailable, "cpu"))()
     job = json.load(sys.stdin)
     answer = sys.stdout
     sys.stdout = sys.stderr  # text that a library prints must not become part of the answer

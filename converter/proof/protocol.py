@@ -47,9 +47,13 @@ class RunJob:
     batches: tuple[int, ...]
 
 
+MANY = 8
+"""The number of samples below which an inference takes long, see `converter.tracing.effort`."""
+
+
 def samples_at(batch: int, count: int) -> int:
     """How many of `count` samples are run at a batch size: at a small one, only enough to see that it works."""
-    return count if batch >= count else min(count, max(batch, 2))
+    return count if batch >= count else min(count, max(batch, 2 if count >= MANY else 1))
 
 
 @dataclass(frozen=True)

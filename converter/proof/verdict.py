@@ -36,7 +36,7 @@ def judge(
             failures.append(f"{where}: {row.error}")
         elif not row.outputs:
             doubts.append(f"{where}: no output was compared")
-        if row.samples < 2:
+        if row.samples < 2 and row.subject != "keras":  # of Keras itself as many as were run in float64
             doubts.append(f"{where}: {row.samples} sample(s) compared; at least two are needed")
         for output in row.outputs:
             if output.passed:

@@ -33,14 +33,20 @@ def unavailable(device: str) -> str | None:
     return "a SavedModel is verified on the CPU only" if device != "cpu" else missing("tensorflow", "tensorflow")
 
 
+def warm() -> None:
+    """Import TensorFlow, without a GPU."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # a Slurm job sets it to a GPU, and this row is the CPU's
+    import tensorflow  # noqa: F401
+
+
 def prepare(path: Path, artifact: Artifact, device: str) -> Prepared:
     """Load a SavedModel directory.
 
     Raises InputError where TensorFlow refuses it or the signature's names are not those of `artifact`, UnsafeError
     where it has an operation that accesses files.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # a Slurm job sets it to a GPU, and this row is the CPU's
+    warm()
     import tensorflow as tf
 
     # TensorFlow has no error for a damaged graph: its own code raises these
@@ -87,4 +93,4 @@ def _refuse_files(path: Path) -> None:
             )
 
 
-RUNTIME = Runtime("tensorflow", ("saved-model",), ("cpu",), version, unavailable, prepare)
+RUNTIME = Runtime("tensorflow", ("saved-model",), ("cpu",), version, unavailable, prepare, warm=warm)

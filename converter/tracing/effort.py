@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 FEWEST, MOST = 3, 8
-FIXED, PER_RUN = 14, 5
+FIXED, PER_RUN = 14, 4
 """Inferences of an export that do not depend on the number of samples: in all, and for each runtime."""
 
 CELLS, EXACT_SECONDS = 1000, 3.0
@@ -36,12 +36,18 @@ class Effort:
         left = self.seconds / max(one, 1e-6) - FIXED - PER_RUN * self.runs
         return int(min(MOST, max(FEWEST, left // (2 + self.runs))))
 
+    def few(self, samples: int) -> bool:
+        """Whether this is fewer than usual, because an inference takes long."""
+        return self.samples is None and samples < MOST
+
     def exact(self, one: float, cells: int, samples: int) -> int:
         """How many samples to run in float64, which takes about three times as long as `one`.
 
         Two are enough where an output has many `cells` for each: the noise is then known well. Otherwise all, if cheap.
         """
         cheap = int(EXACT_SECONDS / (3 * max(one, 1e-6)))
+        if self.few(samples) and cells >= CELLS:
+            return 1
         return min(samples, 2 if 2 * cells >= CELLS else max(2, cheap))
 
     def forecast(self, samples: int, one: float) -> float:

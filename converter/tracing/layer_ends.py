@@ -93,8 +93,8 @@ def watch(graph: TfGraph, ends: Sequence[LayerEnd]) -> list[Tensor]:
 def measured(ends: Sequence[LayerEnd], single: Sequence[Array], exact: Sequence[Array]) -> tuple[LayerEnd, ...]:
     """`ends` with the values of `watch`: `single` in float32, `exact` in float64 (empty: not available).
 
-    Both have one array of shape (samples, 65) for each end. An end has no sketch afterwards if its first axis is not
-    the samples', or if it is not finite.
+    Both have one array of shape (samples, 65) for each end, `exact` perhaps of fewer samples. An end has no sketch
+    afterwards if its first axis is not the samples', or if it is not finite.
     """
     result = []
     for index, end in enumerate(ends):
@@ -102,7 +102,7 @@ def measured(ends: Sequence[LayerEnd], single: Sequence[Array], exact: Sequence[
         if found.shape != (SAMPLES, BUCKETS + 1) or not np.isfinite(found).all():
             result.append(end)
             continue
-        noise = distance(found[:, :-1], exact[index][:, :-1]) if len(exact) else None
+        noise = distance(found[: len(exact[index]), :-1], exact[index][:, :-1]) if len(exact) else None
         noise = noise if noise is not None and np.isfinite(noise) else None
         result.append(replace(end, elements=int(found[0, -1]), noise=noise, sketch=found[:, :-1]))
     return tuple(result)

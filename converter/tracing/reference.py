@@ -27,10 +27,7 @@ from converter.tracing.running import CannotRunError, running
 from converter.tracing.signature import Signature
 from converter.tracing.trace import trace
 from converter.tracing.widening import as_single
-from converter.tracing.wrong_answers import DEPTHS, Subject, wrong_answers
-
-FEW_DEPTHS = 3
-"""How many kernels are tried where an inference takes long."""
+from converter.tracing.wrong_answers import Subject, wrong_answers
 
 
 @dataclass(frozen=True)
@@ -203,8 +200,8 @@ def _in_background(graph: Graph, inputs: Arrays, effort: Effort, runs: FirstRuns
     """What needs only the graph, and not Keras."""
     traced, signature = graph.traced, graph.signature
     rounding = Rounding.of(graph, inputs, effort, runs)
-    single = rounding.worst(graph, inputs)
-    few = len(next(iter(inputs.values()))) < effort.most  # an inference takes long
+    few = effort.few(len(next(iter(inputs.values()))))
+    single = rounding.worst(graph, inputs, few)
     asked = inputs if rounding.mixes else {name: array[: 1 if few else SAMPLES] for name, array in inputs.items()}
     count = len(next(iter(asked.values())))
     subject = Subject(
@@ -215,7 +212,6 @@ def _in_background(graph: Graph, inputs: Arrays, effort: Effort, runs: FirstRuns
         kernels=graph.kernels,
         effect=lambda name, one, other: graph.effect(traced.outputs[name], one, other),
         needed={spec.name: _needed(graph.effect, spec, single, rounding.exact) for spec in traced.outputs.values()},
-        depths=FEW_DEPTHS if few else DEPTHS,
     )
     return rounding, single, wrong_answers(subject)
 
@@ -242,7 +238,7 @@ def _resized(graph: Graph, model: KerasModel, inputs: Arrays) -> Golden | None:
         return None
     if graph.traced.half and found.exact:
         references = _as_references(found.exact, references)
-    return Golden(inputs, references, found.exact, {}, found.worst(graph, inputs))
+    return Golden(inputs, references, found.exact, {}, found.worst(graph, inputs, few=False))
 
 
 def _needed(effect: Effect, spec: TensorSpec, rounded: Arrays, exact: Arrays) -> float:

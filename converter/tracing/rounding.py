@@ -25,6 +25,9 @@ from converter.tracing.signature import Signature
 MIXED = 1e-9
 """Relative L2, in float64, above which a sample's output depends on the other samples of its batch."""
 
+SLOW = 0.8
+"""Seconds of one inference above which only one sample is run alone."""
+
 SUSPECT = 1e-7
 """The same in float32, from which it is worth an inference in float64 to find out."""
 
@@ -94,37 +97,39 @@ class Rounding:
     @classmethod
     def of(cls, graph: Graph, inputs: Arrays, effort: Effort, runs: FirstRuns) -> Rounding:
         """Measure the rounding of `inputs`, the samples to compare; `runs` are those of the first ones."""
-        first = {name: array[:SAMPLES] for name, array in inputs.items()}
+        samples, cells = len(next(iter(inputs.values()))), min(array[0].size for array in runs.base.values())
+        count = effort.exact(runs.seconds, cells, samples)
+        first = {name: array[: min(count, SAMPLES)] for name, array in inputs.items()}
         exact, doubles = _exact(graph, first)
         watched = runs.watched, doubles
-        if _mixes(graph, first, runs.base, runs.alone, exact):
+        if _mixes(graph, inputs, runs, exact):
             base, exact = graph.single(inputs)[0], in_float64(graph.double(inputs)[0])
             return cls(base, {}, {}, exact, True, watched)
-        cells = min(array[0].size for array in runs.base.values())
-        count = effort.exact(runs.seconds, cells, len(next(iter(inputs.values()))))
-        if not exact or count <= SAMPLES:
-            return cls(runs.base, runs.alone, graph.single.summed(first), exact, False, watched)
-        more = {name: array[SAMPLES:count] for name, array in inputs.items()}
-        base = _joined(runs.base, graph.single(more)[0])
-        exact = _joined(exact, in_float64(graph.double(more)[0]))
-        return cls(base, runs.alone, graph.single.summed(first), exact, False, watched)
+        base = {name: array[: min(count, SAMPLES)] for name, array in runs.base.items()}
+        alone = {name: array[: min(count, SAMPLES)] for name, array in runs.alone.items()}
+        summed = graph.single.summed(first)
+        if exact and count > SAMPLES:
+            more = {name: array[SAMPLES:count] for name, array in inputs.items()}
+            base = _joined(base, graph.single(more)[0])
+            exact = _joined(exact, in_float64(graph.double(more)[0]))
+        return cls(base, alone, summed, exact, False, watched)
 
     def ends(self, ends: tuple[LayerEnd, ...]) -> tuple[LayerEnd, ...]:
         """`ends` with what was measured at them."""
         singles, doubles = self.watched
         return layer_ends.measured(ends, singles, doubles) if singles else ()
 
-    def worst(self, graph: Graph, inputs: Arrays) -> dict[str, Array]:
+    def worst(self, graph: Graph, inputs: Arrays, few: bool) -> dict[str, Array]:
         """For each sample and output, the float32 output that is farthest from float64; empty without float64.
 
-        `inputs` are all samples, which are run as one batch here.
+        `inputs` are all samples, which are run as one batch here unless they are `few`.
         """
         if not self.exact:
             return {}
         found: list[Arrays] = [self.base]
-        known, count = (len(next(iter(each.values()))) for each in (self.base, inputs))
+        known, count = len(next(iter(self.base.values()))), len(next(iter(inputs.values())))
         found += [_completed(each, self.base) for each in (self.alone, self.summed) if each]
-        if count > known and not graph.signature.inputs[0].shape[0]:
+        if count > known and not few and not graph.signature.inputs[0].shape[0]:
             found.append({name: array[:known] for name, array in graph.single(inputs)[0].items()})
         specs = graph.traced.outputs.values()
         return {spec.name: _farthest(graph.effect, spec, found, self.exact[spec.name]) for spec in specs}
@@ -148,8 +153,11 @@ def _alone(graph: Graph, first: Arrays) -> tuple[dict[str, Array], float]:
     """The outputs of samples in batches of their own, {} for a fixed batch size; and the seconds of one sample."""
     fixed = graph.signature.inputs[0].shape[0]
     starts = [0, 0] if fixed else range(len(next(iter(first.values()))))
-    each, taken = [], []
+    each: list[dict[str, Array]] = []
+    taken: list[float] = []
     for start in starts:
+        if taken and taken[0] > SLOW:
+            break
         one = {name: array[start : start + (fixed or 1)] for name, array in first.items()}
         began = time.perf_counter()
         each.append(graph.single(one)[0])
@@ -167,13 +175,17 @@ def _exact(graph: Graph, first: Arrays) -> tuple[dict[str, Array], list[Array]]:
     return in_float64(outputs), watched
 
 
-def _mixes(graph: Graph, first: Arrays, base: Arrays, alone: Arrays, exact: Arrays) -> bool:
+def _mixes(graph: Graph, inputs: Arrays, runs: FirstRuns, exact: Arrays) -> bool:
     """Whether a sample's output depends on the others of its batch: suspected in float32, decided in float64."""
-    apart = max((relative_l2(alone[name], base[name]) for name in alone), default=0.0)
+    apart = max((relative_l2(array, runs.base[name][: len(array)]) for name, array in runs.alone.items()), default=0.0)
     if apart <= SUSPECT or not exact:
         return False
-    one = graph.double({name: array[:1] for name, array in first.items()})[0]
-    return any(relative_l2(one[name], array[:1]) > MIXED for name, array in exact.items())
+    together, alone = exact, exact
+    if len(next(iter(exact.values()))) < SAMPLES:
+        together = in_float64(graph.double({name: array[:SAMPLES] for name, array in inputs.items()})[0])
+    else:
+        alone = in_float64(graph.double({name: array[:1] for name, array in inputs.items()})[0])
+    return any(relative_l2(alone[name][:1], array[:1]) > MIXED for name, array in together.items())
 
 
 def _farthest(effect: Effect, spec: TensorSpec, candidates: Sequence[Arrays], exact: Array) -> Array:

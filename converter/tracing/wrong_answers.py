@@ -21,6 +21,9 @@ SCALE = 1.001
 DEPTHS, MOST = 5, 20
 """How many kernels are tried at first, spread over the depth of the network, and how many more."""
 
+CLEAR = 4
+"""By how much an effect has to exceed what is needed, so that no other kernel is tried."""
+
 Answer = Callable[[Arrays, Mapping[str, Array]], dict[str, Array]]
 """The outputs for inputs and for replaced weights, both by name; shape (samples, ...)."""
 
@@ -33,7 +36,6 @@ class Subject:
     """The model to ask: its `answer` to `inputs`, which was `reference`, and its kernels in the order of the network.
 
     `needed` is the effect from which a control counts, by output: those that no control reaches are asked again.
-    `depths` is how many kernels are tried at first.
     """
 
     answer: Answer
@@ -43,7 +45,6 @@ class Subject:
     kernels: Mapping[str, Array]
     effect: Effect
     needed: Mapping[str, float]
-    depths: int = DEPTHS
 
 
 @dataclass
@@ -88,8 +89,8 @@ def _of_inputs(subject: Subject) -> dict[str, dict[str, Array]]:
 def _of_weights(subject: Subject) -> dict[str, dict[str, Array]]:
     found = _Found(subject, set(subject.reference))
     names = list(subject.kernels)
-    places = _spread(len(names), subject.depths)
-    spread = [names[place] for place in places]
+    places = _spread(len(names), DEPTHS)
+    spread = [names[place] for place in sorted(places, key=lambda place: abs(place - len(names) // 2))]
     others = [name for name in names if name not in spread]
     others = [others[place] for place in _spread(len(others), MOST)]
     everywhere = [*spread, *others]
@@ -109,7 +110,10 @@ def _spread(count: int, wanted: int) -> list[int]:
 
 
 def _keep_best(found: _Found, kind: str, names: Sequence[str], change: Callable[[Array], Array]) -> None:
-    """Keep, for each output that is missing, the kernel with the largest effect on it."""
+    """Keep, for each output that is missing, the kernel with the largest effect on it.
+
+    Of those that were tried: when every output clearly notices one, no further kernel is tried.
+    """
     best: dict[str, tuple[float, str]] = {}
     outputs: dict[str, dict[str, Array]] = {}
     for name, answer in _answers(found.subject, names, change):
@@ -118,6 +122,9 @@ def _keep_best(found: _Found, kind: str, names: Sequence[str], change: Callable[
                 best[output] = size, name
                 outputs[name] = answer
         outputs = {each: outputs[each] for each in {place for _, place in best.values()}}
+        needed = found.subject.needed
+        if all(best.get(output, (0.0, ""))[0] >= CLEAR * needed[output] > 0 for output in found.missing):
+            break
     for _, name in sorted(best.values(), reverse=True):
         found.kept[f"{kind} {name}"] = outputs[name]
     found.missing -= {output for output, (size, _) in best.items() if size >= found.subject.needed[output]}
