@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from converter.core.data import Verdict
+from converter.core.distance import FLOAT32
 from converter.core.results import Comparison, Control, OutputResult, Tolerance
 from converter.proof.controls import OF_WEIGHTS
 from converter.proof.domains import low_precision
@@ -108,7 +109,7 @@ def notes(
 def _within_noise(output: OutputResult, tolerance: Tolerance | None) -> bool:
     """Whether the numbers of a failed output exceed the tolerance by no more than rounding explains.
 
-    The limit is `factor` times the noise, if this is above the cap, or eight units in the last place of a float32
+    The limit is eight times the noise, if this is above the cap, or eight units in the last place of a float32
     probability.
     """
     if tolerance is None or tolerance.chosen or output.relative_l2 is None or output.relative_max is None:
@@ -119,5 +120,5 @@ def _within_noise(output: OutputResult, tolerance: Tolerance | None) -> bool:
         return True
     if tolerance.noise is None or tolerance.noise_max is None:
         return False
-    noisy = output.relative_l2 <= tolerance.factor * tolerance.noise
-    return noisy and output.relative_max <= tolerance.factor * tolerance.noise_max
+    factor = min(tolerance.factor, FLOAT32.factor)
+    return output.relative_l2 <= factor * tolerance.noise and output.relative_max <= factor * tolerance.noise_max

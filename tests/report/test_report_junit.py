@@ -56,7 +56,11 @@ def test_a_pass_has_a_case_for_everything_and_its_time():
 def test_every_failure_has_a_case_with_its_reason():
     value = report(
         rows=(row(result(), result("aux", False, reason="8 values are NaN")), row(subject="tflite", runtime="litert")),
-        controls=(Control("kernel-scaled-1.001", False, 1e-9, "not distinguished on main"),),
+        controls=(
+            Control("kernel-scaled-1.001", False, 1e-9, "not distinguished on main"),
+            Control("another-sample", True, 1e-5, outputs=("main",)),
+            Control("channels-reversed", False, 0.0, "not applicable", applicable=False),
+        ),
         separation={"main": 1e-5},
         verdict="fail",
         reasons=("aux: 8 values are NaN",),

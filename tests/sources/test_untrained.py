@@ -11,7 +11,8 @@ from converter.sources.untrained import MOST_SAMPLES, calibrated
 
 
 @pytest.mark.parametrize(
-    ("size", "expected"), [((224, 224), 8), ((64, 64), 8), ((63, 64), 9), ((32, 32), 32), ((8, 8), MOST_SAMPLES)]
+    ("size", "expected"),
+    [((224, 224), 4), ((96, 96), 4), ((64, 64), 8), ((63, 64), 9), ((32, 32), 32), ((8, 8), MOST_SAMPLES)],
 )
 def test_small_images_are_calibrated_over_more_samples(
     size: tuple[int, int], expected: int, monkeypatch: pytest.MonkeyPatch
