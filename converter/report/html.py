@@ -239,7 +239,7 @@ def _bound(tolerance: Tolerance) -> str:
         return f"{_number(tolerance.value)}, set by the user"
     if tolerance.noise is None:
         return f"{_number(tolerance.value)}, the strict default, because the noise was not measured"
-    rule = f"{tolerance.factor:g} times the noise {_number(tolerance.noise)}"
+    rule = f"{tolerance.factor:.3g} times the noise {_number(tolerance.noise)}"
     return f"{_number(tolerance.value)}, {rule} (floor {tolerance.floor:g}, cap {tolerance.cap:g})"
 
 

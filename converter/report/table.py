@@ -223,7 +223,7 @@ def _bound(tolerance: Tolerance) -> str:
         return f"{value}, fixed for this precision"
     if tolerance.noise is None:
         return f"{value}, the strict default, because the noise was not measured"
-    multiple = f"{tolerance.factor:g} times the noise {number_text(tolerance.noise)}"
+    multiple = f"{tolerance.factor:.3g} times the noise {number_text(tolerance.noise)}"
     if tolerance.value <= tolerance.floor:
         return f"{value}, the floor ({multiple} is less)"
     return f"{value}, the cap ({multiple} is more)" if tolerance.value >= tolerance.cap else f"{value}, {multiple}"

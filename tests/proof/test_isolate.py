@@ -57,3 +57,19 @@ def test_nothing_beside_the_artifacts_is_imported(
     monkeypatch.chdir(copied)
     assert cnnexport("verify", ".", "--runtime", "onnxruntime", "--quiet").code == 0
     assert not sentinel.exists()
+
+
+def test_children_that_wait_take_the_job_or_are_stopped(tmp_path: Path, scratch: Path) -> None:
+    (tmp_path / "patient.py").write_text(
+        "import json, os, sys\njob = json.load(sys.stdin)\nprint(json.dumps({'pid': os.getpid(), 'job': job}))"
+    )
+    wanted = [("patient", ""), ("patient", "")]
+    with isolate.waiting_children(wanted):
+        waiting = [child.process for child in isolate._WAITING["patient", ""]]
+        assert len(waiting) == 2
+        answer = isolate.call("patient", {"number": 7}, "a runtime")
+        assert answer["job"] == {"number": 7}
+        assert answer["pid"] in [each.pid for each in waiting]
+        assert len(isolate._WAITING["patient", ""]) == 1
+    assert all(each.poll() is not None for each in waiting)
+    assert list(scratch.iterdir()) == []
