@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from converter.core.data import Array, Arrays, Source
+from converter.core.effort import Effort
 from converter.core.errors import InputError
 from converter.core.foreign import KerasModel
 from converter.core.samples import InputOptions
@@ -18,7 +19,6 @@ from converter.proof.controls import check_controls
 from converter.proof.domains import effect
 from converter.proof.tolerance import tolerances
 from converter.proof.verdict import unexcited
-from converter.tracing.effort import Effort
 from converter.tracing.reference import Measured, Measuring, Plan, begin
 from converter.tracing.signature import Signature
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Literal, TypedDict
 
 from converter.core.data import SourceOptions, WriteOptions
+from converter.core.effort import Effort
 from converter.core.foreign import Json, KerasModel
 from converter.core.samples import InputOptions
 from converter.report.baseline import Baseline
-from converter.tracing.effort import Effort
 
 PathText = str | PathLike[str]
 ModelOrPath = KerasModel | PathText

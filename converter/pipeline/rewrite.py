@@ -65,9 +65,9 @@ def rewrite(model: ModelOrPath, output: PathText, **keywords: Unpack[RewriteKeyw
     although the function was not changed on purpose (`groups` "as-written").
     """
     from converter import rewrites, sources
+    from converter.core.effort import Effort
     from converter.pipeline.golden import Settings, golden_of
     from converter.tracing import reference
-    from converter.tracing.effort import Effort
     from converter.tracing.signature import describe
 
     refuse_unknown(keywords, RewriteKeywords, "rewrite")

@@ -25,6 +25,7 @@ from converter.core.data import (
     Source,
     Traced,
 )
+from converter.core.effort import Effort
 from converter.core.errors import ConversionError
 from converter.pipeline.facts import ModelFacts
 from converter.pipeline.golden import Begun, Settings, begin_golden
@@ -35,7 +36,6 @@ from converter.proof.diagnosis import DIAGNOSIS_RUNTIMES
 from converter.proof.prove import Exported
 from converter.proof.tolerance import tolerances
 from converter.sources import Opened
-from converter.tracing.effort import Effort
 from converter.tracing.reference import Measured
 from converter.tracing.signature import Signature
 

@@ -48,7 +48,7 @@ class RunJob:
 
 
 MANY = 8
-"""The number of samples below which an inference takes long, see `converter.tracing.effort`."""
+"""The number of samples below which an inference takes long, see `converter.core.effort`."""
 
 
 def samples_at(batch: int, count: int) -> int:

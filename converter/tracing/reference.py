@@ -15,12 +15,12 @@ import numpy as np
 
 from converter.core.data import Array, Arrays, Golden, TensorSpec
 from converter.core.distance import FLOAT32
+from converter.core.effort import Effort
 from converter.core.errors import ConversionError, InputError
 from converter.core.foreign import KerasModel
 from converter.core.sketch import SAMPLES
 from converter.core.text import reason_of
 from converter.tracing import layer_ends
-from converter.tracing.effort import Effort
 from converter.tracing.layer_ends import LayerEnd
 from converter.tracing.rounding import Effect, FirstRuns, Graph, Rounding, in_float64
 from converter.tracing.running import CannotRunError, running

@@ -14,9 +14,9 @@ import numpy as np
 
 from converter.core.data import Array, Arrays, TensorSpec, Traced
 from converter.core.distance import relative_l2
+from converter.core.effort import Effort
 from converter.core.sketch import SAMPLES
 from converter.tracing import layer_ends
-from converter.tracing.effort import Effort
 from converter.tracing.layer_ends import LayerEnd
 from converter.tracing.nodes import ordered
 from converter.tracing.running import CannotRunError, Runner

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from converter.core.data import Array, Arrays, TensorSpec
-from converter.tracing.effort import FEWEST, MOST, Effort
+from converter.core.effort import FEWEST, MOST, Effort
 from converter.tracing.wrong_answers import Subject, wrong_answers
 
 
