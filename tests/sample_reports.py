@@ -62,7 +62,7 @@ def diagnosis(*errors: float | None, name: str = "conv", first: int | None = Non
         for place, error in enumerate(errors)
     )
     text = f"first divergence: {name}{first} (Conv2D): 1.0e-07 before, 2.0e-02 after"
-    return Diagnosis(text, layers, first, 1e-7, 2e-2, "litert without XNNPACK")
+    return Diagnosis(text, layers, first, 1e-7, 2e-2, "litert without a delegate")
 
 
 def report(**fields: Any) -> Report:

@@ -34,7 +34,7 @@ CHILD = "converter.proof.layers_child"
 """The program that reads the tensors of a file."""
 
 _LAYOUTS = {"onnx": (KERAS_LAYOUT, CHANNELS_FIRST), "tflite": (KERAS_LAYOUT,)}
-_RUNTIME_NAMES = {"litert": "litert without XNNPACK"}  # how the report calls a runtime; see `run_litert.tensors`
+_RUNTIME_NAMES = {"litert": "litert without a delegate"}  # how the report calls a runtime; see `run_litert.tensors`
 
 
 def explain(subject: Subject) -> Diagnosis:
@@ -138,7 +138,7 @@ def _all_within_text(runtime: str, used: str) -> str:
     if runtime == used and used not in _RUNTIME_NAMES:
         fine, rest = "where its activation can be read", "fused nodes"
     else:
-        fine, rest = f"in {_RUNTIME_NAMES.get(used, used)}", "XNNPACK" if runtime == used else runtime
+        fine, rest = f"in {_RUNTIME_NAMES.get(used, used)}", "its delegate" if runtime == used else runtime
     return f"every layer is within its tolerance {fine}, so the difference arises in {rest}"
 
 
