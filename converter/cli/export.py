@@ -19,6 +19,7 @@ from converter.cli.options import (
     source_options,
 )
 from converter.cli.streams import Progress, result_only
+from converter.core.effort import Effort
 
 
 @click.command("export")
@@ -39,7 +40,7 @@ from converter.cli.streams import Progress, result_only
 @option(
     "--budget",
     type=float,
-    default=8.0,
+    default=Effort.seconds,
     show_default=True,
     metavar="SECONDS",
     help="Seconds of inference that may go into the samples.",

@@ -192,7 +192,12 @@ class Golden:
     def rounded(self) -> Mapping[str, Array]:
         """What differs from `exact` by the rounding of float32 alone: the graph in float32, else the references."""
         count = len(next(iter(self.exact.values()), ()))
-        return self.single or {name: array[:count] for name, array in self.references.items()}
+        return self.single or first_samples(self.references, count)
+
+
+def first_samples(arrays: Arrays, count: int) -> dict[str, Array]:
+    """The first `count` samples of each array, by name; the samples are on the first axis."""
+    return {name: array[:count] for name, array in arrays.items()}
 
 
 def float64(array: Array) -> npt.NDArray[np.float64]:

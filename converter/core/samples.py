@@ -73,7 +73,7 @@ def generate(
             raise UsageError(f"{option}: no input is called {name!r}; the inputs are {', '.join(sorted(names))}")
     inputs: dict[str, Array] = {}
     for spec in specs:
-        shape = (count, *_sizes(spec, (sizes or {}).get(spec.name)))
+        shape = (count, *sample_shape(spec, (sizes or {}).get(spec.name)))
         dtype = _dtype(spec)
         low, high = _range(spec, dtype, (ranges or {}).get(spec.name))
         words = np.frombuffer(hashlib.sha256(spec.name.encode()).digest(), dtype="<u4")
@@ -135,7 +135,7 @@ def channel_axis(spec: TensorSpec) -> int:
     return 1 if spec.layout == "nchw" else len(spec.shape) - 1
 
 
-def _sizes(spec: TensorSpec, given: tuple[int, ...] | None) -> tuple[int, ...]:
+def sample_shape(spec: TensorSpec, given: tuple[int, ...] | None = None) -> tuple[int, ...]:
     """The shape of one sample, with every axis fixed."""
     declared = spec.shape[1:]
     if given is not None:

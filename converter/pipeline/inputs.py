@@ -14,7 +14,7 @@ import numpy as np
 
 from converter.core.data import Array, Arrays, Source, TensorSpec
 from converter.core.errors import InputError, UsageError
-from converter.core.samples import DEFAULT_SIZES, InputOptions, Span, generate, input_ranges
+from converter.core.samples import InputOptions, Span, generate, input_ranges, sample_shape
 from converter.core.text import first_line
 from converter.sources.ranges import index_counts
 from converter.tracing.signature import Signature
@@ -132,17 +132,14 @@ def sizes_of(specs: tuple[TensorSpec, ...], given: Mapping[str, int] | None) -> 
     used = set()
     result = {}
     for spec in specs:
-        shape = list(spec.shape[1:])
-        letters = _letters(spec)
-        for axis, size in enumerate(shape):
+        shape, letters = list(sample_shape(spec)), _letters(spec)
+        for axis, size in enumerate(spec.shape[1:]):
             key = next((each for each in (letters[axis], str(axis + 1)) if each in given), None)
             if size is None and key is not None:
                 shape[axis] = given[key]
                 used.add(key)
-            elif size is None:
-                shape[axis] = DEFAULT_SIZES.get(len(shape) - 1, 16)
         if None in spec.shape[1:]:
-            result[spec.name] = tuple(size for size in shape if size is not None)
+            result[spec.name] = tuple(shape)
     for key in given:
         if key not in used:
             raise UsageError(f"--dynamic-size {key}={given[key]}: no input has a dynamic axis {key}")

@@ -20,7 +20,7 @@ import numpy as np
 
 from converter.bundle.golden import read_inputs
 from converter.bundle.manifest import GOLDEN
-from converter.core.data import Array, Arrays, Artifact, TensorSpec
+from converter.core.data import Array, Arrays, Artifact, TensorSpec, first_samples
 from converter.core.errors import CnnExportError, InputError
 from converter.core.foreign import Json
 from converter.core.jsonable import dumps
@@ -77,9 +77,9 @@ def run(raw: Json) -> RunAnswer:
         results.update({f"{key}/{quote(name, safe='')}": as_keras(outputs[name], name, artifact) for name in outputs})
 
     for batch in batches:
-        some = {name: array[: count if fixed else samples_at(batch, count)] for name, array in inputs.items()}
+        some = first_samples(inputs, count if fixed else samples_at(batch, count))
         keep(str(batch), in_batches(prepared.run, some, batch))
-    one = {name: array[: fixed or 1] for name, array in inputs.items()}
+    one = first_samples(inputs, fixed or 1)
     if fixed and count < fixed:
         one = {name: np.resize(array, (fixed, *array.shape[1:])) for name, array in one.items()}
     latency = _latency(prepared.run, one)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from converter.core.data import Array, Arrays, Golden, TensorSpec
+from converter.core.data import Array, Arrays, Golden, TensorSpec, first_samples
 from converter.core.distance import FLOAT32
 from converter.core.results import Control, OutputResult, Tolerance
 from converter.proof.comparison import compare_outputs
@@ -49,7 +49,7 @@ def check_shifted(
 ) -> Control:
     """The control "another sample" of one artifact: its own outputs `actual`, shifted by one sample."""
     count = min(FEW, _length(actual)) if actual else 0
-    first = {name: array[:count] for name, array in golden.references.items()}
+    first = first_samples(golden.references, count)
     rolled = {name: np.roll(array[:count], 1, axis=0) if array.ndim else array for name, array in actual.items()}
     return _checked(SHIFTED, first, rolled, specs, tolerances)
 
@@ -92,14 +92,14 @@ def _alike(result: OutputResult, tolerance: Tolerance | None) -> bool:
 def _of_golden(golden: Golden, low: bool) -> Iterator[tuple[str, Arrays, Arrays]]:
     """Name, reference and wrong outputs of each control."""
     references = golden.references
-    some = {name: array[:SEVERAL] for name, array in references.items()}
+    some = first_samples(references, SEVERAL)
     yield "another-sample", some, {name: np.roll(array, 1, axis=0) for name, array in some.items()}
-    first = {name: array[:2] for name, array in references.items()}
+    first = first_samples(references, 2)
     exchanged = {name: np.roll(array, 1, axis=-1) if array.ndim > 1 else array for name, array in first.items()}
     yield "channels-exchanged", first, exchanged
     for name, outputs in sorted(golden.controls.items()):
         if not (low and name.startswith(OF_WEIGHTS)):
-            yield name, {key: array[: _length(outputs)] for key, array in references.items()}, outputs
+            yield name, first_samples(references, _length(outputs)), outputs
 
 
 def _length(arrays: Mapping[str, Array]) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from converter.core.data import Array, Arrays, Golden, TensorSpec
+from converter.core.data import Array, Arrays, Golden, TensorSpec, first_samples
 from converter.core.results import Stage
 from converter.proof.domains import measure
 
@@ -33,7 +33,7 @@ def stages(
     before, reference = "keras", golden.references
     if golden.exact:
         count = len(next(iter(golden.exact.values())))
-        first = {name: array[:count] for name, array in golden.references.items()}
+        first = first_samples(golden.references, count)
         found.append(Stage("keras", "keras in float64", _errors(golden.exact, first, specs)))
     if rewritten is not None:
         found.append(Stage("keras-rewritten", before, _errors(reference, rewritten, specs)))

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from converter.bundle.manifest import artifact_from_json, interface_from_json
 from converter.core.data import Artifact, Interface
+from converter.core.effort import MOST
 from converter.core.foreign import Json
 from converter.core.jsonable import Fields
 
@@ -47,13 +48,12 @@ class RunJob:
     batches: tuple[int, ...]
 
 
-MANY = 8
-"""The number of samples below which an inference takes long, see `converter.core.effort`."""
-
-
 def samples_at(batch: int, count: int) -> int:
-    """How many of `count` samples are run at a batch size: at a small one, only enough to see that it works."""
-    return count if batch >= count else min(count, max(batch, 2 if count >= MANY else 1))
+    """How many of `count` samples are run at a batch size: at a small one, only enough to see that it works.
+
+    Fewer than `MOST` samples mean that an inference takes long.
+    """
+    return count if batch >= count else min(count, max(batch, 2 if count >= MOST else 1))
 
 
 @dataclass(frozen=True)

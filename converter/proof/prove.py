@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from converter.core.clock import Clock
-from converter.core.data import Arrays, Artifact, Golden, Interface, TensorSpec, Verdict
+from converter.core.data import Arrays, Artifact, Golden, Interface, TensorSpec, Verdict, first_samples
 from converter.core.errors import ChildError, ConversionError, InputError, UnavailableError
 from converter.core.results import Comparison, Control, OutputResult, Stage, Tolerance
 from converter.proof.comparison import compare_outputs, separation
@@ -242,7 +242,7 @@ def _results(golden: Golden, ran: Ran, specs: Mapping[str, TensorSpec], bounds: 
     found: list[tuple[str, OutputResult]] = []
     several = len(ran.by_batch) > 1
     for batch, actual in ran.by_batch.items():
-        reference = _first(golden.references, samples_at(batch, golden.samples) if several else golden.samples)
+        reference = first_samples(golden.references, samples_at(batch, golden.samples) if several else golden.samples)
         new = {name: spec for name, spec in specs.items() if batch == max(ran.by_batch) or not _same(name, actual, ran)}
         some = {name: array for name, array in actual.items() if name in new or name not in specs}
         results = compare_outputs({name: reference[name] for name in new}, some, new, bounds.whole)
@@ -268,10 +268,6 @@ def _same(name: str, actual: Arrays, ran: Ran) -> bool:
         return False
     whole = ran.largest[name]
     return actual[name].dtype == whole.dtype and np.array_equal(actual[name], whole[: len(actual[name])])
-
-
-def _first(arrays: Arrays, count: int) -> Arrays:
-    return {name: array[:count] for name, array in arrays.items()}
 
 
 def _severity(result: OutputResult) -> tuple[bool, float]:

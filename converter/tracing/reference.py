@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from converter.core.data import Array, Arrays, Golden, TensorSpec
+from converter.core.data import Array, Arrays, Golden, TensorSpec, first_samples
 from converter.core.distance import FLOAT32
 from converter.core.effort import Effort
 from converter.core.errors import ConversionError, InputError
@@ -158,7 +158,7 @@ def begin(model: KerasModel, signature: Signature, inputs: Arrays, effect: Effec
             return Measuring(lambda: done, lambda: None)
         count = plan.effort.chosen(runs.seconds)
         plan.announce(plan.effort.forecast(count, runs.seconds))
-        inputs = {name: array[:count] for name, array in inputs.items()}
+        inputs = first_samples(inputs, count)
         pool = stack.enter_context(ThreadPoolExecutor(1))
         pending = pool.submit(_in_background, graph, inputs, plan.effort, runs)
         references = predict(model, signature, inputs)
@@ -202,13 +202,13 @@ def _in_background(graph: Graph, inputs: Arrays, effort: Effort, runs: FirstRuns
     rounding = Rounding.of(graph, inputs, effort, runs)
     few = effort.few(len(next(iter(inputs.values()))))
     single = rounding.worst(graph, inputs, few)
-    asked = inputs if rounding.mixes else {name: array[: 1 if few else SAMPLES] for name, array in inputs.items()}
+    asked = inputs if rounding.mixes else first_samples(inputs, 1 if few else SAMPLES)
     count = len(next(iter(asked.values())))
     subject = Subject(
         answer=lambda given, changed: graph.single(given, changed)[0],
         inputs=asked,
         specs=signature.inputs,
-        reference={name: array[:count] for name, array in rounding.base.items()},
+        reference=first_samples(rounding.base, count),
         kernels=graph.kernels,
         effect=lambda name, one, other: graph.effect(traced.outputs[name], one, other),
         needed={spec.name: _needed(graph.effect, spec, single, rounding.exact) for spec in traced.outputs.values()},
@@ -219,7 +219,7 @@ def _in_background(graph: Graph, inputs: Arrays, effort: Effort, runs: FirstRuns
 def _without_graph(model: KerasModel, signature: Signature, inputs: Arrays, effect: Effect) -> Measured:
     """What Keras alone can answer: references and controls."""
     references = predict(model, signature, inputs)
-    first = {name: array[:SAMPLES] for name, array in inputs.items()}
+    first = first_samples(inputs, SAMPLES)
     controls = _asking_keras(model, signature, first, references, effect)
     return Measured(Golden(inputs, references, {}, controls), (), signature.outputs)
 
@@ -269,7 +269,7 @@ def _asking_keras(
             answer=answer,
             inputs=first,
             specs=signature.inputs,
-            reference={name: array[:SAMPLES] for name, array in references.items()},
+            reference=first_samples(references, SAMPLES),
             kernels={name: np.asarray(each.numpy()) for name, each in variables.items()},
             effect=lambda name, one, other: effect(specs[name], one, other),
             needed={name: 2 * FLOAT32.floor if array.dtype.kind == "f" else 0.0 for name, array in references.items()},

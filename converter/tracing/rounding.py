@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from converter.core.data import Array, Arrays, TensorSpec, Traced
+from converter.core.data import Array, Arrays, TensorSpec, Traced, first_samples
 from converter.core.distance import relative_l2
 from converter.core.effort import Effort
 from converter.core.sketch import SAMPLES
@@ -70,7 +70,7 @@ class FirstRuns:
     @classmethod
     def of(cls, graph: Graph, inputs: Arrays) -> FirstRuns:
         """Run them. Raises CannotRunError if that is impossible."""
-        first = {name: array[:SAMPLES] for name, array in inputs.items()}
+        first = first_samples(inputs, SAMPLES)
         base, watched = graph.single(first, watch=True)
         if any(array.shape[:1] != (len(next(iter(first.values()))),) for array in base.values()):
             raise CannotRunError("the first axis of an output is not the batch")
@@ -99,14 +99,14 @@ class Rounding:
         """Measure the rounding of `inputs`, the samples to compare; `runs` are those of the first ones."""
         samples, cells = len(next(iter(inputs.values()))), min(array[0].size for array in runs.base.values())
         count = effort.exact(runs.seconds, cells, samples)
-        first = {name: array[: min(count, SAMPLES)] for name, array in inputs.items()}
+        first = first_samples(inputs, min(count, SAMPLES))
         exact, doubles = _exact(graph, first)
         watched = runs.watched, doubles
         if _mixes(graph, inputs, runs, exact):
             base, exact = graph.single(inputs)[0], in_float64(graph.double(inputs)[0])
             return cls(base, {}, {}, exact, True, watched)
-        base = {name: array[: min(count, SAMPLES)] for name, array in runs.base.items()}
-        alone = {name: array[: min(count, SAMPLES)] for name, array in runs.alone.items()}
+        base = first_samples(runs.base, min(count, SAMPLES))
+        alone = first_samples(runs.alone, min(count, SAMPLES))
         summed = graph.single.summed(first)
         if exact and count > SAMPLES:
             more = {name: array[SAMPLES:count] for name, array in inputs.items()}
@@ -130,7 +130,7 @@ class Rounding:
         known, count = len(next(iter(self.base.values()))), len(next(iter(inputs.values())))
         found += [_completed(each, self.base) for each in (self.alone, self.summed) if each]
         if count > known and not few and not graph.signature.inputs[0].shape[0]:
-            found.append({name: array[:known] for name, array in graph.single(inputs)[0].items()})
+            found.append(first_samples(graph.single(inputs)[0], known))
         specs = graph.traced.outputs.values()
         return {spec.name: _farthest(graph.effect, spec, found, self.exact[spec.name]) for spec in specs}
 
@@ -182,9 +182,9 @@ def _mixes(graph: Graph, inputs: Arrays, runs: FirstRuns, exact: Arrays) -> bool
         return False
     together, alone = exact, exact
     if len(next(iter(exact.values()))) < SAMPLES:
-        together = in_float64(graph.double({name: array[:SAMPLES] for name, array in inputs.items()})[0])
+        together = in_float64(graph.double(first_samples(inputs, SAMPLES))[0])
     else:
-        alone = in_float64(graph.double({name: array[:1] for name, array in inputs.items()})[0])
+        alone = in_float64(graph.double(first_samples(inputs, 1))[0])
     return any(relative_l2(alone[name][:1], array[:1]) > MIXED for name, array in together.items())
 
 
