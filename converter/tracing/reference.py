@@ -57,7 +57,6 @@ def predict(model: KerasModel, signature: Signature, inputs: Arrays) -> dict[str
     import keras
 
     flat = [inputs[spec.name] for spec in signature.inputs]
-    model.predict_function = None  # what was compiled for one size may not work for another
     count, fixed = len(flat[0]), signature.inputs[0].shape[0]
     if fixed:
         flat = [np.resize(array, (-(-count // fixed) * fixed, *array.shape[1:])) for array in flat]
@@ -232,13 +231,24 @@ def _precision(half: str, exact: bool) -> str:
 def _resized(graph: Graph, model: KerasModel, inputs: Arrays) -> Golden | None:
     """The golden arrays for inputs of another size, without controls; None where Keras refuses that size."""
     try:
-        references = predict(model, graph.signature, inputs)
+        with _compiled_apart(model):
+            references = predict(model, graph.signature, inputs)
         found = Rounding.of(graph, inputs, PLAN.effort, FirstRuns.of(graph, inputs))
     except (InputError, CannotRunError):
         return None
     if graph.traced.half and found.exact:
         references = _as_references(found.exact, references)
     return Golden(inputs, references, found.exact, {}, found.worst(graph, inputs, few=False))
+
+
+@contextmanager
+def _compiled_apart(model: KerasModel) -> Iterator[None]:
+    """Within the context, `model` is compiled anew: traced for two sizes, Keras's own function may work for neither."""
+    model.predict_function = None
+    try:
+        yield
+    finally:
+        model.predict_function = None
 
 
 def _needed(effect: Effect, spec: TensorSpec, rounded: Arrays, exact: Arrays) -> float:
