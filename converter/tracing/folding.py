@@ -1,4 +1,4 @@
-"""Constant arithmetic taken out of the traced graph: scale and shift after a convolution, and the targets of reshapes.
+"""Arithmetic taken out of the traced graph: scale and shift after a convolution, targets of reshapes, reversals.
 
 Works on the GraphDef of `converter.tracing.trace`, where every batch normalization is already `x * scale + shift` with
 constant vectors. For y = conv(x, W) and channel c, scale[c] * (y[c] + bias[c]) + shift[c] equals
@@ -119,6 +119,26 @@ def settle_reshapes(graph_def: GraphDef) -> None:
     for node in graph_def.node:
         node.attr.pop("_output_shapes", None)
     graph_def.node.extend(constants)
+
+
+def cancel_reversals(graph_def: GraphDef) -> None:
+    """Skip every ReverseV2 of a ReverseV2 over the same axes: Bidirectional reverses what its layer reversed."""
+    import tensorflow as tf
+
+    nodes = {node.name: node for node in graph_def.node}
+
+    def axes(node: NodeDef) -> list[int] | None:
+        constant = nodes[node_of(node.input[1])]
+        return np.ravel(tf.make_ndarray(constant.attr["value"].tensor)).tolist() if constant.op == "Const" else None
+
+    reversals = [node for node in graph_def.node if node.op == "ReverseV2"]
+    skipped = {}
+    for node in reversals:
+        inner = nodes[node_of(node.input[0])]
+        if inner.op == "ReverseV2" and axes(inner) is not None and axes(inner) == axes(node):
+            skipped[node.name] = inner.input[0]
+    for node in graph_def.node:
+        node.input[:] = [skipped.get(name, name) for name in node.input]
 
 
 def _kernel_of(node: NodeDef, consumers: _Consumers, weights: Mapping[str, Array]) -> str | None:

@@ -8,7 +8,8 @@ normalizations into the kernels. The result is independent of the Keras model. W
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,9 +20,11 @@ from converter.core.foreign import DType, GraphDef, KerasModel, NodeDef, Tensor,
 from converter.core.text import reason_of
 from converter.tracing.calls import affine, any_size, replaced_calls
 from converter.tracing.context import inlined_functions
-from converter.tracing.folding import fold_affine, settle_reshapes
+from converter.tracing.folding import cancel_reversals, fold_affine, settle_reshapes
+from converter.tracing.functions import called_by, drop_unused
 from converter.tracing.naming import described_layer, keras_names, rename_nodes
-from converter.tracing.nodes import node_of
+from converter.tracing.nodes import needed_by, node_of
+from converter.tracing.recurrent import all_steps, whole_sequences
 from converter.tracing.signature import Signature
 from converter.tracing.widening import HALVES, as_single, half_in, widened
 
@@ -51,13 +54,18 @@ def trace(model: KerasModel, signature: Signature, *, fold: bool = True) -> Trac
     store (a lookup table, for example).
     """
     concrete = _concrete(model, signature, fold)
+    if _reads_variables_in_functions(concrete):
+        with _variables_outside(model):
+            concrete = _concrete(model, signature, fold)
     graph = concrete.graph
     results = [concrete.structured_outputs[str(index)] for index in range(len(signature.outputs))]
     captured = {inner.op.name: outer for outer, inner in graph.captures}
     arguments = [tensor.op.name for tensor in graph.inputs if tensor.op.name not in captured]
     graph_def = graph.as_graph_def(add_shapes=True)
     settle_reshapes(graph_def)
-    _refuse_functions(graph_def, signature.layers)
+    if fold:
+        cancel_reversals(graph_def)
+    _keep_needed(graph_def, [*arguments, *(tensor.op.name for tensor in results)])
     paths = {id(variable.value.handle): variable.path for variable in model.variables}
     taken = _take_weights_out(graph_def, captured, paths, signature.layers, LARGE_KERNEL if fold else 0)
     weights, half = taken.arrays, half_in(graph_def)
@@ -94,7 +102,8 @@ def _concrete(model: KerasModel, signature: Signature, fold: bool) -> TfFunction
         return {str(index): tf.identity(value) for index, value in enumerate(flat)}
 
     specs = [tf.TensorSpec(spec.shape, spec.dtype, name=f"arg_{index}") for index, spec in enumerate(signature.inputs)]
-    with replaced_calls(model, (any_size, affine) if fold else (any_size,)):
+    rules = (any_size, all_steps, affine) if fold else (any_size, all_steps)
+    with replaced_calls(model, rules), whole_sequences(model):
         try:
             return tf.function(forward, autograph=False).get_concrete_function(*specs)
         except Exception as error:  # the layers' own code runs here and may raise anything
@@ -112,15 +121,48 @@ def _output(spec: TensorSpec, tensor: Tensor, nodes: Mapping[str, NodeDef]) -> T
     return replace(spec, shape=shape, dtype=dtype, activation=_activation(nodes, spec.name))
 
 
-def _refuse_functions(graph_def: GraphDef, layers: Mapping[str, str]) -> None:
-    functions = {function.signature.name for function in graph_def.library.function}
+def _reads_variables_in_functions(concrete: TfFunction) -> bool:
+    """Whether a loop or a condition gets a variable, and not its value."""
+    graph = concrete.graph
+    return any(
+        tensor.dtype.name == "resource" and called_by(operation.node_def)
+        for operation in graph.get_operations()
+        for tensor in operation.inputs
+    )
+
+
+@contextmanager
+def _variables_outside(model: KerasModel) -> Iterator[None]:
+    """Within the context, a trace of `model` reads each variable once and before everything else."""
+    import keras
+    import tensorflow as tf
+
+    original = model.call
+
+    def call(*arguments: object, **keywords: object) -> object:
+        values = [(each, tf.identity(each.value)) for each in model.variables if each.dtype != "string"]
+        with keras.StatelessScope(state_mapping=values):
+            return original(*arguments, **keywords)
+
+    model.__dict__["call"] = call
+    try:
+        yield
+    finally:
+        del model.__dict__["call"]
+
+
+def _keep_needed(graph_def: GraphDef, kept: list[str]) -> None:
+    """Remove what `kept` does not need: what inference would only write, and functions that nothing calls.
+
+    The order of side effects is removed too; inference has none.
+    """
     for node in graph_def.node:
-        called = [value.func.name for value in node.attr.values() if value.func.name in functions]
-        if called or node.op in functions:
-            raise ConversionError(
-                f"{described_layer(node.name, layers)}: {node.op} calls a function that cannot be inlined\n"
-                "not every format has loops or conditions on tensors: write it with keras.ops on whole tensors"
-            )
+        node.input[:] = [name for name in node.input if not name.startswith("^")]
+    needed = needed_by(kept, {node.name: node for node in graph_def.node})
+    nodes = [node for node in graph_def.node if node.name in needed]
+    del graph_def.node[:]
+    graph_def.node.extend(nodes)
+    drop_unused(graph_def)
 
 
 def _take_weights_out(
@@ -220,7 +262,7 @@ def _fold_constants(graph_def: GraphDef, kept: list[str]) -> GraphDef:
     meta_graph = meta_graph_pb2.MetaGraphDef(graph_def=graph_def)
     meta_graph.collection_def["train_op"].node_list.value.extend(kept)
     optimized = tf_optimizer.OptimizeGraph(config, meta_graph)
-    for node in optimized.node:  # inference has no side effects, so their order needs no control inputs
+    for node in optimized.node:  # the optimizer adds some
         node.input[:] = [name for name in node.input if not name.startswith("^")]
     return optimized
 

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from converter.core.data import Array
-from converter.core.foreign import GraphDef, NodeDef
+from converter.core.foreign import FunctionDef, GraphDef, NodeDef
+from converter.tracing.functions import all_nodes
 
 HALVES = ("float16", "bfloat16")
 _ALWAYS_SINGLE = {"ResizeBilinear", "ResizeBicubic", "ResizeArea"}
@@ -27,7 +28,7 @@ def half_in(graph_def: GraphDef) -> str:
     import tensorflow as tf
 
     kinds = {tf.as_dtype(name).as_datatype_enum: name for name in HALVES}
-    for node in graph_def.node:
+    for node in all_nodes(graph_def):
         for value in node.attr.values():
             if value.WhichOneof("value") == "type" and value.type in kinds:
                 return kinds[value.type]
@@ -35,7 +36,7 @@ def half_in(graph_def: GraphDef) -> str:
 
 
 def widened(graph_def: GraphDef, wider: Mapping[str, str]) -> GraphDef:
-    """A copy of `graph_def` in which each type that is a key of `wider` is replaced by its value.
+    """A copy of `graph_def`, functions included, in which each type that is a key of `wider` is replaced by its value.
 
     A Cast between two types that are now the same becomes an Identity. An operator that always yields float32 is
     followed by a Cast where float32 is replaced: its own arithmetic stays float32.
@@ -58,7 +59,31 @@ def widened(graph_def: GraphDef, wider: Mapping[str, str]) -> GraphDef:
             single.CopyFrom(node)
             single.name = f"{node.name}/float32"
             become_cast(node, single.name, "float32", wider["float32"])
+    for function in result.library.function:
+        _widen_function(function, kinds, wider)
     return result
+
+
+def _widen_function(function: FunctionDef, kinds: Mapping[int, int], wider: Mapping[str, str]) -> None:
+    """The same for a function, whose nodes refer to an output as `node:argument:index`.
+
+    A Cast between two equal types stays: it copies nothing.
+    """
+    for argument in (*function.signature.input_arg, *function.signature.output_arg):
+        argument.type = kinds.get(argument.type, argument.type)
+    renamed = {}
+    for node in list(function.node_def):
+        _widen_attributes(node, kinds)
+        if node.op in _ALWAYS_SINGLE and "float32" in wider:
+            single = function.node_def.add()
+            single.CopyFrom(node)
+            single.name = f"{node.name}/float32"
+            become_cast(node, f"{single.name}:resized_images:0", "float32", wider["float32"])
+            renamed[f"{node.name}:resized_images:0"] = f"{node.name}:y:0"
+    for node in function.node_def:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+    for name, source in function.ret.items():
+        function.ret[name] = renamed.get(source, source)
 
 
 def become_cast(node: NodeDef, source: str, old: str, new: str) -> None:

@@ -112,13 +112,15 @@ def _converted(traced: Traced, options: WriteOptions) -> OnnxModel:
         import tf2onnx.optimizer
         from tf2onnx import tfonnx
 
+        from converter.formats.onnx import recurrent
         from converter.formats.onnx.transposes import optimizers
 
+        graph_def, operators = recurrent.stubbed(_without_erfc(traced.graph_def))
         inputs = [f"{name}:0" for name in (*traced.inputs, *traced.weights)]
         outputs = [f"{name}:0" for name in traced.outputs]
         images = [f"{name}:0" for name, spec in traced.inputs.items() if _is_image(spec)]
         with tf.Graph().as_default() as graph:
-            tf.import_graph_def(_without_erfc(traced.graph_def), name="")
+            tf.import_graph_def(graph_def, name="")
             try:
                 converted = tfonnx.process_tf_graph(
                     graph,
@@ -126,6 +128,7 @@ def _converted(traced: Traced, options: WriteOptions) -> OnnxModel:
                     input_names=inputs,
                     output_names=outputs,
                     inputs_as_nchw=images if options.layout == "nchw" else None,
+                    custom_op_handlers={"PartitionedCall": (recurrent.handler(operators), [])},
                 )
                 _refuse_unmapped(
                     [(each.type, each.domain, each.name) for each in converted.get_nodes() if not _is_value(each)],

@@ -1,0 +1,118 @@
+"""A loop over the steps of a sequence, in operators that every format has: no tensor lists, any batch and any length.
+
+Takes the place of Keras's own loop while a model is traced. Keras collects the outputs of the steps in a tensor list,
+which TFLite refuses for a batch of any size. Here they are collected in one tensor, into which each step writes its row.
+A short sequence of known length becomes no loop at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from converter.core.foreign import Tensor
+
+UNROLLED = 16
+"""Steps up to which a sequence of known length is written out: no loop, whose body an optimizer cannot look into."""
+
+Step = Callable[[Tensor, list[Tensor]], tuple[Tensor, list[Tensor]]]
+"""(input of one step, states) to (output, new states), each of shape (batch, ...)"""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """What a loop computes: `outputs` of shape (steps, batch, ...) or None, the `last` output, and the final states."""
+
+    outputs: Tensor | None
+    last: Tensor
+    states: list[Tensor]
+
+
+@dataclass(frozen=True)
+class Mask:
+    """`keep`, boolean, of shape (steps, batch): the steps that count. Any other step keeps the states.
+
+    The output of such a step is the one before it, or with `zero` zeros; so is that of the first step.
+    """
+
+    keep: Tensor
+    zero: bool = False
+
+
+def iterate(
+    step: Step, inputs: Tensor, states: Sequence[Tensor], sequence: bool, mask: Mask | None = None, unroll: bool = False
+) -> Steps:
+    """Run `step` over `inputs`, shape (steps, batch, ...), from the `states` on.
+
+    All outputs are kept if `sequence` is true. With `unroll`, which needs a known number of steps, there is no loop.
+    """
+    import tensorflow as tf
+
+    start = list(states)
+    first = tf.zeros_like(step(inputs[0], start)[0])  # only its shape and type are used
+    if unroll:
+        return _unrolled(step, inputs, start, sequence, mask, first)
+    count = inputs.shape[0] if inputs.shape[0] is not None else tf.shape(inputs)[0]
+    size = tf.concat([tf.reshape(count, [1]), tf.shape(first)], axis=0)
+    collected = [tf.ensure_shape(tf.fill(size, tf.zeros([], first.dtype)), [inputs.shape[0], *first.shape])]
+    carried = [first] if mask is not None or not sequence else []
+
+    def body(time: Tensor, *variables: Tensor) -> tuple[Tensor, ...]:
+        kept = list(variables[: len(collected)]) if sequence else []
+        before = variables[len(kept) : len(kept) + len(carried)]
+        old = list(variables[len(kept) + len(carried) :])
+        output, new = _one(step, tf.gather(inputs, time), old, _at(mask, time), before)
+        here = tf.reshape(tf.equal(tf.range(count), time), [-1, *[1] * len(first.shape)])
+        kept = [tf.where(here, tf.expand_dims(output, 0), each) for each in kept]
+        return (time + 1, *kept, *([output] if carried else []), *new)
+
+    variables = [*(collected if sequence else []), *carried, *start]
+    _, *results = tf.while_loop(lambda time, *_: tf.less(time, count), body, [tf.constant(0), *variables])
+    outputs = results.pop(0) if sequence else None
+    last = results.pop(0) if carried else outputs[-1]  # type: ignore[index]
+    return Steps(outputs, last, results)
+
+
+def _unrolled(
+    step: Step, inputs: Tensor, states: list[Tensor], sequence: bool, mask: Mask | None, first: Tensor
+) -> Steps:
+    import tensorflow as tf
+
+    outputs, output = [], first
+    masks = [None] * inputs.shape[0] if mask is None else tf.unstack(mask.keep)
+    for given, keep in zip(tf.unstack(inputs), masks, strict=True):
+        masked = None if keep is None or mask is None else (keep, mask.zero)
+        output, states = _one(step, given, states, masked, [output])
+        outputs.append(output)
+    return Steps(tf.stack(outputs) if sequence else None, output, states)
+
+
+def _at(mask: Mask | None, time: Tensor) -> tuple[Tensor, bool] | None:
+    import tensorflow as tf
+
+    return None if mask is None else (tf.gather(mask.keep, time), mask.zero)
+
+
+def _one(
+    step: Step, given: Tensor, states: list[Tensor], masked: tuple[Tensor, bool] | None, before: Sequence[Tensor]
+) -> tuple[Tensor, list[Tensor]]:
+    """One step; `masked` has the samples that it counts for, shape (batch,), and whether the others yield zeros."""
+    import tensorflow as tf
+
+    output, new = step(given, states)
+    if masked is None:
+        return output, list(new)
+    keep, zero = masked
+
+    def chosen(one: Tensor, other: Tensor) -> Tensor:
+        return tf.where(tf.reshape(keep, [-1, *[1] * (len(one.shape) - 1)]), one, other)
+
+    previous = tf.zeros_like(output) if zero else before[0]
+    return chosen(output, previous), [chosen(one, other) for one, other in zip(new, states, strict=True)]
+
+
+def swapped(tensor: Tensor) -> Tensor:
+    """(steps, batch, ...) to (batch, steps, ...), or the other way round."""
+    import tensorflow as tf
+
+    return tf.transpose(tensor, [1, 0, *range(2, len(tensor.shape))])

@@ -1,0 +1,300 @@
+"""Recurrent layers in the trace: LSTM, GRU and SimpleRNN as one node each, all other cells as a loop of whole tensors.
+
+Such a node is a call of a function whose body is the loop, and whose `_implements` attribute says what it computes
+(`Recurrent`). A runtime without the operator runs the body; a format that has it, as ONNX has LSTM, GRU and RNN,
+replaces the call. The arithmetic of the body is that of Keras's own cell.
+
+The node sees a sequence whose valid steps come first. A mask may leave out any step: what is left is moved together
+before the node, and spread again after it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+
+from converter.core.errors import ConversionError
+from converter.core.foreign import KerasLayer, KerasModel, NodeDef, Tensor
+from converter.tracing.loops import UNROLLED, Mask, Steps, iterate, swapped
+from converter.tracing.masks import Moved
+from converter.tracing.widening import HALVES
+
+_PREFIX = "cnnexport:"
+
+InnerLoop = Callable[..., tuple[Tensor, Tensor, list[Tensor]]]
+"""A recurrent layer's `inner_loop`: (sequences, initial_state, mask, training) to (last output, outputs, states)"""
+
+
+@dataclass(frozen=True)
+class Recurrent:
+    """What a recurrent node computes. Its inputs are, in this order, with the time steps first:
+
+    the sequence, shape (steps, batch, features); the valid steps of each sample if `masked`, int32, shape (batch,); one
+    state of shape (batch, units) for each of `given` states, zeros otherwise; kernel, recurrent kernel and, with `bias`, bias as in Keras. Its
+    outputs are all outputs, shape (steps, batch, units), if `sequence`; and the states. With `reverse` the steps are
+    taken from the last valid one to the first, and the outputs stand where their inputs do.
+    """
+
+    kind: str
+    units: int
+    activation: str
+    recurrent_activation: str
+    given: int
+    bias: bool
+    reset_after: bool
+    reverse: bool
+    masked: bool
+    sequence: bool
+
+    @property
+    def states(self) -> int:
+        """The number of states."""
+        return 2 if self.kind == "LSTM" else 1
+
+
+def recurrent_of(attributes: Mapping[str, NodeDef]) -> Recurrent | None:
+    """What a function with these attributes (of its FunctionDef) computes, if it was made here."""
+    text = attributes["_implements"].s.decode() if "_implements" in attributes else ""
+    return Recurrent(**json.loads(text.removeprefix(_PREFIX))) if text.startswith(_PREFIX) else None
+
+
+@contextmanager
+def whole_sequences(model: KerasModel) -> Iterator[None]:
+    """Within the context, recurrent layers of `model` are traced as described above.
+
+    Raises ConversionError for a layer that keeps its state from one call to the next.
+    """
+    import keras
+
+    changed = []
+    flatten = getattr(model, "_flatten_layers", None)
+    for layer in flatten() if flatten else ():
+        if not isinstance(layer, keras.layers.RNN) or "inner_loop" in layer.__dict__:
+            continue
+        if layer.stateful:
+            raise ConversionError(
+                f"{layer.name} ({type(layer).__name__}): stateful=True keeps its state from one call to the next, which "
+                "an exported file cannot\nbuild the layer with return_state=True, and make its states inputs and outputs"
+            )
+        layer.__dict__.update(_replaced(layer))
+        layer.__dict__["_maybe_config_dropout_masks"] = lambda *arguments: None  # they would draw random numbers
+        changed.append(layer)
+    try:
+        yield
+    finally:
+        for layer in changed:
+            for name in ("inner_loop", "get_initial_state", "_maybe_config_dropout_masks"):
+                del layer.__dict__[name]
+
+
+def _replaced(layer: KerasLayer) -> dict[str, object]:
+    """The methods of a `keras.layers.RNN` that are replaced."""
+    import keras
+    import tensorflow as tf
+
+    initial = layer.get_initial_state
+    zeros = type(layer).get_initial_state is keras.layers.RNN.get_initial_state
+    drawn: list[bool] = []
+
+    def get_initial_state(batch_size: Tensor) -> list[Tensor]:
+        drawn.append(zeros)
+        return list(initial(batch_size=batch_size))
+
+    def inner_loop(
+        sequences: Tensor, initial_state: object, mask: object, training: bool = False
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        unset = bool(drawn and drawn.pop())
+        nested = initial_state if keras.tree.is_nested(initial_state) else [initial_state]
+        masks = [each for each in keras.tree.flatten(mask) if each is not None]
+        keep = tf.cast(masks[0], tf.bool) if masks else None
+        operator = _operator(layer, keep is not None, unset)
+        inputs = swapped(sequences)
+        if operator is None or layer.unroll:
+            last, outputs, final = _as_loop(layer, inputs, nested, keep)
+        else:
+            last, outputs, final = _as_node(layer, operator, inputs, keras.tree.flatten(nested), keep)
+        whole = last[:, None] if outputs is None else swapped(outputs)
+        if outputs is not None and operator is not None and operator.reverse and not layer.unroll:
+            whole = tf.reverse(whole, [1])
+        return last, whole, keras.tree.pack_sequence_as(nested, final)
+
+    return {"get_initial_state": get_initial_state, "inner_loop": inner_loop}
+
+
+def _as_loop(
+    layer: KerasLayer, inputs: Tensor, states: object, keep: Tensor | None
+) -> tuple[Tensor, Tensor | None, list[Tensor]]:
+    """A loop over the layer's cell. `inputs` have shape (steps, batch, ...), `keep` (batch, steps)."""
+    import keras
+    import tensorflow as tf
+
+    keep = None if keep is None else tf.transpose(tf.reshape(keep, tf.shape(keep)[:2]))
+    if layer.go_backwards:
+        inputs = tf.reverse(inputs, [0])
+        keep = None if keep is None else tf.reverse(keep, [0])
+    mask = None if keep is None else Mask(keep, layer.zero_output_for_mask)
+    known = inputs.shape[0] is not None and inputs.shape[0] > 0
+    unroll = known and (layer.unroll or inputs.shape[0] <= UNROLLED)
+    with _variables_outside(layer.cell):
+        found = iterate(
+            _step(layer.cell, states), inputs, keras.tree.flatten(states), layer.return_sequences, mask, unroll
+        )
+    return found.last, found.outputs, found.states
+
+
+def _step(cell: KerasLayer, states: object) -> Callable[[Tensor, list[Tensor]], tuple[Tensor, list[Tensor]]]:
+    """One step of `cell`, for inference; `states` shows how its states are nested."""
+    import keras
+
+    arguments = {"training": False} if getattr(cell, "_call_has_training_arg", False) else {}
+
+    def step(given: Tensor, flat: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        output, new = cell(given, keras.tree.pack_sequence_as(states, flat), **arguments)
+        return output, keras.tree.flatten(new)
+
+    return step
+
+
+@contextmanager
+def _variables_outside(cell: KerasLayer) -> Iterator[None]:
+    """Within the context, `cell` reads tensors and not variables: a loop then takes its weights as plain inputs."""
+    import keras
+    import tensorflow as tf
+
+    values = [(variable, tf.convert_to_tensor(variable.value)) for variable in getattr(cell, "variables", ())]
+    with keras.StatelessScope(state_mapping=values):
+        yield
+
+
+def _as_node(
+    layer: KerasLayer, operator: Recurrent, inputs: Tensor, states: Sequence[Tensor], keep: Tensor | None
+) -> tuple[Tensor, Tensor | None, list[Tensor]]:
+    """A node that computes `operator`, and what a mask needs around it: the outputs stand where their inputs do."""
+    import tensorflow as tf
+
+    moved = None if keep is None else Moved.of(keep, operator.reverse)
+    given = [inputs] if moved is None else [swapped(tf.gather(swapped(inputs), moved.order, batch_dims=1)), moved.count]
+    cell = layer.cell
+    weights = [cell.kernel, cell.recurrent_kernel, *([cell.bias] if operator.bias else [])]
+    arguments = [*given, *states[: operator.given], *(tf.convert_to_tensor(weight.value) for weight in weights)]
+    call = tf.function(
+        lambda *tensors: _body(operator, cell, tensors),
+        autograph=False,
+        experimental_implements=_PREFIX + json.dumps(asdict(operator)),
+    ).get_concrete_function(*[tf.TensorSpec(each.shape, each.dtype) for each in arguments])
+    results = [
+        tf.ensure_shape(found, known.shape) for found, known in zip(call(*arguments), call.outputs, strict=True)
+    ]
+    outputs = results.pop(0) if operator.sequence else None
+    last = results[0]
+    if moved is not None:
+        last = tf.where(tf.expand_dims(moved.count, 1) > 0, last, tf.zeros_like(last))
+        if outputs is not None:
+            outputs = moved.spread(outputs, keep, layer.zero_output_for_mask)
+        if outputs is not None and layer.zero_output_for_mask:
+            last = outputs[0 if operator.reverse else -1]
+    return last, outputs, results
+
+
+def _body(operator: Recurrent, cell: KerasLayer, tensors: Sequence[Tensor]) -> list[Tensor]:
+    """What `operator` computes, as a loop over Keras's own cell."""
+    import keras
+    import tensorflow as tf
+
+    first = 2 if operator.masked else 1
+    inputs, states = tensors[0], list(tensors[first : first + operator.given])
+    weights = tensors[first + operator.given :]
+    if not states:
+        states = [tf.zeros([tf.shape(inputs)[1], operator.units], inputs.dtype)] * operator.states
+    count = tensors[1] if operator.masked else None
+    variables = [cell.kernel, cell.recurrent_kernel, *([cell.bias] if operator.bias else [])]
+    mask = None
+    if count is not None:
+        length = inputs.shape[0] if inputs.shape[0] is not None else tf.shape(inputs)[0]
+        mask = Mask(tf.range(length)[:, None] < count[None])
+    if operator.reverse:
+        inputs = _reversed(inputs, count)
+    with keras.StatelessScope(state_mapping=list(zip(variables, weights, strict=True))):
+        found: Steps = iterate(_step(cell, states), inputs, states, operator.sequence, mask)
+    if not operator.sequence:
+        return found.states
+    outputs = _reversed(found.outputs, count) if operator.reverse else found.outputs
+    return [outputs, *found.states]
+
+
+def _operator(layer: KerasLayer, masked: bool, unset: bool) -> Recurrent | None:
+    """What `layer` computes as one node, or None where there is no operator for its cell.
+
+    `unset`: its initial states are zeros.
+    """
+    import keras
+
+    cell = layer.cell
+    kinds = {keras.layers.LSTMCell: "LSTM", keras.layers.GRUCell: "GRU", keras.layers.SimpleRNNCell: "RNN"}
+    kind = kinds.get(type(cell))
+    if kind is None or cell.compute_dtype not in ("float32", *HALVES):
+        return None
+    activation, recurrent = _activation(cell.activation), _activation(getattr(cell, "recurrent_activation", None))
+    if not activation or (kind != "RNN" and not recurrent):
+        return None
+    found = Recurrent(
+        kind=kind,
+        units=cell.units,
+        activation=activation,
+        recurrent_activation=recurrent,
+        given=0,
+        bias=bool(cell.use_bias),
+        reset_after=bool(getattr(cell, "reset_after", False)),
+        reverse=bool(layer.go_backwards),
+        masked=masked,
+        sequence=bool(layer.return_sequences),
+    )
+    return found if unset else replace(found, given=found.states)
+
+
+def _activation(function: object) -> str:
+    """The name of a Keras activation that runtimes have in their recurrent operators, or "" for another one."""
+    import keras
+
+    names = ("tanh", "sigmoid", "relu", "linear", "hard_sigmoid", "softsign", "softplus", "elu", "leaky_relu")
+    return next((name for name in names if function is getattr(keras.activations, name)), "")
+
+
+def _reversed(sequence: Tensor, count: Tensor | None) -> Tensor:
+    """A sequence of shape (steps, batch, ...) with its valid steps in the opposite order."""
+    import tensorflow as tf
+
+    return tf.reverse(sequence, [0]) if count is None else tf.reverse_sequence(sequence, count, seq_axis=0, batch_axis=1)
+
+
+def all_steps(layer: KerasLayer) -> Callable[..., Tensor] | None:
+    """A TimeDistributed as one call of its layer: the steps of all samples, shape (batch * steps, ...), are its batch.
+
+    Keras calls the layer once for each step of a known number; of an unknown number, 3.15 computes as many steps as the
+    batch has samples. None for other layers.
+    """
+    import keras
+    import tensorflow as tf
+
+    if type(layer) is not keras.layers.TimeDistributed:
+        return None
+    inner = layer.layer
+
+    def merged(tensor: Tensor, axes: int) -> Tensor:
+        sizes = [tensor.shape[axis] or tf.shape(tensor)[axis] for axis in range(axes, len(tensor.shape))]
+        return tf.reshape(tensor, [-1, *sizes])
+
+    def call(inputs: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
+        arguments: dict[str, object] = {"training": False} if inner._call_has_training_arg else {}
+        if inner._call_has_mask_arg and mask is not None:
+            arguments["mask"] = merged(mask, 2)
+        outputs = inner.call(merged(inputs, 2), **arguments)
+        sizes = [inputs.shape[axis] if inputs.shape[axis] is not None else tf.shape(inputs)[axis] for axis in (0, 1)]
+        if inputs.shape[0] is None and inputs.shape[1] is not None:
+            sizes[0] = -1
+        rest = [outputs.shape[axis] or tf.shape(outputs)[axis] for axis in range(1, len(outputs.shape))]
+        return tf.reshape(outputs, [*sizes, *rest])
+
+    return call
