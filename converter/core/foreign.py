@@ -46,9 +46,6 @@ NodeDef: TypeAlias = Any
 FunctionDef: TypeAlias = Any
 """tensorflow.FunctionDef, a protobuf message: a function of a GraphDef's library"""
 
-Tf2OnnxGraph: TypeAlias = Any
-"""tf2onnx.graph.Graph: a graph while it is converted"""
-
 OnnxModel: TypeAlias = Any
 """onnx.ModelProto"""
 

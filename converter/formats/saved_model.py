@@ -15,6 +15,7 @@ from pathlib import Path
 
 from converter.core.data import Artifact, Format, Traced, WriteOptions
 from converter.core.foreign import GraphDef, Tensor, TfFunction, TfVariable
+from converter.tracing.functions import all_nodes
 
 FILENAME = "saved_model"
 
@@ -33,7 +34,7 @@ def write(traced: Traced, directory: Path, options: WriteOptions) -> Artifact:
     signature = _signature(traced, _without_fusing(traced.graph_def), module.weights)
     tf.saved_model.save(module, str(path), signatures={"serving_default": signature})
     files = sorted(file.relative_to(directory).as_posix() for file in path.rglob("*") if file.is_file())
-    operators = Counter(node.op for node in traced.graph_def.node if node.op not in ("Const", "Placeholder"))
+    operators = Counter(node.op for node in all_nodes(traced.graph_def) if node.op not in ("Const", "Placeholder"))
     return Artifact(
         format="saved-model",
         path=FILENAME,

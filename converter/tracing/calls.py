@@ -88,3 +88,34 @@ def affine(layer: KerasLayer) -> Call | None:
         return tf.add(tf.multiply(tf.cast(inputs, tf.float32), factor), summand)
 
     return call
+
+
+def all_steps(layer: KerasLayer) -> Call | None:
+    """A TimeDistributed as one call of its layer: the steps of all samples, shape (batch * steps, ...), are its batch.
+
+    Keras calls the layer once for each step of a known number; of an unknown number, 3.15 computes as many steps as the
+    batch has samples. None for other layers.
+    """
+    import keras
+    import tensorflow as tf
+
+    if type(layer) is not keras.layers.TimeDistributed:
+        return None
+    inner = layer.layer
+
+    def merged(tensor: Tensor, axes: int) -> Tensor:
+        sizes = [tensor.shape[axis] or tf.shape(tensor)[axis] for axis in range(axes, len(tensor.shape))]
+        return tf.reshape(tensor, [-1, *sizes])
+
+    def call(inputs: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
+        arguments: dict[str, object] = {"training": False} if inner._call_has_training_arg else {}
+        if inner._call_has_mask_arg and mask is not None:
+            arguments["mask"] = merged(mask, 2)
+        outputs = inner.call(merged(inputs, 2), **arguments)
+        sizes = [inputs.shape[axis] if inputs.shape[axis] is not None else tf.shape(inputs)[axis] for axis in (0, 1)]
+        if inputs.shape[0] is None and inputs.shape[1] is not None:
+            sizes[0] = -1
+        rest = [outputs.shape[axis] or tf.shape(outputs)[axis] for axis in range(1, len(outputs.shape))]
+        return tf.reshape(outputs, [*sizes, *rest])
+
+    return call

@@ -1,11 +1,8 @@
-"""The functions of a GraphDef: bodies of loops, branches of conditions, recurrent nodes. Which call which, and state.
-
-A function reads a variable that its caller captured through an argument, whose type is a resource. `with_values` makes
-it an argument of the variable's own type, so that a graph has weights only as nodes.
-"""
+"""The functions of a GraphDef: bodies of loops, branches of conditions, recurrent nodes; their callers and names."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Iterator, Mapping
 
 from converter.core.foreign import FunctionDef, GraphDef, NodeDef
@@ -48,3 +45,43 @@ def all_nodes(graph_def: GraphDef) -> Iterator[NodeDef]:
     yield from graph_def.node
     for function in graph_def.library.function:
         yield from function.node_def
+
+
+def name_by_content(graph_def: GraphDef) -> None:
+    """Name each function after a hash of its content, in place: one process may load many graphs.
+
+    TensorFlow refuses two functions of one name whose definitions differ, as they do for the same graph in two
+    precisions. Recursive functions, which no tensor loop makes, keep their names.
+    """
+    functions = {each.signature.name: each for each in graph_def.library.function}
+    renamed: dict[str, str] = {}
+    waiting = dict(functions)
+    while waiting:
+        ready = [
+            name
+            for name, each in waiting.items()
+            if not any(inner in waiting for node in each.node_def for inner in called_by(node))
+        ]
+        if not ready:
+            break
+        for name in ready:
+            function = waiting.pop(name)
+            for node in function.node_def:
+                _rename_calls(node, renamed)
+            function.signature.name = ""
+            digest = hashlib.sha256(function.SerializeToString(deterministic=True)).hexdigest()[:16]
+            renamed[name] = function.signature.name = f"function_{digest}"
+    for node in graph_def.node:
+        _rename_calls(node, renamed)
+    kept = {each.signature.name: each for each in graph_def.library.function}
+    unique = [type(each).FromString(each.SerializeToString()) for each in kept.values()]
+    del graph_def.library.function[:]
+    graph_def.library.function.extend(unique)
+
+
+def _rename_calls(node: NodeDef, renamed: Mapping[str, str]) -> None:
+    for value in node.attr.values():
+        if value.WhichOneof("value") == "func":
+            value.func.name = renamed.get(value.func.name, value.func.name)
+        for each in value.list.func if value.WhichOneof("value") == "list" else ():
+            each.name = renamed.get(each.name, each.name)

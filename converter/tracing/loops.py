@@ -1,8 +1,8 @@
 """A loop over the steps of a sequence, in operators that every format has: no tensor lists, any batch and any length.
 
 Takes the place of Keras's own loop while a model is traced. Keras collects the outputs of the steps in a tensor list,
-which TFLite refuses for a batch of any size. Here they are collected in one tensor, into which each step writes its row.
-A short sequence of known length becomes no loop at all.
+which TFLite refuses for a batch of any size. Here they are collected in one tensor, of which each step writes a row. A
+short sequence of known length becomes no loop at all.
 """
 
 from __future__ import annotations
@@ -53,8 +53,7 @@ def iterate(
     if unroll:
         return _unrolled(step, inputs, start, sequence, mask, first)
     count = inputs.shape[0] if inputs.shape[0] is not None else tf.shape(inputs)[0]
-    size = tf.concat([tf.reshape(count, [1]), tf.shape(first)], axis=0)
-    collected = [tf.ensure_shape(tf.fill(size, tf.zeros([], first.dtype)), [inputs.shape[0], *first.shape])]
+    collected = [rows(inputs.shape[0], count, first)]
     carried = [first] if mask is not None or not sequence else []
 
     def body(time: Tensor, *variables: Tensor) -> tuple[Tensor, ...]:
@@ -62,8 +61,7 @@ def iterate(
         before = variables[len(kept) : len(kept) + len(carried)]
         old = list(variables[len(kept) + len(carried) :])
         output, new = _one(step, tf.gather(inputs, time), old, _at(mask, time), before)
-        here = tf.reshape(tf.equal(tf.range(count), time), [-1, *[1] * len(first.shape)])
-        kept = [tf.where(here, tf.expand_dims(output, 0), each) for each in kept]
+        kept = [with_row(each, count, time, output) for each in kept]
         return (time + 1, *kept, *([output] if carried else []), *new)
 
     variables = [*(collected if sequence else []), *carried, *start]
@@ -71,6 +69,25 @@ def iterate(
     outputs = results.pop(0) if sequence else None
     last = results.pop(0) if carried else outputs[-1]  # type: ignore[index]
     return Steps(outputs, last, results)
+
+
+def rows(known: int | None, count: Tensor, like: Tensor) -> Tensor:
+    """Zeros for `count` rows of the shape and type of `like`; `known` is the count if it is a number."""
+    import tensorflow as tf
+
+    size = tf.concat([tf.reshape(count, [1]), tf.shape(like)], axis=0)
+    return tf.ensure_shape(tf.fill(size, tf.zeros([], like.dtype)), [known, *like.shape])
+
+
+def with_row(collected: Tensor, count: Tensor, index: Tensor, row: Tensor) -> Tensor:
+    """`collected`, which has `count` rows, with the row at `index` replaced.
+
+    A choice between two tensors: every format has one, and not every format can write into a part of a tensor.
+    """
+    import tensorflow as tf
+
+    here = tf.reshape(tf.equal(tf.range(count), index), [-1, *[1] * len(row.shape)])
+    return tf.where(here, tf.expand_dims(row, 0), collected)
 
 
 def _unrolled(

@@ -1,8 +1,8 @@
 """Recurrent layers in the trace: LSTM, GRU and SimpleRNN as one node each, all other cells as a loop of whole tensors.
 
-Such a node is a call of a function whose body is the loop, and whose `_implements` attribute says what it computes
-(`Recurrent`). A runtime without the operator runs the body; a format that has it, as ONNX has LSTM, GRU and RNN,
-replaces the call. The arithmetic of the body is that of Keras's own cell.
+Such a node is a call of a function whose body is the loop, and whose attribute says what it computes (`Recurrent`). A
+runtime without the operator runs the body; a format that has it, as ONNX has LSTM, GRU and RNN, replaces the call. The
+arithmetic of the body is that of Keras's own cell.
 
 The node sees a sequence whose valid steps come first. A mask may leave out any step: what is left is moved together
 before the node, and spread again after it.
@@ -10,54 +10,17 @@ before the node, and spread again after it.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
 
 from converter.core.errors import ConversionError
-from converter.core.foreign import KerasLayer, KerasModel, NodeDef, Tensor
+from converter.core.foreign import KerasLayer, KerasModel, Tensor
 from converter.tracing.loops import UNROLLED, Mask, Steps, iterate, swapped
 from converter.tracing.masks import Moved
-from converter.tracing.widening import HALVES
-
-_PREFIX = "cnnexport:"
+from converter.tracing.recurrent_operator import Recurrent, operator_of
 
 InnerLoop = Callable[..., tuple[Tensor, Tensor, list[Tensor]]]
 """A recurrent layer's `inner_loop`: (sequences, initial_state, mask, training) to (last output, outputs, states)"""
-
-
-@dataclass(frozen=True)
-class Recurrent:
-    """What a recurrent node computes. Its inputs are, in this order, with the time steps first:
-
-    the sequence, shape (steps, batch, features); the valid steps of each sample if `masked`, int32, shape (batch,); one
-    state of shape (batch, units) for each of `given` states, zeros otherwise; kernel, recurrent kernel and, with `bias`, bias as in Keras. Its
-    outputs are all outputs, shape (steps, batch, units), if `sequence`; and the states. With `reverse` the steps are
-    taken from the last valid one to the first, and the outputs stand where their inputs do.
-    """
-
-    kind: str
-    units: int
-    activation: str
-    recurrent_activation: str
-    given: int
-    bias: bool
-    reset_after: bool
-    reverse: bool
-    masked: bool
-    sequence: bool
-
-    @property
-    def states(self) -> int:
-        """The number of states."""
-        return 2 if self.kind == "LSTM" else 1
-
-
-def recurrent_of(attributes: Mapping[str, NodeDef]) -> Recurrent | None:
-    """What a function with these attributes (of its FunctionDef) computes, if it was made here."""
-    text = attributes["_implements"].s.decode() if "_implements" in attributes else ""
-    return Recurrent(**json.loads(text.removeprefix(_PREFIX))) if text.startswith(_PREFIX) else None
 
 
 @contextmanager
@@ -75,8 +38,8 @@ def whole_sequences(model: KerasModel) -> Iterator[None]:
             continue
         if layer.stateful:
             raise ConversionError(
-                f"{layer.name} ({type(layer).__name__}): stateful=True keeps its state from one call to the next, which "
-                "an exported file cannot\nbuild the layer with return_state=True, and make its states inputs and outputs"
+                f"{layer.name} ({type(layer).__name__}): with stateful=True it keeps its state from one call to the "
+                "next, which no file can\nbuild it with return_state=True, and make its states inputs and outputs"
             )
         layer.__dict__.update(_replaced(layer))
         layer.__dict__["_maybe_config_dropout_masks"] = lambda *arguments: None  # they would draw random numbers
@@ -109,7 +72,7 @@ def _replaced(layer: KerasLayer) -> dict[str, object]:
         nested = initial_state if keras.tree.is_nested(initial_state) else [initial_state]
         masks = [each for each in keras.tree.flatten(mask) if each is not None]
         keep = tf.cast(masks[0], tf.bool) if masks else None
-        operator = _operator(layer, keep is not None, unset)
+        operator = operator_of(layer, keep is not None, unset)
         inputs = swapped(sequences)
         if operator is None or layer.unroll:
             last, outputs, final = _as_loop(layer, inputs, nested, keep)
@@ -182,11 +145,9 @@ def _as_node(
     call = tf.function(
         lambda *tensors: _body(operator, cell, tensors),
         autograph=False,
-        experimental_implements=_PREFIX + json.dumps(asdict(operator)),
+        experimental_implements=operator.text,
     ).get_concrete_function(*[tf.TensorSpec(each.shape, each.dtype) for each in arguments])
-    results = [
-        tf.ensure_shape(found, known.shape) for found, known in zip(call(*arguments), call.outputs, strict=True)
-    ]
+    results = [tf.ensure_shape(found, known.shape) for found, known in zip(call(*arguments), call.outputs, strict=True)]
     outputs = results.pop(0) if operator.sequence else None
     last = results[0]
     if moved is not None:
@@ -224,77 +185,10 @@ def _body(operator: Recurrent, cell: KerasLayer, tensors: Sequence[Tensor]) -> l
     return [outputs, *found.states]
 
 
-def _operator(layer: KerasLayer, masked: bool, unset: bool) -> Recurrent | None:
-    """What `layer` computes as one node, or None where there is no operator for its cell.
-
-    `unset`: its initial states are zeros.
-    """
-    import keras
-
-    cell = layer.cell
-    kinds = {keras.layers.LSTMCell: "LSTM", keras.layers.GRUCell: "GRU", keras.layers.SimpleRNNCell: "RNN"}
-    kind = kinds.get(type(cell))
-    if kind is None or cell.compute_dtype not in ("float32", *HALVES):
-        return None
-    activation, recurrent = _activation(cell.activation), _activation(getattr(cell, "recurrent_activation", None))
-    if not activation or (kind != "RNN" and not recurrent):
-        return None
-    found = Recurrent(
-        kind=kind,
-        units=cell.units,
-        activation=activation,
-        recurrent_activation=recurrent,
-        given=0,
-        bias=bool(cell.use_bias),
-        reset_after=bool(getattr(cell, "reset_after", False)),
-        reverse=bool(layer.go_backwards),
-        masked=masked,
-        sequence=bool(layer.return_sequences),
-    )
-    return found if unset else replace(found, given=found.states)
-
-
-def _activation(function: object) -> str:
-    """The name of a Keras activation that runtimes have in their recurrent operators, or "" for another one."""
-    import keras
-
-    names = ("tanh", "sigmoid", "relu", "linear", "hard_sigmoid", "softsign", "softplus", "elu", "leaky_relu")
-    return next((name for name in names if function is getattr(keras.activations, name)), "")
-
-
 def _reversed(sequence: Tensor, count: Tensor | None) -> Tensor:
     """A sequence of shape (steps, batch, ...) with its valid steps in the opposite order."""
     import tensorflow as tf
 
-    return tf.reverse(sequence, [0]) if count is None else tf.reverse_sequence(sequence, count, seq_axis=0, batch_axis=1)
-
-
-def all_steps(layer: KerasLayer) -> Callable[..., Tensor] | None:
-    """A TimeDistributed as one call of its layer: the steps of all samples, shape (batch * steps, ...), are its batch.
-
-    Keras calls the layer once for each step of a known number; of an unknown number, 3.15 computes as many steps as the
-    batch has samples. None for other layers.
-    """
-    import keras
-    import tensorflow as tf
-
-    if type(layer) is not keras.layers.TimeDistributed:
-        return None
-    inner = layer.layer
-
-    def merged(tensor: Tensor, axes: int) -> Tensor:
-        sizes = [tensor.shape[axis] or tf.shape(tensor)[axis] for axis in range(axes, len(tensor.shape))]
-        return tf.reshape(tensor, [-1, *sizes])
-
-    def call(inputs: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
-        arguments: dict[str, object] = {"training": False} if inner._call_has_training_arg else {}
-        if inner._call_has_mask_arg and mask is not None:
-            arguments["mask"] = merged(mask, 2)
-        outputs = inner.call(merged(inputs, 2), **arguments)
-        sizes = [inputs.shape[axis] if inputs.shape[axis] is not None else tf.shape(inputs)[axis] for axis in (0, 1)]
-        if inputs.shape[0] is None and inputs.shape[1] is not None:
-            sizes[0] = -1
-        rest = [outputs.shape[axis] or tf.shape(outputs)[axis] for axis in range(1, len(outputs.shape))]
-        return tf.reshape(outputs, [*sizes, *rest])
-
-    return call
+    return (
+        tf.reverse(sequence, [0]) if count is None else tf.reverse_sequence(sequence, count, seq_axis=0, batch_axis=1)
+    )

@@ -18,13 +18,14 @@ from converter.core.data import Activation, Array, TensorSpec, Traced
 from converter.core.errors import ConversionError
 from converter.core.foreign import DType, GraphDef, KerasModel, NodeDef, Tensor, TfFunction
 from converter.core.text import reason_of
-from converter.tracing.calls import affine, any_size, replaced_calls
+from converter.tracing.calls import affine, all_steps, any_size, replaced_calls
 from converter.tracing.context import inlined_functions
 from converter.tracing.folding import cancel_reversals, fold_affine, settle_reshapes
-from converter.tracing.functions import called_by, drop_unused
+from converter.tracing.functions import called_by, drop_unused, name_by_content
 from converter.tracing.naming import described_layer, keras_names, rename_nodes
 from converter.tracing.nodes import needed_by, node_of
-from converter.tracing.recurrent import all_steps, whole_sequences
+from converter.tracing.recurrent import whole_sequences
+from converter.tracing.scans import whole_scans
 from converter.tracing.signature import Signature
 from converter.tracing.widening import HALVES, as_single, half_in, widened
 
@@ -80,6 +81,7 @@ def trace(model: KerasModel, signature: Signature, *, fold: bool = True) -> Trac
     if fold:
         kept = [spec.name for spec in (*signature.inputs, *signature.outputs)]
         graph_def, weights = fold_affine(_fold_constants(graph_def, kept), weights, set(kept))
+    name_by_content(graph_def)
     nodes = {node.name: node for node in graph_def.node}
     outputs = (_output(spec, tensor, nodes) for spec, tensor in zip(signature.outputs, results, strict=True))
     return Traced(
@@ -103,7 +105,7 @@ def _concrete(model: KerasModel, signature: Signature, fold: bool) -> TfFunction
 
     specs = [tf.TensorSpec(spec.shape, spec.dtype, name=f"arg_{index}") for index, spec in enumerate(signature.inputs)]
     rules = (any_size, all_steps, affine) if fold else (any_size, all_steps)
-    with replaced_calls(model, rules), whole_sequences(model):
+    with replaced_calls(model, rules), whole_sequences(model), whole_scans():
         try:
             return tf.function(forward, autograph=False).get_concrete_function(*specs)
         except Exception as error:  # the layers' own code runs here and may raise anything

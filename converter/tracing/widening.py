@@ -11,7 +11,7 @@ import numpy as np
 
 from converter.core.data import Array
 from converter.core.foreign import FunctionDef, GraphDef, NodeDef
-from converter.tracing.functions import all_nodes
+from converter.tracing.functions import all_nodes, name_by_content
 
 HALVES = ("float16", "bfloat16")
 _ALWAYS_SINGLE = {"ResizeBilinear", "ResizeBicubic", "ResizeArea"}
@@ -61,6 +61,7 @@ def widened(graph_def: GraphDef, wider: Mapping[str, str]) -> GraphDef:
             become_cast(node, single.name, "float32", wider["float32"])
     for function in result.library.function:
         _widen_function(function, kinds, wider)
+    name_by_content(result)
     return result
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from converter.core.data import Array
 from converter.core.foreign import OnnxAttribute, OnnxGraph, OnnxNode, OnnxTensor
+from converter.formats.onnx.order import names_in, read_by, rename
 
 _NHWC_FROM_NCHW = [0, 2, 3, 1]
 
@@ -42,7 +43,7 @@ def bind(graph: OnnxGraph, weights: Mapping[str, Array]) -> dict[str, Array]:
     del graph.node[:]
     graph.node.extend(kept)
     _flatten_channels_first(graph, known, constants)
-    used = {name for node in graph.node for name in node.input} | outputs
+    used = {name for node in graph.node for name in read_by(node)} | outputs
     bound = {name: array for name, array in known.items() if name in used}
     for index in reversed(range(len(graph.initializer))):
         if graph.initializer[index].name not in used:
@@ -109,7 +110,7 @@ def _flatten_channels_first(graph: OnnxGraph, known: dict[str, Array], constants
     import onnx
 
     producers = {name: node for node in graph.node for name in node.output}
-    readers = Counter(name for node in graph.node for name in node.input)
+    readers = Counter(name for node in graph.node for name in [*node.input, *read_by(node) - {*node.input}])
     shapes = {
         value.name: [size.dim_value for size in value.type.tensor_type.shape.dim]
         for value in (*graph.value_info, *graph.input)
@@ -143,25 +144,22 @@ def _with_variable_names(
 ) -> dict[str, Array]:
     """Give each array that is a view of one variable that variable's name."""
     owners = {_base(array): name for name, array in weights.items()}
-    rename: dict[str, str] = {}
-    taken = {name for node in graph.node for name in (*node.input, *node.output)}
+    renamed: dict[str, str] = {}
+    taken = names_in(graph)
     for name, array in bound.items():
         wanted = owners.get(_base(array))
         if wanted is not None and wanted != name and wanted not in taken:
-            rename[name] = wanted
+            renamed[name] = wanted
             taken.add(wanted)
-    for node in graph.node:
-        for index, name in enumerate(node.input):
-            if name in rename:
-                node.input[index] = rename[name]
-    return {rename.get(name, name): array for name, array in bound.items()}
+    rename(graph, renamed)
+    return {renamed.get(name, name): array for name, array in bound.items()}
 
 
 def _name_after_kernels(graph: OnnxGraph, bound: Mapping[str, Array]) -> None:
     """Name the node that reads `layer/kernel`, and its result, after the layer and the operator: `layer/Conv`."""
     outputs = {value.name for value in graph.output}
-    taken = {node.name for node in graph.node} | {name for node in graph.node for name in node.output}
-    rename: dict[str, str] = {}
+    taken = {node.name for node in graph.node} | names_in(graph)
+    renamed: dict[str, str] = {}
     for node in graph.node:
         kernel = node.input[1] if len(node.input) > 1 and node.input[1] in bound else ""
         wanted = f"{kernel.rpartition('/')[0]}/{node.op_type}"
@@ -170,10 +168,8 @@ def _name_after_kernels(graph: OnnxGraph, bound: Mapping[str, Array]) -> None:
         taken.add(wanted)
         node.name = wanted
         if node.output[0] not in outputs:
-            rename[node.output[0]] = wanted
-    for node in graph.node:
-        node.input[:] = [rename.get(name, name) for name in node.input]
-        node.output[:] = [rename.get(name, name) for name in node.output]
+            renamed[node.output[0]] = wanted
+    rename(graph, renamed)
 
 
 def _base(array: Array) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 from converter.core.data import Array
 from converter.core.foreign import FunctionDef, GraphDef, OnnxNode, Tf2OnnxGraph
 from converter.tracing.functions import drop_unused
-from converter.tracing.recurrent import Recurrent, recurrent_of
+from converter.tracing.recurrent_operator import Recurrent, recurrent_of
 
 _ACTIVATIONS: Mapping[str, tuple[str, float | None, float | None]] = {
     "tanh": ("Tanh", None, None),
@@ -32,6 +32,7 @@ _ACTIVATIONS: Mapping[str, tuple[str, float | None, float | None]] = {
 
 _GATES = {"LSTM": (0, 3, 1, 2), "GRU": (0, 1, 2), "RNN": (0,)}
 """Where each of ONNX's gates stands in Keras's kernels"""
+
 
 def stubbed(graph_def: GraphDef) -> tuple[GraphDef, dict[str, Recurrent]]:
     """`graph_def` with empty recurrent functions, and what each of them computes, by the name of its function."""
@@ -147,7 +148,7 @@ def _biases(graph: Tf2OnnxGraph, operator: Recurrent, bias: str, name: str) -> s
         rows = constant if double else np.stack([constant, np.zeros_like(constant)])
         return _const(graph, rows[:, index].reshape(1, -1), name)
     if double:
-        return graph.make_node("Reshape", [bias, _const(graph, np.array([1, -1], np.int64))]).output[0]
+        return str(graph.make_node("Reshape", [bias, _const(graph, np.array([1, -1], np.int64))]).output[0])
     ordered = graph.make_node("Gather", [bias, _const(graph, index)], attr={"axis": 0}).output[0]
     zeros = _const(graph, np.zeros(len(index), np.float32))
     return _unsqueezed(graph, graph.make_node("Concat", [ordered, zeros], attr={"axis": 0}).output[0])
@@ -160,7 +161,7 @@ def _order(operator: Recurrent) -> Array:
 
 def _at_least_one(graph: Tf2OnnxGraph, lengths: str) -> str:
     """onnxruntime refuses a length of 0; what it computes for one is replaced afterwards."""
-    return graph.make_node("Max", [lengths, _const(graph, np.array([1], np.int32))]).output[0]
+    return str(graph.make_node("Max", [lengths, _const(graph, np.array([1], np.int32))]).output[0])
 
 
 def _where_any(graph: Tf2OnnxGraph, lengths: str, choice: tuple[str, str], output: str) -> None:
@@ -172,7 +173,9 @@ def _where_any(graph: Tf2OnnxGraph, lengths: str, choice: tuple[str, str], outpu
 
 def _squeezed(graph: Tf2OnnxGraph, tensor: str, axis: int, output: str | None = None) -> str:
     outputs = None if output is None else [output]
-    return str(graph.make_node("Squeeze", [tensor, _const(graph, np.array([axis], np.int64))], outputs=outputs).output[0])
+    return str(
+        graph.make_node("Squeeze", [tensor, _const(graph, np.array([axis], np.int64))], outputs=outputs).output[0]
+    )
 
 
 def _unsqueezed(graph: Tf2OnnxGraph, tensor: str) -> str:

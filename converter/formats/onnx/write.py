@@ -21,6 +21,7 @@ from converter.core.data import Array, Artifact, Format, TensorSpec, Traced, Wri
 from converter.core.errors import ConversionError
 from converter.core.foreign import GraphDef, OnnxGraph, OnnxModel, OnnxNode
 from converter.core.text import first_line
+from converter.formats.onnx.order import in_order, names_in, nodes_of, rename
 from converter.tracing.naming import described_layer
 
 OPSETS = range(13, 19)
@@ -42,10 +43,11 @@ def write(traced: Traced, directory: Path, options: WriteOptions) -> Artifact:
     started = time.perf_counter()
     model = _converted(traced, options)
     _refuse_unmapped(
-        [(node.op_type, node.domain, node.name) for node in model.graph.node],
+        [(node.op_type, node.domain, node.name) for node in nodes_of(model.graph)],
         {entry.domain: entry.version for entry in model.opset_import},
         traced.layers,
     )
+    in_order(model.graph)
     _plain_names(model.graph)
     model = onnx.shape_inference.infer_shapes(model)
     weights = bind.bind(model.graph, traced.weights)
@@ -57,7 +59,7 @@ def write(traced: Traced, directory: Path, options: WriteOptions) -> Artifact:
         onnx.checker.check_model(_with_weights_as_inputs(model, weights), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ConversionError(f"onnx.checker refuses the graph: {first_line(error)}") from error
-    operators = Counter(node.op_type for node in model.graph.node)
+    operators = Counter(node.op_type for node in nodes_of(model.graph))
     files = file.save(model, weights, directory / FILENAME)
     return Artifact(
         format="onnx",
@@ -130,6 +132,7 @@ def _converted(traced: Traced, options: WriteOptions) -> OnnxModel:
                     inputs_as_nchw=images if options.layout == "nchw" else None,
                     custom_op_handlers={"PartitionedCall": (recurrent.handler(operators), [])},
                 )
+                converted.delete_unused_nodes(converted.outputs)  # a handler may leave the node that it replaced
                 _refuse_unmapped(
                     [(each.type, each.domain, each.name) for each in converted.get_nodes() if not _is_value(each)],
                     {"": options.opset, **{each.domain: each.version for each in converted.extra_opset or ()}},
@@ -189,15 +192,8 @@ def _refuse_unmapped(
 
 def _plain_names(graph: OnnxGraph) -> None:
     """Remove the `:0` of TensorFlow's first outputs wherever names stay unique."""
-    names = {name for node in graph.node for name in (*node.input, *node.output)}
-    names |= {value.name for value in (*graph.input, *graph.output, *graph.value_info)}
-    names |= {tensor.name for tensor in graph.initializer}
-    rename = {name: name[:-2] for name in names if name.endswith(":0") and name[:-2] not in names}
-    for node in graph.node:
-        node.input[:] = [rename.get(name, name) for name in node.input]
-        node.output[:] = [rename.get(name, name) for name in node.output]
-    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
-        value.name = rename.get(value.name, value.name)
+    names = names_in(graph)
+    rename(graph, {name: name[:-2] for name in names if name.endswith(":0") and name[:-2] not in names})
 
 
 def _name_axes(graph: OnnxGraph) -> None:
