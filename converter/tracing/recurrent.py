@@ -19,8 +19,8 @@ from converter.tracing.loops import UNROLLED, Mask, Steps, iterate, swapped
 from converter.tracing.masks import Moved
 from converter.tracing.recurrent_operator import Recurrent, operator_of
 
-InnerLoop = Callable[..., tuple[Tensor, Tensor, list[Tensor]]]
-"""A recurrent layer's `inner_loop`: (sequences, initial_state, mask, training) to (last output, outputs, states)"""
+STEPS = "recurrent_steps"
+"""The name, in the scope of a layer, of the node whose values enter its loop, shape (steps, batch, ...)"""
 
 
 @contextmanager
@@ -73,7 +73,7 @@ def _replaced(layer: KerasLayer) -> dict[str, object]:
         masks = [each for each in keras.tree.flatten(mask) if each is not None]
         keep = tf.cast(masks[0], tf.bool) if masks else None
         operator = operator_of(layer, keep is not None, unset)
-        inputs = swapped(sequences)
+        inputs = tf.identity(swapped(sequences), name=STEPS)
         if operator is None or layer.unroll:
             last, outputs, final = _as_loop(layer, inputs, nested, keep)
         else:

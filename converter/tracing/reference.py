@@ -24,6 +24,7 @@ from converter.tracing import layer_ends
 from converter.tracing.layer_ends import LayerEnd
 from converter.tracing.rounding import Effect, FirstRuns, Graph, Rounding, in_float64
 from converter.tracing.running import CannotRunError, running
+from converter.tracing.sequence_controls import sequence_controls
 from converter.tracing.signature import Signature
 from converter.tracing.trace import trace
 from converter.tracing.widening import as_single
@@ -212,7 +213,7 @@ def _in_background(graph: Graph, inputs: Arrays, effort: Effort, runs: FirstRuns
         effect=lambda name, one, other: graph.effect(traced.outputs[name], one, other),
         needed={spec.name: _needed(graph.effect, spec, single, rounding.exact) for spec in traced.outputs.values()},
     )
-    return rounding, single, wrong_answers(subject)
+    return rounding, single, {**wrong_answers(subject), **sequence_controls(graph, subject)}
 
 
 def _without_graph(model: KerasModel, signature: Signature, inputs: Arrays, effect: Effect) -> Measured:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -68,6 +68,19 @@ class Runner:
             pieces.append(fetched[: len(self.fetches)])
         joined = (np.concatenate(each)[:count] if fixed else each[0] for each in zip(*pieces, strict=True))
         return {spec.name: array for spec, array in zip(self.signature.outputs, joined, strict=True)}, watched
+
+    def with_changed(self, inputs: Arrays, tensor: str, change: Callable[[Array], Array]) -> dict[str, Array]:
+        """The outputs by name if a tensor of the graph had other values: what `change` makes of its own.
+
+        `inputs` are as for a call, and one batch. Raises what a call raises.
+        """
+        if self.failed is not None:
+            raise CannotRunError(str(self.failed)) from self.failed
+        given = next(_batches({f"{name}:0": array for name, array in inputs.items()}, self.signature.inputs[0].shape[0]))
+        values = self.session.run(tensor, {**self.feeds, **given})
+        fetched = self.session.run([*self.fetches], {**self.feeds, **given, tensor: change(values)})
+        count = len(next(iter(inputs.values())))
+        return {spec.name: array[:count] for spec, array in zip(self.signature.outputs, fetched, strict=True)}
 
     def summed(self, inputs: Arrays) -> dict[str, Array]:
         """The outputs with every long mean and sum computed one element after another, as some runtimes do.
