@@ -15,6 +15,7 @@ from contextlib import contextmanager
 
 from converter.core.errors import ConversionError
 from converter.core.foreign import KerasLayer, KerasModel, Tensor
+from converter.tracing.convolutional_lstm import convolutional_steps
 from converter.tracing.loops import UNROLLED, Mask, Steps, iterate, swapped
 from converter.tracing.masks import Moved
 from converter.tracing.recurrent_operator import Recurrent, operator_of
@@ -101,8 +102,10 @@ def _as_loop(
     known = inputs.shape[0] is not None and inputs.shape[0] > 0
     unroll = known and (layer.unroll or inputs.shape[0] <= UNROLLED)
     with _variables_outside(layer.cell):
+        whole = convolutional_steps(layer.cell, inputs)
+        step, inputs = whole if whole is not None else (_step(layer.cell, states), inputs)
         found = iterate(
-            _step(layer.cell, states), inputs, keras.tree.flatten(states), layer.return_sequences, mask, unroll
+            step, inputs, keras.tree.flatten(states), layer.return_sequences, mask, unroll
         )
     return found.last, found.outputs, found.states
 
