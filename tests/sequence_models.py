@@ -104,9 +104,7 @@ class ShiftedWindows(layers.Layer):
         outputs = keras.ops.reshape(keras.ops.transpose(outputs, (0, 1, 3, 2, 4, 5)), (-1, 16, channels))
         outputs = self.attention(outputs, outputs)
         outputs = keras.ops.reshape(outputs, (-1, height // 4, width // 4, 4, 4, channels))
-        outputs = keras.ops.reshape(
-            keras.ops.transpose(outputs, (0, 1, 3, 2, 4, 5)), (-1, height, width, channels)
-        )
+        outputs = keras.ops.reshape(keras.ops.transpose(outputs, (0, 1, 3, 2, 4, 5)), (-1, height, width, channels))
         return keras.ops.roll(outputs, (2, 2), axis=(1, 2))
 
 
@@ -156,7 +154,9 @@ def translator() -> KerasModel:
     encoded = layers.Embedding(20, 8, mask_zero=True)(source)
     _, hidden, carry = layers.LSTM(10, return_state=True)(encoded)
     embedded = layers.Embedding(22, 8, mask_zero=True)(target)
-    decoded, *states = layers.LSTM(10, return_sequences=True, return_state=True)(embedded, initial_state=[hidden, carry])
+    decoded, *states = layers.LSTM(10, return_sequences=True, return_state=True)(
+        embedded, initial_state=[hidden, carry]
+    )
     outputs = [layers.Dense(22, activation="softmax", name="words")(decoded), *states]
     return drawn(keras.Model([source, target], outputs, name="translator"))
 

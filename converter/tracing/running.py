@@ -76,7 +76,8 @@ class Runner:
         """
         if self.failed is not None:
             raise CannotRunError(str(self.failed)) from self.failed
-        given = next(_batches({f"{name}:0": array for name, array in inputs.items()}, self.signature.inputs[0].shape[0]))
+        tensors = {f"{name}:0": array for name, array in inputs.items()}
+        given = next(_batches(tensors, self.signature.inputs[0].shape[0]))
         values = self.session.run(tensor, {**self.feeds, **given})
         fetched = self.session.run([*self.fetches], {**self.feeds, **given, tensor: change(values)})
         count = len(next(iter(inputs.values())))

@@ -2,8 +2,8 @@
 
     python tests/benchmarks/recurrent_speed.py [--runs 20] [--only TEXT]
 
-The models are written by this package (trace and write, without the proof) and by `model.export`, one after the other in
-one process, and each file's largest relative L2 from `model.predict` is printed. Latency is the median of runs that
+The models are written by this package (trace and write, without the proof) and by `model.export`, one after the other,
+in one process, and each file's largest relative L2 from `model.predict` is printed. Latency is the median of runs that
 alternate between the two ONNX files, batch 1, with onnxruntime's own number of threads. "-" is a file that was not
 written or not loaded.
 """
@@ -29,12 +29,12 @@ from converter.tracing.context import quiet_tensorflow
 
 quiet_tensorflow()
 
-import keras
-from keras import layers
+import keras  # noqa: E402
+from keras import layers  # noqa: E402
 
-from converter.formats import FORMATS
-from converter.tracing.signature import describe
-from converter.tracing.trace import trace
+from converter.formats import FORMATS  # noqa: E402
+from converter.tracing.signature import describe  # noqa: E402
+from converter.tracing.trace import trace  # noqa: E402
 
 PEERS = {"onnx": "onnx", "tflite": "litert", "saved-model": "tf_saved_model"}
 """The formats by Keras's names"""
@@ -106,7 +106,7 @@ def _measure(name: str, build: Callable[[], keras.Model], runs: int) -> None:
             try:
                 model.export(str(theirs), format=peer, verbose=False)
                 peer_seconds = f"{time.perf_counter() - began:.2f} s"
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - whatever it raises, the table says so
                 peer_seconds = f"- ({type(error).__name__})"
             files = own / FORMATS[format_name].filename, theirs
             errors = [_error(format_name, file, sample, reference) for file in files]
@@ -118,7 +118,7 @@ def _measure(name: str, build: Callable[[], keras.Model], runs: int) -> None:
 def _error(format_name: str, path: Path, sample: np.ndarray, reference: np.ndarray) -> str:
     try:
         return f"{relative_l2(reference, _run(format_name, path, sample)):.0e}"
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         return f"- ({type(error).__name__})"
 
 
@@ -151,7 +151,7 @@ def _latencies(files: tuple[Path, Path], sample: np.ndarray, runs: int) -> tuple
             session = _session(path)
             session.run(None, {session.get_inputs()[0].name: sample})
             sessions.append(session)
-        except Exception:
+        except Exception:  # noqa: BLE001
             sessions.append(None)
     taken: tuple[list[float], list[float]] = ([], [])
     for _ in range(runs):
