@@ -315,7 +315,7 @@ def scan(x: Any, kernel: Any) -> Any:
 def scan_of_a_batch(x: Any, kernel: Any) -> Any:
     from keras import ops
 
-    return ops.scan(lambda total, row: (total + ops.sum(row), row @ kernel), ops.zeros(()), x)[1]
+    return ops.scan(lambda total, row: (total + row, total @ kernel), ops.zeros_like(x[0]), x)[1]
 
 
 @loop
