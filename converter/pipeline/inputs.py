@@ -15,8 +15,9 @@ import numpy as np
 from converter.core.data import Array, Arrays, Source, TensorSpec
 from converter.core.errors import InputError, UsageError
 from converter.core.samples import InputOptions, Span, generate, input_ranges, sample_shape
+from converter.core.sequences import with_masks
 from converter.core.text import first_line
-from converter.sources.ranges import index_counts
+from converter.sources.ranges import index_counts, mask_values
 from converter.tracing.signature import Signature
 
 
@@ -58,13 +59,16 @@ def draws(source: Source, signature: Signature, options: InputOptions, count: in
         return
     sizes = sizes_of(specs, options.sizes)
     known = _known_ranges(source, signature, options.span)
+    masks = zip(specs, mask_values(source.model), strict=False)
+    masked = {spec.name: value for spec, value in masks if value is not None}
     for kind in KINDS:
         ranges = {}
         for spec in specs:
             span = kind.integers if spec.dtype.startswith(("int", "uint")) else kind.floats
             if span is not None and spec.dtype not in ("bool", "uint8", "int8"):
                 ranges[spec.name] = span
-        yield Draw(kind.name, generate(specs, count, seed, {**ranges, **known}, sizes, kind.noise))
+        inputs = generate(specs, count, seed, {**ranges, **known}, sizes, kind.noise)
+        yield Draw(kind.name, with_masks(inputs, masked))
 
 
 def other_sizes(specs: tuple[TensorSpec, ...], inputs: Arrays) -> Iterator[dict[str, tuple[int, ...]]]:

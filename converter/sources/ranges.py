@@ -1,4 +1,4 @@
-"""The range of valid inputs, derived from the first layers of a model: of pixels, and of indices into a table."""
+"""Valid inputs, derived from the first layers of a model: the range of pixels and of indices, and values of masks."""
 
 from __future__ import annotations
 
@@ -70,19 +70,41 @@ def _first_computing(model: KerasModel) -> KerasLayer:
 
 def index_counts(model: KerasModel) -> list[int]:
     """For each input, the size of the smallest table that it is an index into; 0 where it is not, or is not known."""
+    found = []
+    for operations in _readers(model):
+        sizes = [getattr(each, "input_dim", None) or getattr(each, "num_tokens", None) for each in operations]
+        kinds = [type(each).__name__ in ("Embedding", "CategoryEncoding") for each in operations]
+        known = [size for size, kind in zip(sizes, kinds, strict=True) if kind and isinstance(size, int)]
+        found.append(min(known, default=0))
+    return found
+
+
+def mask_values(model: KerasModel) -> list[float | None]:
+    """For each input, the value that stands for a step that does not count: 0 of an Embedding, or that of a Masking.
+
+    None where no such layer reads the input.
+    """
+    found: list[float | None] = []
+    for operations in _readers(model):
+        values = [0.0 for each in operations if getattr(each, "mask_zero", False)]
+        values += [float(each.mask_value) for each in operations if type(each).__name__ == "Masking"]
+        found.append(values[0] if values else None)
+    return found
+
+
+def _readers(model: KerasModel) -> list[list[KerasLayer]]:
+    """For each input of a functional model, the layers that read it, directly or behind layers that pass values on."""
     import keras
 
     graph = getattr(model, "_functional", None) or model
     found = []
     for tensor in keras.tree.flatten(getattr(graph, "inputs", None) or []):
-        sizes = []
+        readers = []
         waiting = [node.operation for node in tensor._keras_history.operation._outbound_nodes]
         while waiting:
             operation = waiting.pop()
-            size = getattr(operation, "input_dim", None) or getattr(operation, "num_tokens", None)
-            if type(operation).__name__ in ("Embedding", "CategoryEncoding") and isinstance(size, int):
-                sizes.append(size)
-            elif type(operation).__name__ in _PASSING:
+            readers.append(operation)
+            if type(operation).__name__ in _PASSING:
                 waiting += [node.operation for node in operation._outbound_nodes]
-        found.append(min(sizes, default=0))
+        found.append(readers)
     return found

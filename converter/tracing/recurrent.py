@@ -104,9 +104,7 @@ def _as_loop(
     with _variables_outside(layer.cell):
         whole = convolutional_steps(layer.cell, inputs)
         step, inputs = whole if whole is not None else (_step(layer.cell, states), inputs)
-        found = iterate(
-            step, inputs, keras.tree.flatten(states), layer.return_sequences, mask, unroll
-        )
+        found = iterate(step, inputs, keras.tree.flatten(states), layer.return_sequences, mask, unroll)
     return found.last, found.outputs, found.states
 
 
