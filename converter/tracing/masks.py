@@ -16,32 +16,47 @@ from converter.tracing.loops import swapped
 class Moved:
     """How the valid steps of a mask are moved to the front: `order`, `source`, shape (batch, steps); `count`, (batch,).
 
-    `order` has the steps to take, `source` for each step of the mask the moved step whose output stands there: its own,
-    or the one that was computed before it (-1 or less, or `count` or more: none).
+    `order` has the steps in the order in which they are taken. `source` has for each step of the mask where its output
+    stands afterwards: that of the step itself, if it is `valid`, otherwise that of the one taken before it; -1: none.
     """
 
     order: Tensor
     source: Tensor
     count: Tensor
+    valid: Tensor
 
     @classmethod
-    def of(cls, keep: Tensor, reverse: bool) -> Moved:
-        """`keep` has shape (batch, steps) or (batch, steps, 1)."""
+    def of(cls, keep: Tensor, backwards: bool) -> Moved:
+        """`keep` has shape (batch, steps) or (batch, steps, 1); with `backwards` the last valid step is the first."""
         import tensorflow as tf
 
-        valid = tf.cast(tf.reshape(keep, tf.shape(keep)[:2]), tf.int32)
-        valid = tf.ensure_shape(valid, keep.shape[:2])
+        mask = tf.ensure_shape(tf.reshape(keep, tf.shape(keep)[:2]), keep.shape[:2])
+        valid = tf.cast(mask, tf.int32)
         steps = valid.shape[1] if valid.shape[1] is not None else tf.shape(valid)[1]
-        order = tf.math.top_k(valid * steps - tf.range(steps), k=steps).indices
-        before = tf.cumsum(valid, axis=1)
-        return cls(order, before - valid if reverse else before - 1, tf.reduce_sum(valid, axis=1))
+        place = tf.range(steps)
+        order = tf.math.top_k(valid * steps + (place if backwards else -place), k=steps).indices
+        count, until = tf.reduce_sum(valid, axis=1), tf.cumsum(valid, axis=1)
+        taken = tf.expand_dims(count, 1) - until + valid if backwards else until
+        return cls(order, taken - 1, count, mask)
 
-    def spread(self, outputs: Tensor, keep: Tensor, zero: bool) -> Tensor:
-        """`outputs`, shape (steps, batch, units), at the steps of the mask; other steps repeat one, or are zero."""
+    def gathered(self, inputs: Tensor) -> Tensor:
+        """`inputs`, shape (steps, batch, features), in their new order."""
         import tensorflow as tf
 
-        found = tf.logical_and(self.source >= 0, self.source < self.count[:, None])
-        if zero:
-            found = tf.reshape(keep, tf.shape(self.source))
-        rows = tf.gather(swapped(outputs), tf.where(found, self.source, tf.zeros_like(self.source)), batch_dims=1)
+        return swapped(tf.gather(swapped(inputs), self.order, batch_dims=1))
+
+    def last(self, outputs: Tensor, otherwise: Tensor) -> Tensor:
+        """The output of the last valid step, shape (batch, units); `otherwise` for samples that have none."""
+        import tensorflow as tf
+
+        column = tf.expand_dims(self.count, 1)
+        rows = tf.gather(swapped(outputs), tf.maximum(column - 1, 0), batch_dims=1)
+        return tf.where(column > 0, tf.squeeze(rows, 1), otherwise)
+
+    def spread(self, outputs: Tensor, zero: bool) -> Tensor:
+        """`outputs`, shape (steps, batch, units), at the steps of the mask; others repeat one, or are zero."""
+        import tensorflow as tf
+
+        found = self.valid if zero else self.source >= 0
+        rows = tf.gather(swapped(outputs), tf.maximum(self.source, 0), batch_dims=1)
         return swapped(tf.where(tf.expand_dims(found, 2), rows, tf.zeros_like(rows)))

@@ -80,7 +80,7 @@ def _replaced(layer: KerasLayer) -> dict[str, object]:
         else:
             last, outputs, final = _as_node(layer, operator, inputs, keras.tree.flatten(nested), keep)
         whole = last[:, None] if outputs is None else swapped(outputs)
-        if outputs is not None and operator is not None and operator.reverse and not layer.unroll:
+        if outputs is not None and operator is not None and layer.go_backwards and not layer.unroll:
             whole = tf.reverse(whole, [1])
         return last, whole, keras.tree.pack_sequence_as(nested, final)
 
@@ -138,8 +138,8 @@ def _as_node(
     """A node that computes `operator`, and what a mask needs around it: the outputs stand where their inputs do."""
     import tensorflow as tf
 
-    moved = None if keep is None else Moved.of(keep, operator.reverse)
-    given = [inputs] if moved is None else [swapped(tf.gather(swapped(inputs), moved.order, batch_dims=1)), moved.count]
+    moved = None if keep is None else Moved.of(keep, layer.go_backwards)
+    given = [inputs] if moved is None else [moved.gathered(inputs), moved.count]
     cell = layer.cell
     weights = [cell.kernel, cell.recurrent_kernel, *([cell.bias] if operator.bias else [])]
     arguments = [*given, *states[: operator.given], *(tf.convert_to_tensor(weight.value) for weight in weights)]
@@ -150,14 +150,12 @@ def _as_node(
     ).get_concrete_function(*[tf.TensorSpec(each.shape, each.dtype) for each in arguments])
     results = [tf.ensure_shape(found, known.shape) for found, known in zip(call(*arguments), call.outputs, strict=True)]
     outputs = results.pop(0) if operator.sequence else None
-    last = results[0]
-    if moved is not None:
-        last = tf.where(tf.expand_dims(moved.count, 1) > 0, last, tf.zeros_like(last))
-        if outputs is not None:
-            outputs = moved.spread(outputs, keep, layer.zero_output_for_mask)
-        if outputs is not None and layer.zero_output_for_mask:
-            last = outputs[0 if operator.reverse else -1]
-    return last, outputs, results
+    if moved is None or outputs is None:
+        return results[0], outputs, results
+    last = moved.last(outputs, tf.zeros_like(states[0]))
+    hidden = moved.last(outputs, states[0])
+    spread = moved.spread(outputs, layer.zero_output_for_mask) if layer.return_sequences else None
+    return last, spread, [hidden, *results[1:]]
 
 
 def _body(operator: Recurrent, cell: KerasLayer, tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -177,19 +175,9 @@ def _body(operator: Recurrent, cell: KerasLayer, tensors: Sequence[Tensor]) -> l
         length = inputs.shape[0] if inputs.shape[0] is not None else tf.shape(inputs)[0]
         mask = Mask(tf.range(length)[:, None] < count[None])
     if operator.reverse:
-        inputs = _reversed(inputs, count)
+        inputs = tf.reverse(inputs, [0])
     with keras.StatelessScope(state_mapping=list(zip(variables, weights, strict=True))):
         found: Steps = iterate(_step(cell, states), inputs, states, operator.sequence, mask)
     if not operator.sequence:
         return found.states
-    outputs = _reversed(found.outputs, count) if operator.reverse else found.outputs
-    return [outputs, *found.states]
-
-
-def _reversed(sequence: Tensor, count: Tensor | None) -> Tensor:
-    """A sequence of shape (steps, batch, ...) with its valid steps in the opposite order."""
-    import tensorflow as tf
-
-    return (
-        tf.reverse(sequence, [0]) if count is None else tf.reverse_sequence(sequence, count, seq_axis=0, batch_axis=1)
-    )
+    return [tf.reverse(found.outputs, [0]) if operator.reverse else found.outputs, *found.states]

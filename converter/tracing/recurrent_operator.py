@@ -22,7 +22,8 @@ class Recurrent:
     the sequence, shape (steps, batch, features); the valid steps of each sample if `masked`, int32, shape (batch,); the
     first states, shape (batch, units), as many as are `given`, zeros otherwise; kernel, recurrent kernel and, with
     `bias`, bias as in Keras. Its outputs are all outputs, shape (steps, batch, units), if `sequence`; and the states.
-    With `reverse` it goes from the last valid step to the first, and the outputs stand where their inputs do.
+    With `reverse` it goes from the last step to the first, and the outputs stand where their inputs do. A `masked` one
+    is not reversed, and its first state is not used: runtimes disagree about both. It is taken from the outputs.
     """
 
     kind: str
@@ -76,9 +77,9 @@ def operator_of(layer: KerasLayer, masked: bool, unset: bool) -> Recurrent | Non
         given=0,
         bias=bool(cell.use_bias),
         reset_after=bool(getattr(cell, "reset_after", False)),
-        reverse=bool(layer.go_backwards),
+        reverse=bool(layer.go_backwards) and not masked,
         masked=masked,
-        sequence=bool(layer.return_sequences),
+        sequence=bool(layer.return_sequences) or masked,
     )
     return found if unset else replace(found, given=found.states)
 

@@ -79,6 +79,8 @@ def _convert(graph: Tf2OnnxGraph, node: OnnxNode, operator: Recurrent) -> None:
     """Replace `node` by the ONNX operator."""
     given, outputs, dtypes = list(node.input), list(node.output), node.output_dtypes
     scope = node.name.rpartition("/")[0] or node.name
+    used = [bool(graph.find_output_consumers(name)) or name in graph.outputs for name in outputs]
+    lengths = given[1] if operator.masked and used[-1] and operator.states > 1 else ""
     graph.remove_node(node.name)
     first = 2 if operator.masked else 1
     states, weights = given[first : first + operator.given], given[first + operator.given :]
@@ -87,7 +89,7 @@ def _convert(graph: Tf2OnnxGraph, node: OnnxNode, operator: Recurrent) -> None:
         _gates(graph, operator, weights[0], f"{scope}/W"),
         _gates(graph, operator, weights[1], f"{scope}/R"),
         _biases(graph, operator, weights[2], f"{scope}/B") if operator.bias else "",
-        _at_least_one(graph, given[1]) if operator.masked else "",
+        _at_least_one(graph, lengths) if lengths else "",
         *(_unsqueezed(graph, state) for state in states),
     ]
     found = graph.make_node(
@@ -101,10 +103,10 @@ def _convert(graph: Tf2OnnxGraph, node: OnnxNode, operator: Recurrent) -> None:
     if operator.sequence:
         _squeezed(graph, found[0], 1, outputs[0])
     for index, name in enumerate(outputs[1 if operator.sequence else 0 :]):
-        if operator.masked:
-            state = states[index] if states else _const(graph, np.zeros([], np.float32))
-            _where_any(graph, given[1], (_squeezed(graph, found[1 + index], 0), state), name)
-        else:
+        if lengths and index == 1:
+            state = states[1] if states else _const(graph, np.zeros([], np.float32))
+            _where_any(graph, lengths, (_squeezed(graph, found[2], 0), state), name)
+        elif used[index - operator.states]:
             _squeezed(graph, found[1 + index], 0, name)
 
 
