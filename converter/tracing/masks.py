@@ -1,14 +1,15 @@
-"""A mask of steps, for recurrent operators that only know how many steps of each sample are valid, from the first on.
+"""A mask of steps, for recurrent operators that know of none.
 
-The valid steps are moved together before such an operator, in their order, and its outputs are spread again after it.
-That is exact for any mask: a step that does not count leaves the states as they are.
+The valid steps are moved together before such an operator, and its outputs are spread again after it. That is exact for
+any mask: a step that does not count leaves the states as they are. The lengths that ONNX's operators take are not used:
+OpenVINO returns other final states with them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from converter.core.foreign import Tensor
+from converter.core.foreign import DType, Tensor
 from converter.tracing.loops import swapped
 
 
@@ -44,6 +45,13 @@ class Moved:
         import tensorflow as tf
 
         return swapped(tf.gather(swapped(inputs), self.order, batch_dims=1))
+
+    def left_out(self, dtype: DType) -> Tensor:
+        """1 at the moved steps that are not valid, 0 at those that are; shape (steps, batch, 1)."""
+        import tensorflow as tf
+
+        place = tf.range(tf.shape(self.source)[1])
+        return tf.expand_dims(tf.cast(tf.expand_dims(place, 1) >= tf.expand_dims(self.count, 0), dtype), 2)
 
     def last(self, outputs: Tensor, otherwise: Tensor) -> Tensor:
         """The output of the last valid step, shape (batch, units); `otherwise` for samples that have none."""

@@ -14,11 +14,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from converter.core.errors import ConversionError
-from converter.core.foreign import KerasLayer, KerasModel, Tensor
+from converter.core.foreign import DType, KerasLayer, KerasModel, Tensor
 from converter.tracing.convolutional_lstm import convolutional_steps
 from converter.tracing.loops import UNROLLED, Mask, Steps, iterate, swapped
 from converter.tracing.masks import Moved
 from converter.tracing.recurrent_operator import Recurrent, operator_of
+
+WEIGHTS = "kernel", "recurrent_kernel", "bias"
+
+CLOSED = 1e4
+"""What is subtracted within a sigmoid so that it is 0, and added so that it is 1"""
 
 STEPS = "recurrent_steps"
 """The name, in the scope of a layer, of the node whose values enter its loop, shape (steps, batch, ...)"""
@@ -139,10 +144,14 @@ def _as_node(
     import tensorflow as tf
 
     moved = None if keep is None else Moved.of(keep, layer.go_backwards)
-    given = [inputs] if moved is None else [moved.gathered(inputs), moved.count]
     cell = layer.cell
-    weights = [cell.kernel, cell.recurrent_kernel, *([cell.bias] if operator.bias else [])]
-    arguments = [*given, *states[: operator.given], *(tf.convert_to_tensor(weight.value) for weight in weights)]
+    weights = [tf.convert_to_tensor(getattr(cell, name).value) for name in WEIGHTS[: 3 if operator.bias else 2]]
+    if moved is not None:
+        inputs = moved.gathered(inputs)
+        if layer.return_state and operator.states > 1:
+            inputs = tf.concat([inputs, moved.left_out(inputs.dtype)], axis=2)
+            weights[0] = tf.concat([weights[0], _keeping(operator, weights[0].dtype)], axis=0)
+    arguments = [inputs, *states[: operator.given], *weights]
     call = tf.function(
         lambda *tensors: _body(operator, cell, tensors),
         autograph=False,
@@ -158,26 +167,41 @@ def _as_node(
     return last, spread, [hidden, *results[1:]]
 
 
-def _body(operator: Recurrent, cell: KerasLayer, tensors: Sequence[Tensor]) -> list[Tensor]:
-    """What `operator` computes, as a loop over Keras's own cell."""
-    import keras
+@contextmanager
+def _weights_as(cell: KerasLayer, tensors: Sequence[Tensor]) -> Iterator[None]:
+    """Within the context, `cell` computes with `tensors` as its weights; a kernel may have more rows than its own."""
+    before = {name: cell.__dict__[name] for name in WEIGHTS[: len(tensors)]}
+    cell.__dict__.update(zip(WEIGHTS, tensors, strict=False))
+    try:
+        yield
+    finally:
+        cell.__dict__.update(before)
+
+
+def _keeping(operator: Recurrent, dtype: DType) -> Tensor:
+    """A row of an LSTM's kernel that closes its input gate and opens its forget gate: the carry stays as it is.
+
+    For a feature that is 1 at steps that do not count, and 0 elsewhere. With sigmoid(-1e4) = 0 and sigmoid(1e4) = 1 in
+    float32, c = 1 c + 0 is exact.
+    """
+    import numpy as np
     import tensorflow as tf
 
-    first = 2 if operator.masked else 1
-    inputs, states = tensors[0], list(tensors[first : first + operator.given])
-    weights = tensors[first + operator.given :]
+    gates = np.repeat([-CLOSED, CLOSED, 0.0, 0.0], operator.units)[None]
+    return tf.constant(gates, dtype)
+
+
+def _body(operator: Recurrent, cell: KerasLayer, tensors: Sequence[Tensor]) -> list[Tensor]:
+    """What `operator` computes, as a loop over Keras's own cell."""
+    import tensorflow as tf
+
+    inputs, states = tensors[0], list(tensors[1 : 1 + operator.given])
     if not states:
         states = [tf.zeros([tf.shape(inputs)[1], operator.units], inputs.dtype)] * operator.states
-    count = tensors[1] if operator.masked else None
-    variables = [cell.kernel, cell.recurrent_kernel, *([cell.bias] if operator.bias else [])]
-    mask = None
-    if count is not None:
-        length = inputs.shape[0] if inputs.shape[0] is not None else tf.shape(inputs)[0]
-        mask = Mask(tf.range(length)[:, None] < count[None])
     if operator.reverse:
         inputs = tf.reverse(inputs, [0])
-    with keras.StatelessScope(state_mapping=list(zip(variables, weights, strict=True))):
-        found: Steps = iterate(_step(cell, states), inputs, states, operator.sequence, mask)
+    with _weights_as(cell, tensors[1 + operator.given :]):
+        found: Steps = iterate(_step(cell, states), inputs, states, operator.sequence)
     if not operator.sequence:
         return found.states
     return [tf.reverse(found.outputs, [0]) if operator.reverse else found.outputs, *found.states]

@@ -17,13 +17,12 @@ _PREFIX = "cnnexport:"
 
 @dataclass(frozen=True)
 class Recurrent:
-    """What a recurrent node computes. Its inputs are, in this order, with the time steps first:
+    """What a recurrent node computes. Its inputs are, in this order:
 
-    the sequence, shape (steps, batch, features); the valid steps of each sample if `masked`, int32, shape (batch,); the
-    first states, shape (batch, units), as many as are `given`, zeros otherwise; kernel, recurrent kernel and, with
-    `bias`, bias as in Keras. Its outputs are all outputs, shape (steps, batch, units), if `sequence`; and the states.
-    With `reverse` it goes from the last step to the first, and the outputs stand where their inputs do. A `masked` one
-    is not reversed, and its first state is not used: runtimes disagree about both. It is taken from the outputs.
+    the sequence, shape (steps, batch, features); the first states, shape (batch, units), as many as are `given`, zeros
+    otherwise; kernel, recurrent kernel and, with `bias`, bias as in Keras. Its outputs are all outputs, shape
+    (steps, batch, units), if `sequence`; and the final states. With `reverse` it goes from the last step to the first,
+    and the outputs stand where their inputs do.
     """
 
     kind: str
@@ -34,7 +33,6 @@ class Recurrent:
     bias: bool
     reset_after: bool
     reverse: bool
-    masked: bool
     sequence: bool
 
     @property
@@ -69,6 +67,8 @@ def operator_of(layer: KerasLayer, masked: bool, unset: bool) -> Recurrent | Non
     activation, recurrent = _activation(cell.activation), _activation(getattr(cell, "recurrent_activation", None))
     if not activation or (kind != "RNN" and not recurrent):
         return None
+    if masked and kind == "LSTM" and layer.return_state and recurrent not in ("sigmoid", "hard_sigmoid"):
+        return None  # no gate of it can be closed at steps that do not count
     found = Recurrent(
         kind=kind,
         units=cell.units,
@@ -78,7 +78,6 @@ def operator_of(layer: KerasLayer, masked: bool, unset: bool) -> Recurrent | Non
         bias=bool(cell.use_bias),
         reset_after=bool(getattr(cell, "reset_after", False)),
         reverse=bool(layer.go_backwards) and not masked,
-        masked=masked,
         sequence=bool(layer.return_sequences) or masked,
     )
     return found if unset else replace(found, given=found.states)

@@ -66,13 +66,14 @@ def _gated(graph: Graph) -> Iterator[tuple[str, Recurrent]]:
         operator = functions.get(node.attr["f"].func.name) if node.op == "PartitionedCall" else None
         if operator is None or operator.kind == "RNN":
             continue
-        kernel = _source(nodes, node.input[(2 if operator.masked else 1) + operator.given])
+        kernel = _source(nodes, node.input[1 + operator.given])
         if kernel in graph.traced.weights:
             yield kernel, operator
 
 
 def _source(nodes: dict[str, NodeDef], name: str) -> str:
-    while nodes[node_of(name)].op == "Identity":
+    """The node whose first rows a kernel is: a mask may have added one."""
+    while nodes[node_of(name)].op in ("Identity", "ConcatV2"):
         name = nodes[node_of(name)].input[0]
     return node_of(name)
 

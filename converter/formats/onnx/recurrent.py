@@ -80,16 +80,14 @@ def _convert(graph: Tf2OnnxGraph, node: OnnxNode, operator: Recurrent) -> None:
     given, outputs, dtypes = list(node.input), list(node.output), node.output_dtypes
     scope = node.name.rpartition("/")[0] or node.name
     used = [bool(graph.find_output_consumers(name)) or name in graph.outputs for name in outputs]
-    lengths = given[1] if operator.masked and used[-1] and operator.states > 1 else ""
     graph.remove_node(node.name)
-    first = 2 if operator.masked else 1
-    states, weights = given[first : first + operator.given], given[first + operator.given :]
+    states, weights = given[1 : 1 + operator.given], given[1 + operator.given :]
     inputs = [
         given[0],
         _gates(graph, operator, weights[0], f"{scope}/W"),
         _gates(graph, operator, weights[1], f"{scope}/R"),
         _biases(graph, operator, weights[2], f"{scope}/B") if operator.bias else "",
-        _at_least_one(graph, lengths) if lengths else "",
+        "",
         *(_unsqueezed(graph, state) for state in states),
     ]
     found = graph.make_node(
@@ -103,10 +101,7 @@ def _convert(graph: Tf2OnnxGraph, node: OnnxNode, operator: Recurrent) -> None:
     if operator.sequence:
         _squeezed(graph, found[0], 1, outputs[0])
     for index, name in enumerate(outputs[1 if operator.sequence else 0 :]):
-        if lengths and index == 1:
-            state = states[1] if states else _const(graph, np.zeros([], np.float32))
-            _where_any(graph, lengths, (_squeezed(graph, found[2], 0), state), name)
-        elif used[index - operator.states]:
+        if used[index - operator.states]:
             _squeezed(graph, found[1 + index], 0, name)
 
 
@@ -159,18 +154,6 @@ def _biases(graph: Tf2OnnxGraph, operator: Recurrent, bias: str, name: str) -> s
 def _order(operator: Recurrent) -> Array:
     units = operator.units
     return np.concatenate([np.arange(gate * units, (gate + 1) * units) for gate in _GATES[operator.kind]])
-
-
-def _at_least_one(graph: Tf2OnnxGraph, lengths: str) -> str:
-    """onnxruntime refuses a length of 0; what it computes for one is replaced afterwards."""
-    return str(graph.make_node("Max", [lengths, _const(graph, np.array([1], np.int32))]).output[0])
-
-
-def _where_any(graph: Tf2OnnxGraph, lengths: str, choice: tuple[str, str], output: str) -> None:
-    """The first tensor of `choice` where a sample has valid steps, the second one elsewhere."""
-    some = graph.make_node("Greater", [lengths, _const(graph, np.array([0], np.int32))]).output[0]
-    column = graph.make_node("Unsqueeze", [some, _const(graph, np.array([1], np.int64))]).output[0]
-    graph.make_node("Where", [column, *choice], outputs=[output])
 
 
 def _squeezed(graph: Tf2OnnxGraph, tensor: str, axis: int, output: str | None = None) -> str:

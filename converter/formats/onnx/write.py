@@ -21,6 +21,7 @@ from converter.core.data import Array, Artifact, Format, TensorSpec, Traced, Wri
 from converter.core.errors import ConversionError
 from converter.core.foreign import GraphDef, OnnxGraph, OnnxModel, OnnxNode
 from converter.core.text import first_line
+from converter.formats.onnx.directions import join_directions
 from converter.formats.onnx.order import in_order, names_in, nodes_of, rename
 from converter.tracing.naming import described_layer
 
@@ -48,6 +49,7 @@ def write(traced: Traced, directory: Path, options: WriteOptions) -> Artifact:
         traced.layers,
     )
     in_order(model.graph)
+    join_directions(model.graph)
     _plain_names(model.graph)
     model = onnx.shape_inference.infer_shapes(model)
     weights = bind.bind(model.graph, traced.weights)
