@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import faults
 import graph_faults
+import sequence_faults
 import size_faults
 from faults import Change
 
@@ -86,6 +87,8 @@ BUILT = {
     "twin-channels": (), "any-size-map": (), "any-size-bilinear": (), "any-size-classes": (),
     "any-size-group-normalized": ("onnx", "saved-model"),
     "bilinear-2": (), "bilinear-3": ("onnx", "tflite"),
+    "crnn": ("onnx", "tflite"), "tagger": ("onnx", "tflite"), "translator": ("onnx", "tflite", "saved-model"),
+    "video-predictor": ("onnx", "tflite"), "relu-gru": (), "stacked-cells": ("onnx", "tflite"),
 }  # fmt: skip
 """The small models: the name, which is that of the function, and the formats if there are others than ONNX."""
 
@@ -157,6 +160,19 @@ FAULTS = (
     Case("residual", "one branch is zero", change=graph_faults.branch_dead("join/Add", "Add", 1)),
     Case("twin-channels", "two similar channels exchanged", change=graph_faults.channels_exchanged("logits", 0, 1)),
     Case("plain-logits", "shape (N, 1, 6) instead of (N, 6)", change=graph_faults.axis_added("logits")),
+    Case("crnn", "two gates exchanged in an LSTM", change=sequence_faults.gates_exchanged()),
+    Case("crnn", "directions of an LSTM exchanged", change=sequence_faults.directions_exchanged(1)),
+    Case("crnn", "bias of the forget gate dropped", change=sequence_faults.forget_bias_dropped()),
+    Case("relu-gru", "activation of a GRU dropped",
+         change=sequence_faults.attribute_set("activations", ["Sigmoid", "Tanh"] * 2)),
+    Case("tagger", "a GRU that goes backwards",
+         change=sequence_faults.attribute_set("direction", "reverse", 2)),
+    Case("tagger", "reset before the product, not after",
+         change=sequence_faults.attribute_set("linear_before_reset", 0)),
+    Case("tagger", "recurrent biases dropped", change=sequence_faults.bias_dropped()),
+    Case("tagger", "last step of a layer not seen", change=sequence_faults.last_step_unseen(2)),
+    Case("tagger", "padding not masked", change=sequence_faults.mask_ignored()),
+    Case("translator", "initial states ignored", change=sequence_faults.initial_state_ignored(1)),
     Case("plain-logits-traced", "traced with outputs x 1.00009"),
     Case("feature-map-traced", "traced with outputs x 1.00002"),
 )  # fmt: skip
@@ -204,6 +220,14 @@ CORRECT = (
     Case("transposed-convolution", "ONNX", "opencv"),
     Case("separable", "ONNX", "tract"),
     Case("untrained-unet", "ONNX", "tract"),
+    Case("crnn", "TFLite", "litert"),
+    Case("tagger", "TFLite", "litert"),
+    Case("tagger", "ONNX", "openvino"),
+    Case("translator", "TFLite", "litert"),
+    Case("translator", "ONNX", "openvino"),
+    Case("translator", "SavedModel", "tensorflow"),
+    Case("video-predictor", "TFLite", "litert"),
+    Case("stacked-cells", "TFLite", "litert"),
     Case("exponential", "ONNX, optimizer off", "onnxruntime-noopt"),
     Case("standardized", "ONNX, optimizer off", "onnxruntime-noopt"),
 )

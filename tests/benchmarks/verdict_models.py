@@ -17,7 +17,7 @@ from verdict_cases import BASES, SMALL, TINY
 
 from converter.core.foreign import KerasLayer, KerasModel, KerasTensor, Tensor
 
-MODULES = ("verdict_input_models", "verdict_layer_models", "verdict_output_models")
+MODULES = ("verdict_input_models", "verdict_layer_models", "verdict_output_models", "verdict_sequence_models")
 """With this one, the modules whose functions build models; they import Keras."""
 
 TRAINING_IMAGES, TRAINING_SEED, EPOCHS = 1024, 1, 8
