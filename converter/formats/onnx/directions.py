@@ -54,11 +54,17 @@ def _join(graph: OnnxGraph, readers: dict[str, list[OnnxNode]], forward: OnnxNod
     from onnx import helper, numpy_helper
 
     made: list[OnnxNode] = []
+    constants = {tensor.name: tensor for tensor in graph.initializer}
 
     def joined(index: int) -> str:
         if len(forward.input) <= index or not forward.input[index]:
             return ""
         name = f"{forward.name}/both/{index}"
+        known = [constants.get(node.input[index]) for node in (forward, reverse)]
+        if all(known):
+            whole = np.concatenate([numpy_helper.to_array(tensor) for tensor in known])
+            graph.initializer.append(numpy_helper.from_array(whole, name))
+            return name
         made.append(helper.make_node("Concat", [forward.input[index], reverse.input[index]], [name], name, axis=0))
         return name
 
