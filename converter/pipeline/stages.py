@@ -147,16 +147,16 @@ def _begin(loaded: Loaded, rewritten: Rewritten, options: ExportOptions, clock: 
 
 def _predict(loaded: Loaded, rewritten: Rewritten, begun: Begun) -> Predicted:
     """The golden arrays, and the outputs of the rewritten model if it is to be compared."""
-    from converter.tracing import reference
+    from converter.tracing import prediction
 
     source, signature, found = loaded.source, loaded.signature, begun.finish()
     inputs = found.measured.golden.inputs
     warnings, changed = (*rewritten.warnings, *found.warnings), None
     if rewritten.on_purpose:
-        own = reference.predict(source.model, signature, inputs)
+        own = prediction.predict(source.model, signature, inputs)
         warnings = (*warnings, _change_warning(own, found.measured.own))
     elif rewritten.changed:
-        changed = reference.predict(rewritten.model, signature, inputs)
+        changed = prediction.predict(rewritten.model, signature, inputs)
     return Predicted(found.measured, changed, warnings, found.drawn)
 
 

@@ -31,6 +31,9 @@ SLOW = 0.8
 SUSPECT = 1e-7
 """The same in float32, from which it is worth an inference in float64 to find out."""
 
+ROUNDED = 2.0
+"""By which factor the distances of a sample from float64, alone and in its batch, may differ if both are rounding."""
+
 Effect = Callable[[TensorSpec, Array, Array], float]
 """The relative L2 of an output's worst sample from its reference, in the domain of the verdict."""
 
@@ -176,9 +179,14 @@ def _exact(graph: Graph, first: Arrays) -> tuple[dict[str, Array], list[Array]]:
 
 
 def _mixes(graph: Graph, inputs: Arrays, runs: FirstRuns, exact: Arrays) -> bool:
-    """Whether a sample's output depends on the others of its batch: suspected in float32, decided in float64."""
+    """Whether a sample's output depends on the others of its batch: suspected in float32, decided in float64.
+
+    Where a sample is alone about as far from float64 as it is in its batch, the two differ by rounding.
+    """
     apart = max((relative_l2(array, runs.base[name][: len(array)]) for name, array in runs.alone.items()), default=0.0)
     if apart <= SUSPECT or not exact:
+        return False
+    if all(_explained(array, runs.base[name], exact[name]) for name, array in runs.alone.items()):
         return False
     together, alone = exact, exact
     if len(next(iter(exact.values()))) < SAMPLES:
@@ -186,6 +194,19 @@ def _mixes(graph: Graph, inputs: Arrays, runs: FirstRuns, exact: Arrays) -> bool
     else:
         alone = in_float64(graph.double(first_samples(inputs, 1))[0])
     return any(relative_l2(alone[name][:1], array[:1]) > MIXED for name, array in together.items())
+
+
+def _explained(alone: Array, base: Array, exact: Array) -> bool:
+    """Whether each sample of an output is about as far from float64 alone as in its batch: by `ROUNDED` times at most.
+
+    Float64 is that of the batch or that of the sample alone: whichever it is, one of the two is far from it if the
+    samples of a batch are mixed.
+    """
+    for one, other, true in zip(alone, base, exact, strict=False):
+        distances = relative_l2(one, true), relative_l2(other, true)
+        if not max(distances) <= ROUNDED * min(distances):
+            return False
+    return True
 
 
 def _farthest(effect: Effect, spec: TensorSpec, candidates: Sequence[Arrays], exact: Array) -> Array:
