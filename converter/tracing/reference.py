@@ -22,7 +22,7 @@ from converter.core.sketch import SAMPLES
 from converter.tracing import layer_ends
 from converter.tracing.layer_ends import LayerEnd
 from converter.tracing.prediction import Prediction
-from converter.tracing.rounding import Effect, FirstRuns, Graph, Rounding, in_float64
+from converter.tracing.rounding import Effect, FirstRuns, Graph, Rounding, completed
 from converter.tracing.running import CannotRunError, running
 from converter.tracing.signature import Signature
 from converter.tracing.trace import trace
@@ -83,9 +83,12 @@ class Measured:
 class Measuring:
     """A measurement that has begun: TensorFlow runs the graph on a thread while the caller does something else.
 
-    `finish` waits for it and returns the result; `close` ends it without one.
+    `inputs` are those of the result, `ends` the ends of its layers, without their noise. `finish` waits for the rest and
+    returns the result; `close` ends it without one.
     """
 
+    inputs: Arrays
+    ends: tuple[LayerEnd, ...]
     finish: Callable[[], Measured]
     close: Callable[[], None]
 
@@ -110,8 +113,7 @@ def begin(model: KerasModel, signature: Signature, inputs: Arrays, effect: Effec
     try:
         traced = trace(model, signature, fold=False)
     except ConversionError:
-        done = _without_graph(model, signature, inputs, effect)
-        return Measuring(lambda: done, lambda: None)
+        return _done(_without_graph(model, signature, inputs, effect))
     ends = layer_ends.find(traced) if plan.layers else ()
     with ExitStack() as stack:
         single = stack.enter_context(running(traced, signature, ends))
@@ -125,8 +127,7 @@ def begin(model: KerasModel, signature: Signature, inputs: Arrays, effect: Effec
         except CannotRunError:
             outputs, half = tuple(traced.outputs.values()), traced.half
             found = replace(_without_graph(model, signature, inputs, effect), outputs=outputs, half=half)
-            done = replace(found, precision=_precision(half, False))
-            return Measuring(lambda: done, lambda: None)
+            return _done(replace(found, precision=_precision(half, False)))
         count = plan.effort.chosen(runs.seconds)
         plan.announce(plan.effort.forecast(count, runs.seconds))
         inputs = first_samples(inputs, count)
@@ -140,7 +141,11 @@ def begin(model: KerasModel, signature: Signature, inputs: Arrays, effect: Effec
             golden = Golden(inputs, references.result(), {}, {})
             return _finished(graph, keras, plan, golden, pending.result())
 
-    return Measuring(finish, later.close)
+    return Measuring(inputs, layer_ends.measured(ends, runs.watched, ()), finish, later.close)
+
+
+def _done(found: Measured) -> Measuring:
+    return Measuring(found.golden.inputs, (), lambda: found, lambda: None)
 
 
 Background = tuple[Rounding, dict[str, Array], dict[str, dict[str, Array]]]
@@ -153,7 +158,7 @@ def _finished(graph: Graph, keras: Prediction, plan: Plan, golden: Golden, backg
     references, exact = golden.references, rounding.exact
     own: Arrays = {}
     if traced.half and exact:
-        own, references = references, _as_references(in_float64(graph.double(golden.inputs)[0]), references)
+        own, references = references, _as_references(completed(graph, golden.inputs, exact), references)
     if not exact or all(np.array_equal(array, references[name][: len(array)]) for name, array in single.items()):
         single = {}  # the same arrays need not be stored twice
     other = next((found for each in plan.others if (found := _resized(graph, keras, each)) is not None), None)
