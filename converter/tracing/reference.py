@@ -83,7 +83,7 @@ class Measured:
 class Measuring:
     """A measurement that has begun: TensorFlow runs the graph on a thread while the caller does something else.
 
-    `inputs` are those of the result, `ends` the ends of its layers, without their noise. `finish` waits for the rest and
+    `inputs` are those of the result, `ends` the ends of its layers without their noise. `finish` waits for the rest and
     returns the result; `close` ends it without one.
     """
 
