@@ -69,7 +69,7 @@ def run_artifact(subject: Subject, batches: tuple[int, ...], timeout: float = TI
                     by_batch.setdefault(int(run), {})[unquote(name)] = arrays[key]
                 else:
                     resized.setdefault(run, {})[unquote(name)] = arrays[key]
-    return Ran(by_batch, resized, answer)
+    return Ran(dict(sorted(by_batch.items())), resized, answer)
 
 
 def call(module: str, job: object, what: str, timeout: float = TIMEOUT, runtime: str = "") -> Json:

@@ -25,7 +25,7 @@ from converter.tracing.signature import Signature
 MIXED = 1e-9
 """Relative L2, in float64, above which a sample's output depends on the other samples of its batch."""
 
-SLOW = 0.8
+SLOW = 0.2
 """Seconds of one inference above which only one sample is run alone."""
 
 SUSPECT = 1e-7
