@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
 from converter.bundle.directory import refuse_other_source, stage
-from converter.bundle.manifest import MANIFEST, MAX_BYTES, PAGE, REPORT, write_manifest
+from converter.bundle.manifest import MANIFEST, MAX_BYTES, PAGE, REPORT, records_of, write_manifest
 from converter.core import machine
 from converter.core.clock import Clock, Progress
 from converter.core.errors import InputError
+from converter.core.files import FileRecord
 from converter.core.jsonable import dumps, read_json
 from converter.core.results import Report
 from converter.pipeline.arguments import export_options
@@ -66,7 +68,9 @@ def export(
         result = write_artifacts(source, options, staging.path, clock)
         gc.collect()
         machine.release_memory()
-        evidence = prove(result.exported, ProofOptions(device=options.device, tolerance=options.tolerance), clock)
+        with ThreadPoolExecutor(1) as pool:
+            records = pool.submit(records_of, staging.path, result.exported.artifacts)
+            evidence = prove(result.exported, ProofOptions(device=options.device, tolerance=options.tolerance), clock)
         report = replace(
             report_of(result.facts, result.exported, evidence, clock, options.source.seed), failures=result.failures
         )
@@ -75,13 +79,20 @@ def export(
         target = directory if proven else directory.with_name(directory.name + UNPROVEN)
         report = replace(report, directory=str(target))
         (staging.path / REPORT).write_text(dumps(to_json(report)), encoding="ascii")
-        manifest = write_manifest(
-            staging.path, manifest_of(result.facts, result.exported.artifacts, report, options.tolerance)
-        )
+        facts = manifest_of(result.facts, result.exported.artifacts, report, options.tolerance)
+        manifest = write_manifest(staging.path, facts, _known(records))
         hashes = {name: each.sha256 for name, each in manifest.files.items()}
         (staging.path / PAGE).write_text(to_html(report, hashes), encoding="utf-8")
         staging.commit(target)
     return report
+
+
+def _known(records: Future[dict[str, FileRecord]]) -> dict[str, FileRecord]:
+    """The records that were computed while the artifacts were proven; none if a file could not be read."""
+    try:
+        return records.result()
+    except (InputError, OSError):
+        return {}  # `write_manifest` reports it
 
 
 def _children(formats: Sequence[str]) -> list[tuple[str, str]]:

@@ -103,7 +103,7 @@ class Rounding:
         samples, cells = len(next(iter(inputs.values()))), min(array[0].size for array in runs.base.values())
         count = effort.exact(runs.seconds, cells, samples)
         first = first_samples(inputs, min(count, SAMPLES))
-        exact, doubles = _exact(graph, first)
+        exact, doubles = _exact(graph, first_samples(inputs, count))
         watched = runs.watched, doubles
         if _mixes(graph, inputs, runs, exact):
             base, exact = graph.single(inputs)[0], in_float64(graph.double(inputs)[0])
@@ -114,7 +114,6 @@ class Rounding:
         if exact and count > SAMPLES:
             more = {name: array[SAMPLES:count] for name, array in inputs.items()}
             base = _joined(base, graph.single(more)[0])
-            exact = _joined(exact, in_float64(graph.double(more)[0]))
         return cls(base, alone, summed, exact, False, watched)
 
     def ends(self, ends: tuple[LayerEnd, ...]) -> tuple[LayerEnd, ...]:

@@ -115,7 +115,7 @@ def running(
     try:
         with graph.as_default():
             tf.import_graph_def(graph_def, name="")
-        extra = layer_ends.watch(graph, ends)
+        extra = layer_ends.watch(graph, ends, first=double)
     except _cannot() as error:
         failed = error
     fetches = [f"{spec.name}:0" for spec in signature.outputs]
