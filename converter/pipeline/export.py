@@ -21,7 +21,7 @@ from converter.pipeline.arguments import export_options
 from converter.pipeline.facts import manifest_of, report_of
 from converter.pipeline.options import ExportKeywords, ExportOptions, ModelOrPath
 from converter.pipeline.stages import write_artifacts
-from converter.proof import isolate
+from converter.proof.children import RUN_CHILD, waiting_children
 from converter.proof.diagnosis import CHILD, DIAGNOSIS_RUNTIMES
 from converter.proof.plan import ProofOptions, first_runtimes
 from converter.proof.prove import prove
@@ -64,7 +64,7 @@ def export(
     directory = options.output or Path("artifacts", source.title)
     if options.output is None and not options.force:
         refuse_other_source(directory, source.identity)
-    with stage(directory) as staging, isolate.waiting_children(_children(options.formats)):
+    with stage(directory) as staging, waiting_children(_children(options.formats)):
         result = write_artifacts(source, options, staging.path, clock)
         gc.collect()
         machine.release_memory()
@@ -98,7 +98,7 @@ def _known(records: Future[dict[str, FileRecord]]) -> dict[str, FileRecord]:
 def _children(formats: Sequence[str]) -> list[tuple[str, str]]:
     """The children that the export of `formats` will need, so that they start while TensorFlow loads."""
     able = [(form, runtime) for form in formats for runtime in first_runtimes(form)]
-    proofs = [(isolate.RUN_CHILD, runtime) for _, runtime in able]
+    proofs = [(RUN_CHILD, runtime) for _, runtime in able]
     return [*proofs, *((CHILD, DIAGNOSIS_RUNTIMES[form]) for form, _ in able if form in DIAGNOSIS_RUNTIMES)]
 
 
