@@ -49,6 +49,10 @@ NO_FLOAT64 = (
 )
 
 
+HEAVY = 256 << 20
+"""Bytes of weights from which files are written after float64 was computed, not meanwhile: both need memory."""
+
+
 @dataclass(frozen=True)
 class Loaded:
     """The model of a source, and its inputs and outputs."""
@@ -99,6 +103,9 @@ def write_artifacts(opened: Opened, options: ExportOptions, directory: Path, clo
     with closing(begun):  # what it still has to do is done on another thread, while the files are written
         with clock("trace"):
             traced = _trace(loaded, rewritten, options)
+        if begun.measuring is not None and begun.measuring.weights > HEAVY:
+            with clock("reference"):
+                begun.measuring.wait()
         artifacts, failures = _write_formats(traced, options, directory, clock)
         files = Files(directory, artifacts, loaded.signature.interface)
         predicted, read = _predict_and_read(loaded, rewritten, begun, files, clock)

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -84,13 +84,16 @@ class Measuring:
     """A measurement that has begun: TensorFlow runs the graph on a thread while the caller does something else.
 
     `inputs` are those of the result, `ends` the ends of its layers without their noise. `finish` waits for the rest and
-    returns the result; `close` ends it without one.
+    returns the result; `close` ends it without one. `weights` is the size of the model's weights in bytes, and `wait`
+    only waits: float64 takes twice as much memory, which a caller may not want to need at the same time as its own.
     """
 
     inputs: Arrays
     ends: tuple[LayerEnd, ...]
     finish: Callable[[], Measured]
     close: Callable[[], None]
+    weights: int = 0
+    wait: Callable[[], object] = lambda: None
 
 
 def measured(model: KerasModel, signature: Signature, inputs: Arrays, effect: Effect, plan: Plan = PLAN) -> Measured:
@@ -141,7 +144,14 @@ def begin(model: KerasModel, signature: Signature, inputs: Arrays, effect: Effec
             golden = Golden(inputs, references.result(), {}, {})
             return _finished(graph, keras, plan, golden, pending.result())
 
-    return Measuring(inputs, layer_ends.measured(ends, runs.watched, ()), finish, later.close)
+    return Measuring(
+        inputs,
+        layer_ends.measured(ends, runs.watched, ()),
+        finish,
+        later.close,
+        sum(array.nbytes for array in traced.weights.values()),
+        lambda: (wait([references]), wait([pending])),
+    )
 
 
 def _done(found: Measured) -> Measuring:
