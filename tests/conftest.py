@@ -27,6 +27,7 @@ from converter.core.data import Array, Traced
 from converter.core.results import Report
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as the command does before it loads TensorFlow
+os.environ["CNNEXPORT_CACHE"] = "off"
 if "PYTEST_XDIST_WORKER_COUNT" in os.environ:  # the cores are shared out among the processes of the run
     _threads = max(1, (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"]))
     for _variable in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):

@@ -8,8 +8,10 @@ and a bias subtracts what all samples have in common. What remains differs betwe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeAlias
 
 import keras
@@ -18,21 +20,10 @@ import numpy.typing as npt
 import tensorflow as tf
 from keras import layers, ops
 
+from zoo import statistics_cache
+from zoo.drawing import CONVOLUTIONS, Draws, Kernels, Pending, drawing, kernels_of, normal
 from zoo.spec import TensorTree
 
-_CONVOLUTIONS: tuple[type, ...] = (
-    layers.Conv1D,
-    layers.Conv2D,
-    layers.Conv3D,
-    layers.Conv1DTranspose,
-    layers.Conv2DTranspose,
-    layers.Conv3DTranspose,
-    layers.DepthwiseConv1D,
-    layers.DepthwiseConv2D,
-    layers.SeparableConv1D,
-    layers.SeparableConv2D,
-    layers.Dense,
-)
 _HEAD_ACTIVATIONS = (None, keras.activations.linear, keras.activations.softmax, keras.activations.sigmoid)
 _JITTER = 0.1  # standard deviation of a bias around its centred value, in units of the layer's output
 # A ReLU that clips half of its input makes a deep random network chaotic: rounding of 1e-7 grew to 7e-5 in the logits
@@ -44,8 +35,6 @@ _SMALLEST_SHARE = 1e-4  # of a second moment; a smaller variance is rounding, no
 Tensor: TypeAlias = tf.Tensor
 Moment: TypeAlias = npt.NDArray[np.float64]
 Call: TypeAlias = Callable[..., Tensor]
-Rule: TypeAlias = Callable[[keras.layers.Layer, Call, np.random.Generator, Tensor], Tensor]
-"""How a layer is calibrated: from the layer, its call, a generator and its input to its output."""
 
 
 def calibrate(model: keras.Model, inputs: TensorTree, seed: int) -> None:
@@ -61,25 +50,98 @@ def calibrate(model: keras.Model, inputs: TensorTree, seed: int) -> None:
     The result depends on the layers' order, not on the state of any global generator. Raises ValueError where a layer
     returns NaN or infinity.
     """
-    wrapped: list[keras.layers.Layer] = []
+    pending = _pending(model, seed)
+    with drawing(pending) as draws:
+        _measure(model, inputs, pending, draws)
+
+
+def calibrate_again(model: keras.Model, inputs: TensorTree, seed: int) -> None:
+    """`calibrate`, without the forward pass where what it measures is in the user's cache; the weights are the same.
+
+    Only a model whose layers are all Keras's own is looked up. Raises ValueError as `calibrate` does.
+    """
+    name = _name(model, inputs, seed)
+    known = statistics_cache.read(name) if name else None
+    pending = _pending(model, seed)
+    if known is not None and _fits(known, pending):
+        pending = [each for each in pending if each.index in known]
+        with drawing(pending) as draws:
+            for each in pending:
+                _settle(each, known[each.index], draws.take(each) if isinstance(each.layer, CONVOLUTIONS) else [])
+        return
+    with drawing(pending) as draws:
+        found = _measure(model, inputs, pending, draws)
+    if name:
+        statistics_cache.write(name, found)
+
+
+def _pending(model: keras.Model, seed: int) -> list[Pending]:
+    """The layers to calibrate; all other weights are redrawn."""
+    found = []
+    for index, layer in enumerate(model._flatten_layers()):
+        generator = np.random.default_rng([seed, index])
+        if isinstance(layer, (*CONVOLUTIONS, layers.BatchNormalization)):
+            found.append(Pending(layer, index, generator))
+        else:
+            _redraw_others(layer, generator)
+    return found
+
+
+def _name(model: keras.Model, inputs: TensorTree, seed: int) -> str:
+    """A digest of all that the result of `calibrate` depends on; "" if a layer is not Keras's own, or is a Lambda."""
+    own = all(type(each).__module__.startswith("keras.") for each in model._flatten_layers(include_self=False))
+    if not own or any(isinstance(each, layers.Lambda) for each in model._flatten_layers()):
+        return ""
+    versions = [keras.__version__, tf.__version__, np.__version__, platform.machine(), str(seed)]
+    try:
+        described = model.to_json()
+    except (TypeError, ValueError, NotImplementedError):
+        return ""
+    kept = [
+        ops.convert_to_numpy(weight)  # what a layer was given besides its configuration
+        for layer in model._flatten_layers()
+        if not isinstance(layer, (*CONVOLUTIONS, layers.BatchNormalization))
+        for weight in layer._non_trainable_variables
+        if str(weight.dtype).startswith("float")
+    ]
+    code = [Path(__file__).with_name(each).read_bytes() for each in ("calibrate.py", "drawing.py")]
+    arrays = [np.ascontiguousarray(array).tobytes() for array in (*keras.tree.flatten(inputs), *kept)]
+    parts = [*code, " ".join(versions).encode(), described.encode(), *arrays]
+    return statistics_cache.digest(parts)
+
+
+def _fits(known: Mapping[int, statistics_cache.Moments], pending: Sequence[Pending]) -> bool:
+    """Whether `known` has moments of as many units as the layers have, and of no other layer."""
+    units = {each.index: _units(each.layer) for each in pending}
+    return bool(known) and all(len(mean) == units.get(index) for index, (mean, _) in known.items())
+
+
+def _units(layer: keras.layers.Layer) -> int:
+    if isinstance(layer, layers.BatchNormalization):
+        return int(layer.moving_mean.shape[0])
+    count = getattr(layer, "units", None) or getattr(layer, "filters", None)
+    if count is None:  # a depthwise convolution
+        *_, channels, multiplier = layer.kernel.shape
+        count = channels * multiplier
+    return int(count)
+
+
+def _measure(
+    model: keras.Model, inputs: TensorTree, pending: Sequence[Pending], draws: Draws
+) -> dict[int, statistics_cache.Moments]:
+    """Calibrate the layers in one forward pass; returns the moments of each by its index."""
+    found: dict[int, statistics_cache.Moments] = {}
+    wrapped = []
     with _functions_run_eagerly():
         try:
-            for index, layer in enumerate(model._flatten_layers()):
-                generator = np.random.default_rng([seed, index])
-                rule: Rule
-                if isinstance(layer, _CONVOLUTIONS):
-                    rule = _calibrate_kernel
-                elif isinstance(layer, layers.BatchNormalization):
-                    rule = _calibrate_normalization
-                else:
-                    _redraw_others(layer, generator)
-                    continue
-                wrapped.append(layer)
-                layer.call = _first_call(layer, layer.call, rule, generator)
+            for each in pending:
+                wrapped.append(each.layer)
+                each.layer.call = _first_call(each, each.layer.call, found, draws)
             model(inputs, training=False)
         finally:
             for layer in wrapped:
                 del layer.call  # the instance's attribute, so that the class's method is used again
+    return found
 
 
 @contextmanager
@@ -93,65 +155,76 @@ def _functions_run_eagerly() -> Iterator[None]:
         tf.config.run_functions_eagerly(before)
 
 
-def _first_call(layer: keras.layers.Layer, call: Call, rule: Rule, generator: np.random.Generator) -> Call:
+def _first_call(pending: Pending, call: Call, found: dict[int, statistics_cache.Moments], draws: Draws) -> Call:
     """`call`, calibrated at its first use with concrete values (a trace has none)."""
-    pending = True
 
     def calibrating(*args: object, **kwargs: object) -> Tensor:
-        nonlocal pending
-        if not pending or not tf.executing_eagerly():
+        if pending.index in found or not tf.executing_eagerly():
             return call(*args, **kwargs)
-        pending = False
-        return rule(layer, lambda: call(*args, **kwargs), generator, next(iter((*args, *kwargs.values()))))
+        layer = pending.layer
+        if isinstance(layer, layers.BatchNormalization):
+            found[pending.index] = _moments(layer, next(iter((*args, *kwargs.values()))), layer.axis)
+            _settle(pending, found[pending.index], [])
+            return call(*args, **kwargs)
+        kernels = draws.take(pending)
+        for variable, values in zip(kernels_of(layer), kernels, strict=True):
+            variable.assign(values)
+        if layer.bias is not None:
+            layer.bias.assign(ops.zeros(layer.bias.shape, layer.bias.dtype))
+        activation = layer.activation
+        layer.activation = keras.activations.linear
+        try:
+            raw = call(*args, **kwargs)
+        finally:
+            layer.activation = activation
+        axis = 1 if getattr(layer, "data_format", "channels_last") == "channels_first" else -1
+        found[pending.index] = _moments(layer, raw, axis)
+        scale, offset = _settle(pending, found[pending.index], kernels)
+        shape = [1] * len(raw.shape)
+        shape[axis] = -1
+        result = raw * ops.cast(scale, raw.dtype) + ops.cast(ops.reshape(offset, shape), raw.dtype)
+        return result if activation is None else activation(result)
 
     return calibrating
 
 
-def _calibrate_kernel(layer: keras.layers.Layer, call: Call, generator: np.random.Generator, _: Tensor) -> Tensor:
-    """Redraw the kernels, run the layer once, and derive kernel, bias and output from its pre-activation."""
-    bias = layer.bias
-    kernels = [weight for weight in layer.weights if weight is not bias]
-    for kernel in kernels:
-        _assign_normal(kernel, generator, outputs=1 if kernel is kernels[-1] else 2)  # depthwise before pointwise
-    if bias is not None:
-        bias.assign(ops.zeros(bias.shape, bias.dtype))
+def _settle(pending: Pending, moments: statistics_cache.Moments, kernels: Kernels) -> tuple[float, Moment]:
+    """Give a layer the weights that its moments require; returns the scale of its kernel, and its bias.
 
-    activation = layer.activation
-    layer.activation = keras.activations.linear
-    try:
-        raw = call()
-    finally:
-        layer.activation = activation
-
-    axis = 1 if getattr(layer, "data_format", "channels_last") == "channels_first" else -1
-    mean, variance = _moments(layer, raw, axis)
+    `kernels` are its drawn ones, and are changed.
+    """
+    if isinstance(pending.layer, layers.BatchNormalization):
+        _settle_normalization(pending.layer, pending.generator, moments)
+        return 1.0, moments[0]
+    layer, (mean, variance) = pending.layer, moments
     pooled_mean, total = _pooled(mean, variance)
     centred = float(np.mean(variance))
-    if bias is None:
+    if layer.bias is None:
         shift, spread = np.zeros_like(mean), total
     elif centred > _SMALLEST_SHARE * (total + pooled_mean**2):
         shift, spread = mean, centred
     else:  # the samples do not differ, or there is only one: subtract what all units have in common
         shift, spread = np.full_like(mean, pooled_mean), total
     scale = 1.0 / np.sqrt(spread) if spread > 0.0 else 1.0
-
-    kernels[-1].assign(ops.multiply(kernels[-1], ops.cast(scale, kernels[-1].dtype)))
+    for variable, values in zip(kernels_of(layer), kernels, strict=True):
+        if values is kernels[-1] and variable.dtype == "float32":
+            values *= np.float32(scale)
+        variable.assign(values)
+    if kernels_of(layer)[-1].dtype != "float32":
+        variable.assign(ops.multiply(variable, ops.cast(scale, variable.dtype)))
     offset = np.zeros_like(mean)
-    if bias is not None:
-        head = isinstance(layer, layers.Dense) and activation in _HEAD_ACTIVATIONS
-        offset = generator.normal(0.0 if head else _OFFSET, _JITTER, mean.shape) - scale * shift
-        bias.assign(offset.reshape(bias.shape))
-    shape = [1] * len(raw.shape)
-    shape[axis] = -1
-    result = raw * ops.cast(scale, raw.dtype) + ops.cast(ops.reshape(offset, shape), raw.dtype)
-    return result if activation is None else activation(result)
+    if layer.bias is not None:
+        head = isinstance(layer, layers.Dense) and layer.activation in _HEAD_ACTIVATIONS
+        offset = pending.generator.normal(0.0 if head else _OFFSET, _JITTER, mean.shape) - scale * shift
+        layer.bias.assign(offset.reshape(layer.bias.shape))
+    return scale, offset
 
 
-def _calibrate_normalization(
-    layer: keras.layers.Layer, call: Call, generator: np.random.Generator, inputs: Tensor
-) -> Tensor:
+def _settle_normalization(
+    layer: keras.layers.Layer, generator: np.random.Generator, moments: statistics_cache.Moments
+) -> None:
     """Use the statistics of this batch, and a scale and an offset that show where they are folded wrongly."""
-    mean, variance = _moments(layer, inputs, layer.axis)
+    mean, variance = moments
     pooled_mean, total = _pooled(mean, variance)
     if float(np.mean(variance)) <= _SMALLEST_SHARE * (total + pooled_mean**2):
         mean = np.full_like(mean, pooled_mean)
@@ -162,7 +235,6 @@ def _calibrate_normalization(
         layer.gamma.assign(generator.uniform(0.5, 1.5, mean.shape))
     if layer.beta is not None:
         layer.beta.assign(generator.normal(_OFFSET, 0.3, mean.shape))
-    return call()
 
 
 def _redraw_others(layer: keras.layers.Layer, generator: np.random.Generator) -> None:
@@ -174,15 +246,7 @@ def _redraw_others(layer: keras.layers.Layer, generator: np.random.Generator) ->
         if value.size and np.ptp(value) == 0.0:
             weight.assign(value + generator.normal(0.0, _JITTER, value.shape))
         else:
-            _assign_normal(weight, generator)
-
-
-def _assign_normal(weight: keras.Variable, generator: np.random.Generator, outputs: int = 1) -> None:
-    """Assign normal values of variance 1 / fan-in; the fan-in is the product of all axes but the last `outputs`."""
-    fan_in = max(1, int(np.prod(weight.shape[:-outputs])))
-    values = generator.standard_normal(weight.shape, dtype=np.float32)
-    values *= np.float32(fan_in**-0.5)
-    weight.assign(values)
+            weight.assign(normal(generator, tuple(weight.shape)))
 
 
 def _moments(layer: keras.layers.Layer, values: Tensor, axis: int) -> tuple[Moment, Moment]:

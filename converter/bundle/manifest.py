@@ -12,7 +12,7 @@ import datetime
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import cast
@@ -69,8 +69,20 @@ class Manifest:
         return Interface(self.inputs, self.outputs)
 
 
-def write_manifest(directory: Path, manifest: Mapping[str, Json]) -> Manifest:
+def records_of(directory: Path, artifacts: Sequence[Artifact]) -> dict[str, FileRecord]:
+    """The records of the files of `artifacts` in `directory`, by name. Raises InputError for a link, and OSError."""
+    beside = [directory / f"{each.path}.data" for each in artifacts]
+    paths = [*(directory / each.path for each in artifacts), *(path for path in beside if path.exists())]
+    names = [name for path in paths for name in files_under(path, directory)]
+    return {name: record_of(directory / name) for name in names}
+
+
+def write_manifest(
+    directory: Path, manifest: Mapping[str, Json], known: Mapping[str, FileRecord] | None = None
+) -> Manifest:
     """Write `directory`/manifest.json, durably, and return the Manifest that is read back.
+
+    `known` are the records of files that have not changed since; the others are read.
 
     `manifest` has the fields of `Manifest` except files, created, schema and raw, which are set here; "files" lists
     every file found in `directory`. Dataclasses, tuples, paths and numpy values are converted to JSON. Raises
@@ -80,7 +92,7 @@ def write_manifest(directory: Path, manifest: Mapping[str, Json]) -> Manifest:
     try:
         temporary = directory / f"{MANIFEST}.partial"
         names = sorted(set(files_under(directory, directory)) - {MANIFEST, REPORT, PAGE, temporary.name})
-        files = {name: record_of(directory / name) for name in names}
+        files = {name: (known or {}).get(name) or record_of(directory / name) for name in names}
         text = dumps({**manifest, "schema": SCHEMA_VERSION, "created": created, "files": files})
         parsed = _parse(json.loads(text), directory)
         with temporary.open("w", encoding="ascii") as stream:

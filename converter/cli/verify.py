@@ -18,7 +18,9 @@ from converter.cli.streams import Progress, result_only
 @output_options
 def command(directory: Path, runtimes: tuple[str, ...], quiet: bool, **given: Any) -> int:
     """Repeat the proof of DIRECTORY, or of one artifact FILE in it."""
-    with result_only() as result:
+    from converter.proof.children import expected, waiting_children
+
+    with result_only() as result, waiting_children(() if runtimes else expected(directory)):
         from converter.cli import delivery
         from converter.pipeline.verify import verify
 

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
 from converter.bundle.directory import refuse_other_source, stage
-from converter.bundle.manifest import MANIFEST, MAX_BYTES, PAGE, REPORT, write_manifest
+from converter.bundle.manifest import MANIFEST, MAX_BYTES, PAGE, REPORT, records_of, write_manifest
 from converter.core import machine
 from converter.core.clock import Clock, Progress
 from converter.core.errors import InputError
+from converter.core.files import FileRecord
 from converter.core.jsonable import dumps, read_json
 from converter.core.results import Report
 from converter.pipeline.arguments import export_options
 from converter.pipeline.facts import manifest_of, report_of
 from converter.pipeline.options import ExportKeywords, ExportOptions, ModelOrPath
 from converter.pipeline.stages import write_artifacts
-from converter.proof import isolate
+from converter.proof.children import RUN_CHILD, waiting_children
 from converter.proof.diagnosis import CHILD, DIAGNOSIS_RUNTIMES
 from converter.proof.plan import ProofOptions, first_runtimes
 from converter.proof.prove import prove
@@ -62,11 +64,13 @@ def export(
     directory = options.output or Path("artifacts", source.title)
     if options.output is None and not options.force:
         refuse_other_source(directory, source.identity)
-    with stage(directory) as staging, isolate.waiting_children(_children(options.formats)):
+    with stage(directory) as staging, waiting_children(_children(options.formats)):
         result = write_artifacts(source, options, staging.path, clock)
         gc.collect()
         machine.release_memory()
-        evidence = prove(result.exported, ProofOptions(device=options.device, tolerance=options.tolerance), clock)
+        with ThreadPoolExecutor(1) as pool:
+            records = pool.submit(records_of, staging.path, result.exported.artifacts)
+            evidence = prove(result.exported, ProofOptions(device=options.device, tolerance=options.tolerance), clock)
         report = replace(
             report_of(result.facts, result.exported, evidence, clock, options.source.seed), failures=result.failures
         )
@@ -75,19 +79,26 @@ def export(
         target = directory if proven else directory.with_name(directory.name + UNPROVEN)
         report = replace(report, directory=str(target))
         (staging.path / REPORT).write_text(dumps(to_json(report)), encoding="ascii")
-        manifest = write_manifest(
-            staging.path, manifest_of(result.facts, result.exported.artifacts, report, options.tolerance)
-        )
+        facts = manifest_of(result.facts, result.exported.artifacts, report, options.tolerance)
+        manifest = write_manifest(staging.path, facts, _known(records))
         hashes = {name: each.sha256 for name, each in manifest.files.items()}
         (staging.path / PAGE).write_text(to_html(report, hashes), encoding="utf-8")
         staging.commit(target)
     return report
 
 
+def _known(records: Future[dict[str, FileRecord]]) -> dict[str, FileRecord]:
+    """The records that were computed while the artifacts were proven; none if a file could not be read."""
+    try:
+        return records.result()
+    except (InputError, OSError):
+        return {}  # `write_manifest` reports it
+
+
 def _children(formats: Sequence[str]) -> list[tuple[str, str]]:
     """The children that the export of `formats` will need, so that they start while TensorFlow loads."""
     able = [(form, runtime) for form in formats for runtime in first_runtimes(form)]
-    proofs = [(isolate.RUN_CHILD, runtime) for _, runtime in able]
+    proofs = [(RUN_CHILD, runtime) for _, runtime in able]
     return [*proofs, *((CHILD, DIAGNOSIS_RUNTIMES[form]) for form, _ in able if form in DIAGNOSIS_RUNTIMES)]
 
 

@@ -82,17 +82,32 @@ class Begun:
         inputs = self.draw.inputs
         return tuple(_cut(inputs, sizes) for sizes in other_sizes(self.signature.inputs, inputs))
 
+    @property
+    def late(self) -> bool:
+        """Whether drawing others would take too long."""
+        return time.perf_counter() - self.started > LONGEST
+
     def finish(self) -> Found:
-        """The result for the first inputs that excite every output; if none do, for those with the fewest doubts."""
+        """The result for the first inputs that excite every output; if none do, for those with the fewest doubts.
+
+        Raises InputError if Keras can run none of the inputs.
+        """
         best: tuple[float, Found] | None = None
         while self.measuring is not None and self.draw is not None:
-            found = self.measuring.finish()
-            doubts, self.measuring = _doubts(found), None
-            if best is None or doubts < best[0]:
-                best = doubts, Found(found, self.draw.name, _warnings(found, self.others))
-            if not doubts or time.perf_counter() - self.started > LONGEST or not self.next():
+            doubts, measuring, self.measuring = np.inf, self.measuring, None
+            try:
+                found = measuring.finish()
+            except InputError as error:
+                self.refused = self.refused or error
+            else:
+                doubts = _doubts(found)
+                if best is None or doubts < best[0]:
+                    best = doubts, Found(found, self.draw.name, _warnings(found, self.others))
+            if not doubts or (best is not None and self.late) or not self.next():
                 break
-        assert best is not None
+        if best is None:
+            assert self.refused is not None
+            raise self.refused
         return best[1]
 
     def close(self) -> None:

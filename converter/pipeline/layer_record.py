@@ -12,16 +12,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from converter.bundle.golden import write_golden
 from converter.bundle.layers import Layer, Layers, write_layers
-from converter.core.data import Array
+from converter.bundle.manifest import GOLDEN
+from converter.core.data import Array, Arrays, Artifact, Golden, Interface
 from converter.core.errors import ChildError, InputError, UnavailableError
 from converter.core.sketch import SAMPLES, distance, sketch
 from converter.proof.diagnosis import DIAGNOSIS_RUNTIMES, sketches
 from converter.proof.protocol import Subject
-from converter.proof.prove import Exported
 from converter.tracing.layer_ends import LayerEnd
 from converter.tracing.naming import layer_of
 
@@ -40,38 +42,61 @@ class _Tensor:
     sketch: Array
 
 
-def record_layers(exported: Exported, ends: Sequence[LayerEnd]) -> tuple[str, ...]:
-    """Run the files of an export that can be diagnosed on one golden input and write layers.json beside them.
+@dataclass(frozen=True)
+class Read:
+    """The tensors of each file that could be read, by the path of the artifact, and a warning for each other file."""
 
-    Nothing is written if no layer end was measured or none is found in any file. Returns a warning for each file whose
-    tensors could not be read. Raises OutputError.
-    """
+    tensors: Mapping[str, tuple[_Tensor, ...]]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Files:
+    """The artifacts of a model with `interface` in `directory`, where its golden inputs are yet to be written."""
+
+    directory: Path
+    artifacts: Sequence[Artifact]
+    interface: Interface
+
+    def read(self, inputs: Arrays, ends: Sequence[LayerEnd]) -> Read:
+        """Run the files that can be diagnosed on the first of `inputs`, each in a child process.
+
+        Nothing is done if no end was measured. The inputs are written to golden.npz, alone. Raises OutputError.
+        """
+        if any(end.sketch is not None for end in ends):
+            write_golden(self.directory / GOLDEN, Golden(inputs, {}, {}, {}))
+        return _read(self, ends)
+
+
+def _read(files: Files, ends: Sequence[LayerEnd]) -> Read:
     sizes = [end.elements for end in ends if end.sketch is not None]
-    if not sizes:
-        return ()
     warnings: list[str] = []
-    layers: dict[str, tuple[Layer, ...]] = {}
-    for artifact in (each for each in exported.artifacts if each.format in DIAGNOSIS_RUNTIMES):
+    tensors: dict[str, tuple[_Tensor, ...]] = {}
+    for artifact in (each for each in files.artifacts if sizes and each.format in DIAGNOSIS_RUNTIMES):
         runtime, size = DIAGNOSIS_RUNTIMES[artifact.format], 4 * int(np.mean(sizes))
-        subject = Subject(exported.directory, artifact, exported.interface, runtime, "cpu")
         try:
-            found = sketches(subject, None, size, 1)
+            found = sketches(Subject(files.directory, artifact, files.interface, runtime, "cpu"), None, size, 1)
         except (ChildError, InputError, UnavailableError) as error:
             reason = " ".join(str(error).split())
             warnings.append(f"{artifact.path}: no layers recorded, so a failure cannot be located: {reason}")
             continue
-        tensors = [
+        tensors[artifact.path] = tuple(
             _Tensor(name, key, elements, each)
             for name, (elements, layouts) in found.items()
             for key, each in layouts.items()
-        ]
-        joined = _to_layers(ends, _match(ends, tensors))
-        if joined:
-            layers[artifact.path] = joined
+        )
+    return Read(tensors, tuple(warnings))
+
+
+def write_record(directory: Path, inputs: Arrays, ends: Sequence[LayerEnd], read: Read) -> None:
+    """Find each end among the tensors that were `read`, and write layers.json into `directory`.
+
+    Nothing is written if none is found in any file. Raises OutputError.
+    """
+    joined = {path: _to_layers(ends, _match(ends, each)) for path, each in read.tensors.items()}
+    layers = {path: each for path, each in joined.items() if each}
     if layers:
-        inputs = {name: sketch(array[:SAMPLES]) for name, array in exported.golden.inputs.items()}
-        write_layers(exported.directory, Layers(inputs, layers))
-    return tuple(warnings)
+        write_layers(directory, Layers({name: sketch(array[:SAMPLES]) for name, array in inputs.items()}, layers))
 
 
 def _match(ends: Sequence[LayerEnd], tensors: Sequence[_Tensor]) -> dict[int, _Tensor]:

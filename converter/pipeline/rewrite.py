@@ -67,7 +67,7 @@ def rewrite(model: ModelOrPath, output: PathText, **keywords: Unpack[RewriteKeyw
     from converter import rewrites, sources
     from converter.core.effort import Effort
     from converter.pipeline.golden import Settings, golden_of
-    from converter.tracing import reference
+    from converter.tracing import prediction
     from converter.tracing.signature import describe
 
     refuse_unknown(keywords, RewriteKeywords, "rewrite")
@@ -91,7 +91,7 @@ def rewrite(model: ModelOrPath, output: PathText, **keywords: Unpack[RewriteKeyw
         raise ConversionError(f"{left[0]}: still a Lambda layer after the rewrites{reason}")
     settings = Settings(effort=Effort(samples), seed=asked.seed, layers=False)
     before = golden_of(source.model, source, signature, settings).measured.own
-    after = reference.predict(rewritten.model, signature, before.golden.inputs)
+    after = prediction.predict(rewritten.model, signature, before.golden.inputs)
     bounds = tolerances(before.golden, before.by_output, before.precision)
     outcome = compare_outputs(before.golden.references, after, before.by_output, bounds)
     on_purpose = groups == "as-written" and bool(rewritten.warnings)

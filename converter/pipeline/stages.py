@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +30,7 @@ from converter.core.effort import Effort
 from converter.core.errors import ConversionError
 from converter.pipeline.facts import ModelFacts
 from converter.pipeline.golden import Begun, Settings, begin_golden
-from converter.pipeline.layer_record import record_layers
+from converter.pipeline.layer_record import Files, Read, write_record
 from converter.pipeline.options import ExportOptions
 from converter.proof.comparison import compare_outputs
 from converter.proof.diagnosis import DIAGNOSIS_RUNTIMES
@@ -46,6 +47,10 @@ NO_FLOAT64 = (
     "Keras computes this model, or a part of it, in {0}; the artifacts compute in float32, and because there is no "
     "float64 to compare with, their tolerance is derived from the rounding error of {0} in Keras's predictions"
 )
+
+
+HEAVY = 256 << 20
+"""Bytes of weights from which files are written after float64 was computed, not meanwhile: both need memory."""
 
 
 @dataclass(frozen=True)
@@ -98,10 +103,13 @@ def write_artifacts(opened: Opened, options: ExportOptions, directory: Path, clo
     with closing(begun):  # what it still has to do is done on another thread, while the files are written
         with clock("trace"):
             traced = _trace(loaded, rewritten, options)
+        if begun.measuring is not None and begun.measuring.weights > HEAVY:
+            with clock("reference"):
+                begun.measuring.wait()
         artifacts, failures = _write_formats(traced, options, directory, clock)
-        with clock("reference"):
-            predicted = _predict(loaded, rewritten, begun)
-            write_golden(directory / GOLDEN, predicted.golden)
+        files = Files(directory, artifacts, loaded.signature.interface)
+        predicted, read = _predict_and_read(loaded, rewritten, begun, files, clock)
+    write_golden(directory / GOLDEN, predicted.golden)
     facts = _facts(loaded, rewritten, traced, predicted)
     exported = Exported(
         directory,
@@ -114,9 +122,7 @@ def write_artifacts(opened: Opened, options: ExportOptions, directory: Path, clo
         half=facts.half,
         mixes=facts.mixes,
     )
-    with clock("layers"):
-        warnings = record_layers(exported, predicted.measured.ends)
-    return Written(exported, replace(facts, warnings=(*facts.warnings, *warnings)), failures)
+    return Written(exported, replace(facts, warnings=(*facts.warnings, *read.warnings)), failures)
 
 
 def _load(opened: Opened) -> Loaded:
@@ -147,17 +153,38 @@ def _begin(loaded: Loaded, rewritten: Rewritten, options: ExportOptions, clock: 
 
 def _predict(loaded: Loaded, rewritten: Rewritten, begun: Begun) -> Predicted:
     """The golden arrays, and the outputs of the rewritten model if it is to be compared."""
-    from converter.tracing import reference
+    from converter.tracing import prediction
 
     source, signature, found = loaded.source, loaded.signature, begun.finish()
     inputs = found.measured.golden.inputs
     warnings, changed = (*rewritten.warnings, *found.warnings), None
     if rewritten.on_purpose:
-        own = reference.predict(source.model, signature, inputs)
+        own = prediction.predict(source.model, signature, inputs)
         warnings = (*warnings, _change_warning(own, found.measured.own))
     elif rewritten.changed:
-        changed = reference.predict(rewritten.model, signature, inputs)
+        changed = prediction.predict(rewritten.model, signature, inputs)
     return Predicted(found.measured, changed, warnings, found.drawn)
+
+
+def _predict_and_read(
+    loaded: Loaded, rewritten: Rewritten, begun: Begun, files: Files, clock: Clock
+) -> tuple[Predicted, Read]:
+    """The golden arrays, and the tensors of the files, which are read beside what is still to be measured.
+
+    They are read again if other inputs were drawn meanwhile. layers.json is written.
+    """
+    first = begun.measuring
+    assert first is not None
+    with ThreadPoolExecutor(1) as pool:
+        early = pool.submit(files.read, first.inputs, first.ends)
+        with clock("reference"):
+            predicted = _predict(loaded, rewritten, begun)
+        with clock("layers"):
+            inputs, ends, read = predicted.golden.inputs, predicted.measured.ends, early.result()
+            if inputs is not first.inputs:
+                read = files.read(inputs, ends)
+            write_record(files.directory, inputs, ends, read)
+    return predicted, read
 
 
 def _trace(loaded: Loaded, rewritten: Rewritten, options: ExportOptions) -> Traced:

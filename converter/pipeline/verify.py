@@ -16,7 +16,7 @@ from converter.core.results import Report
 from converter.pipeline.arguments import path_of, verify_options
 from converter.pipeline.facts import ModelFacts, report_of
 from converter.pipeline.options import PathText, VerifyKeywords
-from converter.proof import isolate
+from converter.proof.children import RUN_CHILD, waiting_children
 from converter.proof.plan import ProofOptions, check_runtimes, plan
 from converter.proof.prove import Exported, prove
 from converter.report.baseline import Baseline, compared_with
@@ -46,8 +46,8 @@ def verify(directory: PathText, *, progress: Progress | None = None, **keywords:
             there = ", ".join(each.path for each in manifest.artifacts)
             raise InputError(f"{given}: not an artifact in {path / MANIFEST}, which lists {there}")
         runs, _ = plan(artifacts, options)
-    wanted = dict.fromkeys((isolate.RUN_CHILD, run.runtime) for run in runs if run.device == "cpu")
-    with isolate.waiting_children(wanted):  # they start while the hashes are computed
+    wanted = dict.fromkeys((RUN_CHILD, run.runtime) for run in runs if run.device == "cpu")
+    with waiting_children(wanted):  # they start while the hashes are computed
         return _verified(path, manifest, artifacts, options, clock, baseline)
 
 

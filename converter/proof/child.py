@@ -30,7 +30,7 @@ from converter.runtimes.shared.onnx_records import require_own_weights
 
 MAX_BATCH = 2 << 30  # bytes of inputs
 INDEX = 8  # bytes per sample in an array of indices
-_TIMED_RUNS, _TIMED_SECONDS = 5, 0.2
+_TIMED_RUNS, _TIMED_SECONDS = 5, 0.1
 
 
 def main(work: Callable[[Json], object]) -> None:
@@ -55,7 +55,8 @@ def main(work: Callable[[Json], object]) -> None:
 def run(raw: Json) -> RunAnswer:
     """Do the `RunJob` in `raw`: run its subject at every batch size that it supports, and write the outputs.
 
-    All batch sizes are run in one session, and so are inputs of another size; those are run in a fresh session too.
+    All batch sizes are run in one session, the largest first, and so are inputs of another size; those are run in a
+    fresh session too.
     """
     job = run_job(raw)
     artifact, path = job.subject.artifact, job.subject.path
@@ -76,13 +77,17 @@ def run(raw: Json) -> RunAnswer:
     def keep(key: str, outputs: Arrays) -> None:
         results.update({f"{key}/{quote(name, safe='')}": as_keras(outputs[name], name, artifact) for name in outputs})
 
-    for batch in batches:
+    clocked = _Clocked(prepared.run)
+    for batch in reversed(batches):  # the smallest last: its runs need no warming up, and are the first ones of latency
+        clocked.taken.clear()
         some = first_samples(inputs, count if fixed else samples_at(batch, count))
-        keep(str(batch), in_batches(prepared.run, some, batch))
+        keep(str(batch), in_batches(clocked, some, batch))
     one = first_samples(inputs, fixed or 1)
     if fixed and count < fixed:
         one = {name: np.resize(array, (fixed, *array.shape[1:])) for name, array in one.items()}
-    latency = _latency(prepared.run, one)
+    if batch != len(next(iter(one.values()))):
+        clocked.taken.clear()
+    latency = clocked.latency(one, first=len(batches) == 1)
     for other in others:
         size = fixed or len(next(iter(other.values())))
         keep("resized", in_batches(prepared.run, other, size))
@@ -124,14 +129,30 @@ def in_batches(run_once: Callable[[Arrays], dict[str, Array]], inputs: Arrays, b
     return {**{name: np.concatenate(arrays)[:count] for name, arrays in right.items()}, **wrong}
 
 
-def _latency(run_once: Callable[[Arrays], dict[str, Array]], inputs: Arrays) -> float:
-    """The median duration of one call, in seconds: of five, or of as many as a fifth of a second allows."""
-    taken: list[float] = []
-    while len(taken) < _TIMED_RUNS and sum(taken) < _TIMED_SECONDS:
+class _Clocked:
+    """Calls `run_once` and keeps how long each call took, in seconds."""
+
+    def __init__(self, run_once: Callable[[Arrays], dict[str, Array]]) -> None:
+        self.run_once = run_once
+        self.taken: list[float] = []
+
+    def __call__(self, inputs: Arrays) -> dict[str, Array]:
         started = time.perf_counter()
-        run_once(inputs)
-        taken.append(time.perf_counter() - started)
-    return statistics.median(taken)
+        outputs = self.run_once(inputs)
+        self.taken.append(time.perf_counter() - started)
+        return outputs
+
+    def latency(self, inputs: Arrays, first: bool) -> float:
+        """The median of the calls so far and of further ones, until there are five or a tenth of a second has passed.
+
+        The first of several calls does not count: the runtime plans anew for another size. Nor does a single one if it
+        was the `first` of all.
+        """
+        if len(self.taken) > 1 or first:
+            del self.taken[:1]
+        while not self.taken or (len(self.taken) < _TIMED_RUNS and sum(self.taken) < _TIMED_SECONDS):
+            self(inputs)
+        return statistics.median(self.taken)
 
 
 if __name__ == "__main__":

@@ -6,13 +6,10 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
-import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
@@ -24,10 +21,8 @@ from converter.core.data import Array, Arrays
 from converter.core.foreign import Json
 from converter.core.jsonable import dumps
 from converter.core.text import last_line
+from converter.proof.children import RUN_CHILD, taken
 from converter.proof.protocol import RunAnswer, RunJob, Subject, run_answer
-
-RUN_CHILD = "converter.proof.child"
-"""The program that runs an artifact."""
 
 TIMEOUT = 900.0
 """Time limit for a child, in seconds."""
@@ -69,7 +64,7 @@ def run_artifact(subject: Subject, batches: tuple[int, ...], timeout: float = TI
                     by_batch.setdefault(int(run), {})[unquote(name)] = arrays[key]
                 else:
                     resized.setdefault(run, {})[unquote(name)] = arrays[key]
-    return Ran(by_batch, resized, answer)
+    return Ran(dict(sorted(by_batch.items())), resized, answer)
 
 
 def call(module: str, job: object, what: str, timeout: float = TIMEOUT, runtime: str = "") -> Json:
@@ -79,8 +74,7 @@ def call(module: str, job: object, what: str, timeout: float = TIMEOUT, runtime:
     errors of `run_artifact`. The child imports nothing from the current directory, which may be that of the artifacts.
     Temporary files that it leaves are removed.
     """
-    waiting = _WAITING.get((module, runtime))
-    child = waiting.pop() if waiting else _Child(module)
+    child = taken(module, runtime)
     with child:
         try:
             stdout, stderr = child.process.communicate(dumps(job).encode(), timeout)
@@ -96,56 +90,6 @@ def call(module: str, job: object, what: str, timeout: float = TIMEOUT, runtime:
     if "error" in answer:
         raise getattr(errors, answer["error"])(answer["message"])
     return answer
-
-
-@contextmanager
-def waiting_children(wanted: Iterable[tuple[str, str]]) -> Iterator[None]:
-    """Within the context, one child for each (module, runtime) of `wanted` waits for a job, its libraries imported.
-
-    They start while the caller does something else, on another core. Those that got no job are stopped at the end.
-    """
-    try:
-        for module, runtime in wanted:
-            _WAITING.setdefault((module, runtime), []).append(_Child(module, runtime))
-        yield
-    finally:
-        for children in _WAITING.values():
-            while children:
-                with children.pop():
-                    pass
-
-
-class _Child:
-    """A child process with a directory for its temporary files; as a context, both end with it."""
-
-    def __init__(self, module: str, runtime: str = "") -> None:
-        self.place = tempfile.TemporaryDirectory(prefix="cnnexport-", ignore_cleanup_errors=True)
-        temporary = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), self.place.name)
-        path = os.pathsep.join(filter(None, sys.path))
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", module, *([runtime] if runtime else [])],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, **temporary, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": path},
-        )
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
-            if stream is not None:
-                with suppress(OSError):
-                    stream.close()
-        self.place.cleanup()
-
-
-_WAITING: dict[tuple[str, str], list[_Child]] = {}
-"""The children that wait for a job, by module and runtime."""
 
 
 def _exit_reason(code: int) -> str:

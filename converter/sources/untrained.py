@@ -24,13 +24,13 @@ def calibrated(model: KerasModel, name: str, seed: int, preprocessing: Mapping[s
     """
     from converter.core.samples import generate, input_ranges
     from converter.tracing.signature import describe
-    from zoo.calibrate import calibrate
+    from zoo.calibrate import calibrate_again
 
     signature = describe(model)
     ranges = input_ranges(preprocessing, signature.inputs)
     arrays = generate(signature.inputs, _samples(signature.inputs), seed, ranges)
     try:
-        calibrate(model, signature.pack([arrays[spec.name] for spec in signature.inputs]), seed)
+        calibrate_again(model, signature.pack([arrays[spec.name] for spec in signature.inputs]), seed)
     except ValueError as error:
         raise InputError(
             f"{name}: no weights could be drawn: {one_line(error)}\ncheck the layers, or give --weights"

@@ -27,7 +27,9 @@ def load_zoo(name: str, options: SourceOptions) -> Source:
     if weights == IMAGENET:
         _require_published(spec, options)
     try:
-        model = spec.build(classes=options.classes, input_shape=_shape(options.input_shape), logits=options.logits)
+        model = spec.build(
+            classes=options.classes, input_shape=_shape(options.input_shape), logits=options.logits, random=False
+        )
     except ValueError as error:
         raise UsageError(f"{one_line(error)}\ngive another --input-shape HxWxC or --classes") from error
     detail: Facts = {"architecture": name, "weights": "seeded and calibrated", "seed": options.seed}

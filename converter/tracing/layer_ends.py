@@ -70,22 +70,22 @@ def find(traced: Traced) -> tuple[LayerEnd, ...]:
     return tuple(ends)
 
 
-def watch(graph: TfGraph, ends: Sequence[LayerEnd]) -> list[Tensor]:
-    """One tensor of `graph` to fetch for each of `ends`: float64, shape (samples, 65).
+def watch(graph: TfGraph, ends: Sequence[LayerEnd], first: bool = False) -> list[Tensor]:
+    """One tensor of `graph` to fetch for each of `ends`: float64, shape (samples, 65), or of the `first` samples only.
 
     The first 64 columns are the sketch of the activation, the last is its size for one sample. The tensor is empty
     where the node's result is not floating point.
     """
     import tensorflow as tf
 
-    fetches = []
+    fetches, function = [], _first_sketched if first else _sketched
     with graph.as_default():
         for end in ends:
             operation = graph.get_operation_by_name(end.node)
-            first = operation.outputs[0] if operation.outputs else None
-            floating = first is not None and first.dtype.is_floating
+            tensor = operation.outputs[0] if operation.outputs else None
+            floating = tensor is not None and tensor.dtype.is_floating
             fetches.append(
-                tf.numpy_function(_sketched, [first], tf.float64) if floating else tf.zeros([0, 0], tf.float64)
+                tf.numpy_function(function, [tensor], tf.float64) if floating else tf.zeros([0, 0], tf.float64)
             )
     return fetches
 
@@ -93,7 +93,7 @@ def watch(graph: TfGraph, ends: Sequence[LayerEnd]) -> list[Tensor]:
 def measured(ends: Sequence[LayerEnd], single: Sequence[Array], exact: Sequence[Array]) -> tuple[LayerEnd, ...]:
     """`ends` with the values of `watch`: `single` in float32, `exact` in float64 (empty: not available).
 
-    Both have one array of shape (samples, 65) for each end, `exact` perhaps of fewer samples. An end has no sketch
+    Both have one array of shape (samples, 65) for each end, `exact` perhaps of one sample less. An end has no sketch
     afterwards if its first axis is not the samples', or if it is not finite.
     """
     result = []
@@ -111,6 +111,10 @@ def measured(ends: Sequence[LayerEnd], single: Sequence[Array], exact: Sequence[
 def _sketched(activation: Array) -> Array:
     values = sketch(activation)
     return np.column_stack([values, np.full(len(values), activation.size // max(1, len(values)), np.float64)])
+
+
+def _first_sketched(activation: Array) -> Array:
+    return _sketched(activation[:SAMPLES] if activation.ndim else activation)
 
 
 def _ends_before(name: str, nodes: Mapping[str, NodeDef], indices: Mapping[str, int]) -> tuple[int, ...]:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -19,15 +19,14 @@ from converter.core.effort import Effort
 from converter.core.errors import ConversionError, InputError
 from converter.core.foreign import KerasModel
 from converter.core.sketch import SAMPLES
-from converter.core.text import reason_of
 from converter.tracing import layer_ends
 from converter.tracing.layer_ends import LayerEnd
-from converter.tracing.rounding import Effect, FirstRuns, Graph, Rounding, in_float64
+from converter.tracing.prediction import Prediction
+from converter.tracing.rounding import Effect, FirstRuns, Graph, Rounding, completed
 from converter.tracing.running import CannotRunError, running
 from converter.tracing.sequence_controls import sequence_controls
 from converter.tracing.signature import Signature
 from converter.tracing.trace import trace
-from converter.tracing.widening import as_single
 from converter.tracing.wrong_answers import Subject, wrong_answers
 
 
@@ -46,36 +45,6 @@ class Plan:
 
 
 PLAN = Plan()
-
-
-def predict(model: KerasModel, signature: Signature, inputs: Arrays) -> dict[str, Array]:
-    """The outputs of `model.predict` by name; half precision becomes float32.
-
-    Inputs are by name too, shape (samples, ...), and all samples are one batch, or fill batches of the model's fixed
-    size. Raises InputError where Keras cannot run the model: a name that TensorFlow refuses, too little memory, an
-    error in a layer's code, an output without the samples on its first axis.
-    """
-    import keras
-
-    flat = [inputs[spec.name] for spec in signature.inputs]
-    count, fixed = len(flat[0]), signature.inputs[0].shape[0]
-    if fixed:
-        flat = [np.resize(array, (-(-count // fixed) * fixed, *array.shape[1:])) for array in flat]
-    try:
-        outputs = model.predict(signature.pack(flat), batch_size=fixed or count, verbose=0)
-    except Exception as error:  # the user's own layers run here and may raise anything
-        raise InputError(
-            f"{model.name}: Keras cannot run the model: {reason_of(error)}\n"
-            "fix it so that model.predict runs; --debug shows where the error occurs"
-        ) from error
-    arrays = [as_single(np.asarray(array)) for array in keras.tree.flatten(outputs)]
-    for spec, array in zip(signature.outputs, arrays, strict=True):
-        if array.shape[:1] != (len(flat[0]),):
-            raise InputError(
-                f"{model.name}: output {spec.name} has shape {array.shape} for {len(flat[0])} samples\n"
-                "the first axis of every output must be the batch"
-            )
-    return {spec.name: array[:count] for spec, array in zip(signature.outputs, arrays, strict=True)}
 
 
 @dataclass(frozen=True)
@@ -115,11 +84,17 @@ class Measured:
 class Measuring:
     """A measurement that has begun: TensorFlow runs the graph on a thread while the caller does something else.
 
-    `finish` waits for it and returns the result; `close` ends it without one.
+    `inputs` are those of the result, `ends` the ends of its layers without their noise. `finish` waits for the rest and
+    returns the result; `close` ends it without one. `weights` is the size of the model's weights in bytes, and `wait`
+    only waits: float64 takes twice as much memory, which a caller may not want to need at the same time as its own.
     """
 
+    inputs: Arrays
+    ends: tuple[LayerEnd, ...]
     finish: Callable[[], Measured]
     close: Callable[[], None]
+    weights: int = 0
+    wait: Callable[[], object] = lambda: None
 
 
 def measured(model: KerasModel, signature: Signature, inputs: Arrays, effect: Effect, plan: Plan = PLAN) -> Measured:
@@ -129,69 +104,82 @@ def measured(model: KerasModel, signature: Signature, inputs: Arrays, effect: Ef
     where TensorFlow has no float64 kernel for an operator. The float32 outputs of the same graph are those of the batch
     size at which their rounding error is largest: one sample, the first samples, all of them. The ends are sketches of
     each layer's activations for the first samples; there are none where the model cannot be traced or run as a graph.
-    The model's weights are bit for bit the same afterwards. Raises what `predict` raises.
+    The model's weights are bit for bit the same afterwards. Raises what a `Prediction` raises.
     """
     return begin(model, signature, inputs, effect, plan).finish()
 
 
 def begin(model: KerasModel, signature: Signature, inputs: Arrays, effect: Effect, plan: Plan = PLAN) -> Measuring:
-    """Begin what `measured` returns: everything that Keras has to do, in the calling thread, is done when it returns.
+    """Begin what `measured` returns: all Python code of the layers has run, in the calling thread, when it returns.
 
-    But for inputs of other sizes, which `finish` predicts. Raises what `predict` raises.
+    But for inputs of other sizes, which `finish` predicts. Both raise what a `Prediction` raises.
     """
     try:
         traced = trace(model, signature, fold=False)
     except ConversionError:
-        done = _without_graph(model, signature, inputs, effect)
-        return Measuring(lambda: done, lambda: None)
+        return _done(_without_graph(model, signature, inputs, effect))
     ends = layer_ends.find(traced) if plan.layers else ()
     with ExitStack() as stack:
         single = stack.enter_context(running(traced, signature, ends))
         double = stack.enter_context(running(traced, signature, ends, double=True))
-        graph = Graph(traced, signature, single, double, effect, ends)
+        graph, keras = Graph(traced, signature, single, double, effect, ends), Prediction(model, signature)
+        pool = stack.enter_context(ThreadPoolExecutor(1))
+        first = pool.submit(FirstRuns.of, graph, inputs)
+        keras.prepare(inputs)
         try:
-            runs = FirstRuns.of(graph, inputs)
+            runs = first.result()
         except CannotRunError:
             outputs, half = tuple(traced.outputs.values()), traced.half
             found = replace(_without_graph(model, signature, inputs, effect), outputs=outputs, half=half)
-            done = replace(found, precision=_precision(half, False))
-            return Measuring(lambda: done, lambda: None)
+            return _done(replace(found, precision=_precision(half, False)))
         count = plan.effort.chosen(runs.seconds)
         plan.announce(plan.effort.forecast(count, runs.seconds))
         inputs = first_samples(inputs, count)
-        pool = stack.enter_context(ThreadPoolExecutor(1))
+        keras.prepare(inputs)
+        references = pool.submit(keras, inputs)
         pending = pool.submit(_in_background, graph, inputs, plan.effort, runs)
-        references = predict(model, signature, inputs)
         later = stack.pop_all()
 
     def finish() -> Measured:
         with later:
-            return _finished(graph, model, plan, Golden(inputs, references, {}, {}), pending.result())
+            golden = Golden(inputs, references.result(), {}, {})
+            return _finished(graph, keras, plan, golden, pending.result())
 
-    return Measuring(finish, later.close)
+    return Measuring(
+        inputs,
+        layer_ends.measured(ends, runs.watched, ()),
+        finish,
+        later.close,
+        sum(array.nbytes for array in traced.weights.values()),
+        lambda: (wait([references]), wait([pending])),
+    )
+
+
+def _done(found: Measured) -> Measuring:
+    return Measuring(found.golden.inputs, (), lambda: found, lambda: None)
 
 
 Background = tuple[Rounding, dict[str, Array], dict[str, dict[str, Array]]]
 """The rounding, the float32 outputs that the noise is taken from, and the controls."""
 
 
-def _finished(graph: Graph, model: KerasModel, plan: Plan, golden: Golden, background: Background) -> Measured:
+def _finished(graph: Graph, keras: Prediction, plan: Plan, golden: Golden, background: Background) -> Measured:
     """The result, from its parts; `golden` has the inputs and Keras's outputs."""
     traced, (rounding, single, controls) = graph.traced, background
     references, exact = golden.references, rounding.exact
-    keras: Arrays = {}
+    own: Arrays = {}
     if traced.half and exact:
-        keras, references = references, _as_references(in_float64(graph.double(golden.inputs)[0]), references)
+        own, references = references, _as_references(completed(graph, golden.inputs, exact), references)
     if not exact or all(np.array_equal(array, references[name][: len(array)]) for name, array in single.items()):
         single = {}  # the same arrays need not be stored twice
-    other = next((found for each in plan.others if (found := _resized(graph, model, each)) is not None), None)
+    other = next((found for each in plan.others if (found := _resized(graph, keras, each)) is not None), None)
     return Measured(
         golden=Golden(golden.inputs, references, exact, controls, single, other),
         ends=rounding.ends(graph.ends),
         outputs=tuple(traced.outputs.values()),
         half=traced.half,
         mixes=rounding.mixes,
-        keras=keras,
+        keras=own,
         precision=_precision(traced.half, bool(exact)),
     )
 
@@ -218,9 +206,9 @@ def _in_background(graph: Graph, inputs: Arrays, effort: Effort, runs: FirstRuns
 
 def _without_graph(model: KerasModel, signature: Signature, inputs: Arrays, effect: Effect) -> Measured:
     """What Keras alone can answer: references and controls."""
-    references = predict(model, signature, inputs)
-    first = first_samples(inputs, SAMPLES)
-    controls = _asking_keras(model, signature, first, references, effect)
+    keras = Prediction(model, signature)
+    references = keras(inputs)
+    controls = _asking_keras(keras, first_samples(inputs, SAMPLES), references, effect)
     return Measured(Golden(inputs, references, {}, controls), (), signature.outputs)
 
 
@@ -229,27 +217,16 @@ def _precision(half: str, exact: bool) -> str:
     return "float16" if half and not exact else "float32"
 
 
-def _resized(graph: Graph, model: KerasModel, inputs: Arrays) -> Golden | None:
+def _resized(graph: Graph, keras: Prediction, inputs: Arrays) -> Golden | None:
     """The golden arrays for inputs of another size, without controls; None where Keras refuses that size."""
     try:
-        with _compiled_apart(model):
-            references = predict(model, graph.signature, inputs)
+        references = keras(inputs)
         found = Rounding.of(graph, inputs, PLAN.effort, FirstRuns.of(graph, inputs))
     except (InputError, CannotRunError):
         return None
     if graph.traced.half and found.exact:
         references = _as_references(found.exact, references)
     return Golden(inputs, references, found.exact, {}, found.worst(graph, inputs, few=False))
-
-
-@contextmanager
-def _compiled_apart(model: KerasModel) -> Iterator[None]:
-    """Within the context, `model` is compiled anew: traced for two sizes, Keras's own function may work for neither."""
-    model.predict_function = None
-    try:
-        yield
-    finally:
-        model.predict_function = None
 
 
 def _needed(effect: Effect, spec: TensorSpec, rounded: Arrays, exact: Arrays) -> float:
@@ -264,16 +241,15 @@ def _as_references(exact: Arrays, like: Arrays) -> dict[str, Array]:
     return {name: exact[name].astype(array.dtype) for name, array in like.items()}
 
 
-def _asking_keras(
-    model: KerasModel, signature: Signature, first: Arrays, references: Arrays, effect: Effect
-) -> dict[str, dict[str, Array]]:
+def _asking_keras(keras: Prediction, first: Arrays, references: Arrays, effect: Effect) -> dict[str, dict[str, Array]]:
     """The controls of a model that cannot be run as a graph, from its own predictions."""
+    model, signature = keras.model, keras.signature
     variables = {each.path: each for each in model.variables if len(each.shape) > 1 and "float" in str(each.dtype)}
     specs = {spec.name: spec for spec in signature.outputs}
 
     def answer(inputs: Arrays, changed: Mapping[str, Array]) -> dict[str, Array]:
         with _assigned({variables[name]: array for name, array in changed.items()}):
-            return predict(model, signature, inputs)
+            return keras(inputs)
 
     return wrong_answers(
         Subject(

@@ -25,11 +25,14 @@ from converter.tracing.signature import Signature
 MIXED = 1e-9
 """Relative L2, in float64, above which a sample's output depends on the other samples of its batch."""
 
-SLOW = 0.8
+SLOW = 0.2
 """Seconds of one inference above which only one sample is run alone."""
 
 SUSPECT = 1e-7
 """The same in float32, from which it is worth an inference in float64 to find out."""
+
+ROUNDED = 2.0
+"""By which factor the distances of a sample from float64, alone and in its batch, may differ if both are rounding."""
 
 Effect = Callable[[TensorSpec, Array, Array], float]
 """The relative L2 of an output's worst sample from its reference, in the domain of the verdict."""
@@ -100,7 +103,7 @@ class Rounding:
         samples, cells = len(next(iter(inputs.values()))), min(array[0].size for array in runs.base.values())
         count = effort.exact(runs.seconds, cells, samples)
         first = first_samples(inputs, min(count, SAMPLES))
-        exact, doubles = _exact(graph, first)
+        exact, doubles = _exact(graph, first_samples(inputs, count))
         watched = runs.watched, doubles
         if _mixes(graph, inputs, runs, exact):
             base, exact = graph.single(inputs)[0], in_float64(graph.double(inputs)[0])
@@ -111,7 +114,6 @@ class Rounding:
         if exact and count > SAMPLES:
             more = {name: array[SAMPLES:count] for name, array in inputs.items()}
             base = _joined(base, graph.single(more)[0])
-            exact = _joined(exact, in_float64(graph.double(more)[0]))
         return cls(base, alone, summed, exact, False, watched)
 
     def ends(self, ends: tuple[LayerEnd, ...]) -> tuple[LayerEnd, ...]:
@@ -138,6 +140,13 @@ class Rounding:
 def in_float64(outputs: Arrays) -> dict[str, Array]:
     """Integers and booleans too, so that every output has its exact counterpart."""
     return {name: array.astype(np.float64, copy=False) for name, array in outputs.items()}
+
+
+def completed(graph: Graph, inputs: Arrays, exact: Arrays) -> Arrays:
+    """The float64 outputs of all samples of `inputs`, of which `exact` are the first."""
+    known = len(next(iter(exact.values())))
+    rest = {name: array[known:] for name, array in inputs.items()}
+    return _joined(exact, in_float64(graph.double(rest)[0])) if len(next(iter(rest.values()))) else exact
 
 
 def _completed(some: Arrays, whole: Arrays) -> dict[str, Array]:
@@ -176,9 +185,14 @@ def _exact(graph: Graph, first: Arrays) -> tuple[dict[str, Array], list[Array]]:
 
 
 def _mixes(graph: Graph, inputs: Arrays, runs: FirstRuns, exact: Arrays) -> bool:
-    """Whether a sample's output depends on the others of its batch: suspected in float32, decided in float64."""
+    """Whether a sample's output depends on the others of its batch: suspected in float32, decided in float64.
+
+    Where a sample is alone about as far from float64 as it is in its batch, the two differ by rounding.
+    """
     apart = max((relative_l2(array, runs.base[name][: len(array)]) for name, array in runs.alone.items()), default=0.0)
     if apart <= SUSPECT or not exact:
+        return False
+    if all(_explained(array, runs.base[name], exact[name]) for name, array in runs.alone.items()):
         return False
     together, alone = exact, exact
     if len(next(iter(exact.values()))) < SAMPLES:
@@ -186,6 +200,19 @@ def _mixes(graph: Graph, inputs: Arrays, runs: FirstRuns, exact: Arrays) -> bool
     else:
         alone = in_float64(graph.double(first_samples(inputs, 1))[0])
     return any(relative_l2(alone[name][:1], array[:1]) > MIXED for name, array in together.items())
+
+
+def _explained(alone: Array, base: Array, exact: Array) -> bool:
+    """Whether each sample of an output is about as far from float64 alone as in its batch: by `ROUNDED` times at most.
+
+    Float64 is that of the batch or that of the sample alone: whichever it is, one of the two is far from it if the
+    samples of a batch are mixed.
+    """
+    for one, other, true in zip(alone, base, exact, strict=False):
+        distances = relative_l2(one, true), relative_l2(other, true)
+        if not max(distances) <= ROUNDED * min(distances):
+            return False
+    return True
 
 
 def _farthest(effect: Effect, spec: TensorSpec, candidates: Sequence[Arrays], exact: Array) -> Array:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from converter.core.data import Array, Arrays, Traced
-from converter.core.foreign import GraphDef, Session, Tensor, TfOperation
+from converter.core.foreign import GraphDef, NodeDef, Session, Tensor, TfOperation
 from converter.tracing import layer_ends
 from converter.tracing.layer_ends import LayerEnd
+from converter.tracing.nodes import node_of
 from converter.tracing.signature import Signature
 from converter.tracing.widening import become_cast, widened
 
@@ -128,7 +129,7 @@ def running(
     try:
         with graph.as_default():
             tf.import_graph_def(graph_def, name="")
-        extra = layer_ends.watch(graph, ends)
+        extra = layer_ends.watch(graph, ends, first=double)
     except _cannot() as error:
         failed = error
     fetches = [f"{spec.name}:0" for spec in signature.outputs]
@@ -182,11 +183,16 @@ def _batches(inputs: Arrays, fixed: int | None) -> Iterator[dict[str, Array]]:
 def _widened_weights(graph_def: GraphDef, weights: Arrays) -> dict[str, str]:
     """Add a Cast after each float32 weight of the float64 graph; returns the tensor to feed for each weight.
 
-    So the weights stay float32 in memory: a float64 copy of all of them would take twice the model's size.
+    So the weights stay float32 in memory: a float64 copy of all of them would take twice the model's size. A weight
+    that one operator reads is cast when the other inputs of that operator are there, not before.
     """
     from tensorflow.core.framework import types_pb2
 
     tensors = {name: f"{name}:0" for name in weights}
+    readers: dict[str, list[NodeDef]] = {}
+    for node in graph_def.node:
+        for name in dict.fromkeys(map(node_of, node.input)):
+            readers.setdefault(name, []).append(node)
     for node in list(graph_def.node):
         if node.name not in weights or weights[node.name].dtype != np.float32:
             continue
@@ -196,4 +202,7 @@ def _widened_weights(graph_def: GraphDef, weights: Arrays) -> dict[str, str]:
         stored.attr["dtype"].type = types_pb2.DT_FLOAT
         tensors[node.name] = f"{stored.name}:0"
         become_cast(node, stored.name, "float32", "float64")
+        if len(readers.get(node.name, ())) == 1:
+            others = dict.fromkeys(map(node_of, readers[node.name][0].input))
+            node.input.extend(f"^{other}" for other in others if other not in weights and other != node.name)
     return tensors

@@ -10,9 +10,9 @@ import pytest
 
 import converter
 from converter.core.errors import ParityError
-from converter.tracing import reference
+from converter.tracing import prediction
 
-REAL = reference.predict
+REAL = prediction.predict
 
 
 def lambda_groups(spread: float = 0.5) -> Any:
@@ -44,7 +44,7 @@ def test_logits_that_are_slightly_wrong_are_not_saved(
     spread: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With small logits every probability is about 1/5, and 0.2 % of a logit changes it by about 1e-6."""
-    monkeypatch.setattr(reference, "predict", slightly_wrong)
+    monkeypatch.setattr(prediction, "predict", slightly_wrong)
     with pytest.raises(ParityError, match="nothing was saved"):
         converter.rewrite(lambda_groups(spread), tmp_path / "new.keras")
     assert list(tmp_path.iterdir()) == []
@@ -54,7 +54,7 @@ def test_a_difference_below_the_resolution_of_a_probability_is_doubted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Eight units in the last place of a probability are no failure, but they are told."""
-    monkeypatch.setattr(reference, "predict", slightly_wrong)
+    monkeypatch.setattr(prediction, "predict", slightly_wrong)
     result = converter.rewrite(lambda_groups(7e-4), tmp_path / "new.keras")
     (warning,) = [each for each in result.warnings if each.startswith("the comparison is inconclusive: ")]
     assert "relative L2 0.002" in warning

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from converter.core.errors import ChildError
-from converter.proof import isolate
+from converter.proof import children, isolate
+from converter.proof.plan import first_runtimes
 
 BODY = "import json, os, pathlib, tempfile\nplace = pathlib.Path(tempfile.mkdtemp(prefix='browser-'))\n"
 LEFT = "(place / 'deep').mkdir()\n(place / 'deep' / 'lock').symlink_to('nowhere')\n"  # as Chromium leaves it
@@ -64,12 +65,37 @@ def test_children_that_wait_take_the_job_or_are_stopped(tmp_path: Path, scratch:
         "import json, os, sys\njob = json.load(sys.stdin)\nprint(json.dumps({'pid': os.getpid(), 'job': job}))"
     )
     wanted = [("patient", ""), ("patient", "")]
-    with isolate.waiting_children(wanted):
-        waiting = [child.process for child in isolate._WAITING["patient", ""]]
+    with children.waiting_children(wanted):
+        waiting = [child.process for child in children.WAITING["patient", ""]]
         assert len(waiting) == 2
         answer = isolate.call("patient", {"number": 7}, "a runtime")
         assert answer["job"] == {"number": 7}
         assert answer["pid"] in [each.pid for each in waiting]
-        assert len(isolate._WAITING["patient", ""]) == 1
+        assert len(children.WAITING["patient", ""]) == 1
     assert all(each.poll() is not None for each in waiting)
     assert list(scratch.iterdir()) == []
+
+
+def test_the_children_of_an_export_are_guessed_from_its_manifest(copied: Path, tmp_path: Path) -> None:
+    guessed = children.expected(copied)
+    assert {runtime for _, runtime in guessed} == {"onnxruntime", "litert", "tensorflow"}
+    assert children.expected(copied / "model.onnx") == [(children.RUN_CHILD, "onnxruntime")]
+    assert all(first_runtimes(form) == [runtime] for form, runtime in children.FIRST_RUNTIMES.items())
+    for text in (
+        "",
+        "{",
+        "[]",
+        '{"artifacts": 3}',
+        '{"artifacts": [3]}',
+        '{"artifacts": [{"format": []}]}',
+        "[" * 9999,
+    ):
+        (tmp_path / "manifest.json").write_text(text, encoding="ascii")
+        assert children.expected(tmp_path) == []
+    assert children.expected(tmp_path / "absent") == []
+
+
+def test_a_child_that_waits_already_is_not_started_again(tmp_path: Path, scratch: Path) -> None:
+    (tmp_path / "patient.py").write_text("import sys\nsys.stdin.read()")
+    with children.waiting_children([("patient", "")]), children.waiting_children([("patient", "")]):
+        assert len(children.WAITING["patient", ""]) == 1

@@ -1,0 +1,140 @@
+"""Keras's own outputs: the model itself, called for inference, in a function that TensorFlow compiles for the shapes.
+
+It is called as `model(inputs, training=False)`, not through `model.predict`, which a model may override and which feeds
+the samples through a pipeline of data. Nothing here uses `converter.tracing.trace`, whose mistakes it has to show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import numpy as np
+
+from converter.core.data import Array, Arrays
+from converter.core.errors import InputError
+from converter.core.foreign import KerasModel, Tensor, TfFunction
+from converter.core.text import reason_of
+from converter.tracing.context import inlined_functions
+from converter.tracing.signature import Signature
+from converter.tracing.widening import as_single
+
+_Key = tuple[tuple[int, ...], ...]
+
+
+class Prediction:
+    """The outputs of a Keras model for inputs of any size; each size is compiled at its first use.
+
+    The weights are those that the model has at the time of the call, which may be made on another thread.
+    """
+
+    def __init__(self, model: KerasModel, signature: Signature) -> None:
+        self.model, self.signature = model, signature
+        self._compiled: dict[_Key, TfFunction] = {}
+
+    def prepare(self, inputs: Arrays) -> None:
+        """Compile for the shapes of `inputs`. Raises InputError as a call does."""
+        self._function(next(self._batches(inputs)))
+
+    def __call__(self, inputs: Arrays) -> dict[str, Array]:
+        """The outputs by name; half precision becomes float32.
+
+        `inputs` are by name too, shape (samples, ...), and all samples are one batch, or fill batches of the model's
+        fixed size. Raises InputError where Keras cannot run the model: a name that TensorFlow refuses, too little
+        memory, an error in a layer's code, an output without the samples on its first axis.
+        """
+        pieces = [self._run(flat) for flat in self._batches(inputs)]
+        count = len(next(iter(inputs.values())))
+        joined = (each[0] if len(each) == 1 else np.concatenate(each) for each in zip(*pieces, strict=True))
+        return {spec.name: array[:count] for spec, array in zip(self.signature.outputs, joined, strict=True)}
+
+    def _batches(self, inputs: Arrays) -> Iterator[list[Array]]:
+        flat = [inputs[spec.name] for spec in self.signature.inputs]
+        count, fixed = len(flat[0]), self.signature.inputs[0].shape[0]
+        if not fixed:
+            yield flat
+            return
+        for start in range(0, count, fixed):
+            index = np.arange(start, start + fixed) % count
+            yield [array[index] for array in flat]
+
+    def _run(self, flat: list[Array]) -> list[Array]:
+        import tensorflow as tf
+
+        function = self._function(flat)
+        try:
+            with _without_fusion() if _has_groups(function) else nullcontext():
+                tensors = function(*(tf.constant(array) for array in flat))
+            arrays = [as_single(np.asarray(tensor)) for tensor in tensors]
+        except Exception as error:  # the user's own code may be a part of the function
+            raise self._refused(error) from error
+        for spec, array in zip(self.signature.outputs, arrays, strict=True):
+            if array.shape[:1] != (len(flat[0]),):
+                raise InputError(
+                    f"{self.model.name}: output {spec.name} has shape {array.shape} for {len(flat[0])} samples\n"
+                    "the first axis of every output must be the batch"
+                )
+        return arrays
+
+    def _function(self, flat: list[Array]) -> TfFunction:
+        """The compiled function for the shapes of `flat`.
+
+        Keras compiles each grouped convolution with XLA, which takes a third of a second; without its wrapper
+        TensorFlow's own kernel runs it. A function of the user may need its wrapper.
+        """
+        key = tuple(array.shape for array in flat)
+        if key not in self._compiled:
+            try:
+                self._compiled[key] = self._traced(flat, inlined_functions())
+            except Exception:  # noqa: BLE001  the layers' own code runs here and may raise anything
+                try:
+                    self._compiled[key] = self._traced(flat, nullcontext())
+                except Exception as error:
+                    raise self._refused(error) from error
+        return self._compiled[key]
+
+    def _traced(self, flat: list[Array], scope: AbstractContextManager[None]) -> TfFunction:
+        import keras
+        import tensorflow as tf
+
+        def forward(*tensors: Tensor) -> list[Tensor]:
+            with scope:
+                return list(keras.tree.flatten(self.model(self.signature.pack(list(tensors)), training=False)))
+
+        specs = [tf.TensorSpec(array.shape, array.dtype, name=f"input_{index}") for index, array in enumerate(flat)]
+        return tf.function(forward, autograph=False).get_concrete_function(*specs)
+
+    def _refused(self, error: Exception) -> InputError:
+        return InputError(
+            f"{self.model.name}: Keras cannot run the model: {reason_of(error)}\n"
+            "fix it so that model(inputs, training=False) runs; --debug shows where the error occurs"
+        )
+
+
+def predict(model: KerasModel, signature: Signature, inputs: Arrays) -> dict[str, Array]:
+    """The outputs of `model` for `inputs`, as a call of `Prediction` returns them. Raises InputError as that does."""
+    return Prediction(model, signature)(inputs)
+
+
+def _has_groups(function: TfFunction) -> bool:
+    """Whether a convolution in the graph of `function` has fewer channels in its kernel than in its input."""
+    for operation in function.graph.get_operations():
+        if operation.type in ("Conv2D", "Conv3D"):
+            first = operation.get_attr("data_format") in (b"NCHW", b"NCDHW")
+            given, kernel = operation.inputs[0].shape, operation.inputs[1].shape
+            if given.rank and kernel.rank and given[1 if first else -1] != kernel[-2]:
+                return True
+    return False
+
+
+@contextmanager
+def _without_fusion() -> Iterator[None]:
+    """Within the context, TensorFlow does not fuse a convolution with its bias: the fused kernel refuses groups."""
+    import tensorflow as tf
+
+    before = tf.config.optimizer.get_experimental_options().get("remapping", True)
+    tf.config.optimizer.set_experimental_options({"remapping": False})
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({"remapping": before})
