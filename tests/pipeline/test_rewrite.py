@@ -39,7 +39,7 @@ def slightly_wrong(model: Any, signature: Any, inputs: Any) -> dict[str, Any]:
     return {name: (each / each.sum(axis=-1, keepdims=True)).astype(np.float32) for name, each in powers.items()}
 
 
-@pytest.mark.parametrize("spread", [0.5, 9e-4, 8e-4])
+@pytest.mark.parametrize("spread", [0.5, 2e-3])
 def test_logits_that_are_slightly_wrong_are_not_saved(
     spread: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -55,7 +55,7 @@ def test_a_difference_below_the_resolution_of_a_probability_is_doubted(
 ) -> None:
     """Eight units in the last place of a probability are no failure, but they are told."""
     monkeypatch.setattr(prediction, "predict", slightly_wrong)
-    result = converter.rewrite(lambda_groups(7e-4), tmp_path / "new.keras")
+    result = converter.rewrite(lambda_groups(3e-4), tmp_path / "new.keras")
     (warning,) = [each for each in result.warnings if each.startswith("the comparison is inconclusive: ")]
     assert "relative L2 0.002" in warning
 
