@@ -13,6 +13,7 @@ from converter.core.foreign import GraphDef, NodeDef, Session, Tensor, TfOperati
 from converter.tracing import layer_ends
 from converter.tracing.layer_ends import LayerEnd
 from converter.tracing.nodes import node_of
+from converter.tracing.pieces import split_products
 from converter.tracing.signature import Signature
 from converter.tracing.widening import become_cast, widened
 
@@ -191,4 +192,7 @@ def _widened_weights(graph_def: GraphDef, weights: Arrays) -> dict[str, str]:
         if len(readers.get(node.name, ())) == 1:
             others = dict.fromkeys(map(node_of, readers[node.name][0].input))
             node.input.extend(f"^{other}" for other in others if other not in weights and other != node.name)
+    split_products(
+        graph_def, {name: node_of(tensor) for name, tensor in tensors.items() if name != tensor[:-2]}, weights
+    )
     return tensors
