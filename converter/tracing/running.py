@@ -171,13 +171,14 @@ def _widened_weights(graph_def: GraphDef, weights: Arrays) -> dict[str, str]:
     """Add a Cast after each float32 weight of the float64 graph; returns the tensor to feed for each weight.
 
     So the weights stay float32 in memory: a float64 copy of all of them would take twice the model's size. A weight
-    that one operator reads is cast when the other inputs of that operator are there, not before.
+    that one operator reads is cast when the other inputs of that operator are there, not before; nothing waits for it.
     """
     from tensorflow.core.framework import types_pb2
 
     tensors = {name: f"{name}:0" for name in weights}
     readers: dict[str, list[NodeDef]] = {}
     for node in graph_def.node:
+        node.input[:] = [name for name in node.input if name.removeprefix("^") not in weights or name[0] != "^"]
         for name in dict.fromkeys(map(node_of, node.input)):
             readers.setdefault(name, []).append(node)
     for node in list(graph_def.node):

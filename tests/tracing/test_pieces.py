@@ -54,5 +54,5 @@ def test_a_kernel_is_cast_when_its_input_is_there() -> None:
             each.name: [given.name for given in each.control_inputs] for each in operations if each.type == "Cast"
         }
     last = next(name for name in waiting if name.startswith("last/"))
-    assert len(waiting[last]) == 1
+    assert len(waiting[last]) == 1, waiting
     assert "shared" in waiting[last][0]
