@@ -14,10 +14,8 @@ from converter.core.errors import InputError
 from converter.core.foreign import KerasModel
 from converter.core.samples import InputOptions
 from converter.pipeline.inputs import Draw, draws, other_sizes
-from converter.proof.comparison import separation
-from converter.proof.controls import check_controls
 from converter.proof.domains import effect
-from converter.proof.tolerance import tolerances
+from converter.proof.measures import Measures
 from converter.proof.verdict import unexcited
 from converter.tracing.reference import Measured, Measuring, Plan, begin
 from converter.tracing.signature import Signature
@@ -42,11 +40,12 @@ class Settings:
 
 @dataclass(frozen=True)
 class Found:
-    """The measured arrays, the name of the inputs that were drawn, and warnings."""
+    """The measured arrays, the name of the inputs that were drawn, warnings, and what the proof measures in them."""
 
     measured: Measured
     drawn: str
     warnings: tuple[str, ...] = ()
+    measures: Measures | None = None
 
 
 @dataclass
@@ -100,9 +99,10 @@ class Begun:
             except InputError as error:
                 self.refused = self.refused or error
             else:
-                doubts = _doubts(found)
+                measures = _measures(found)
+                doubts = _doubts(measures)
                 if best is None or doubts < best[0]:
-                    best = doubts, Found(found, self.draw.name, _warnings(found, self.others))
+                    best = doubts, Found(found, self.draw.name, _warnings(found, self.others), measures)
             if not doubts or (best is not None and self.late) or not self.next():
                 break
         if best is None:
@@ -135,13 +135,19 @@ def golden_of(author: KerasModel, source: Source, signature: Signature, settings
     return begin_golden(author, source, signature, settings).finish()
 
 
-def _doubts(found: Measured) -> float:
-    """How many outputs the samples do not excite; infinite if an output is not finite."""
-    golden, specs = found.golden, found.by_output
+def _measures(found: Measured) -> Measures | None:
+    """The tolerances, controls and distances of the samples; None if an output is not finite."""
+    golden = found.golden
     if not all(np.isfinite(array).all() for array in golden.references.values()):
+        return None
+    return Measures.of(golden, found.by_output, found.precision)
+
+
+def _doubts(measures: Measures | None) -> float:
+    """How many outputs the samples do not excite; infinite if an output is not finite."""
+    if measures is None:
         return np.inf
-    bounds = tolerances(golden, specs, found.precision)
-    return len(unexcited(check_controls(golden, specs, bounds), separation(golden.references, specs), bounds))
+    return len(unexcited(measures.controls, measures.separation, measures.tolerances))
 
 
 def _warnings(found: Measured, others: tuple[Arrays, ...]) -> tuple[str, ...]:

@@ -34,6 +34,7 @@ from converter.pipeline.layer_record import Files, Read, write_record
 from converter.pipeline.options import ExportOptions
 from converter.proof.comparison import compare_outputs
 from converter.proof.diagnosis import DIAGNOSIS_RUNTIMES
+from converter.proof.measures import Measures
 from converter.proof.prove import Exported
 from converter.proof.tolerance import tolerances
 from converter.sources import Opened
@@ -73,6 +74,7 @@ class Predicted:
     rewritten: dict[str, Array] | None
     warnings: tuple[str, ...]
     drawn: str
+    measures: Measures | None = None
 
     @property
     def golden(self) -> Golden:
@@ -121,6 +123,7 @@ def write_artifacts(opened: Opened, options: ExportOptions, directory: Path, clo
         keras=predicted.measured.keras or None,
         half=facts.half,
         mixes=facts.mixes,
+        measures=predicted.measures,
     )
     return Written(exported, replace(facts, warnings=(*facts.warnings, *read.warnings)), failures)
 
@@ -163,7 +166,7 @@ def _predict(loaded: Loaded, rewritten: Rewritten, begun: Begun) -> Predicted:
         warnings = (*warnings, _change_warning(own, found.measured.own))
     elif rewritten.changed:
         changed = prediction.predict(rewritten.model, signature, inputs)
-    return Predicted(found.measured, changed, warnings, found.drawn)
+    return Predicted(found.measured, changed, warnings, found.drawn, found.measures)
 
 
 def _predict_and_read(

@@ -148,7 +148,7 @@ def distance(sides: tuple[Float64, Float64, Mask | None], shape: tuple[int, ...]
         worst = int(np.argmax(np.abs(difference)))
         max_abs, largest = abs(float(difference.flat[worst])), max(float(x.max()), -float(x.min()))
         gap, norm = norms(y, x, difference)
-        cosine = _cosine(x, y)
+        cosine = _cosine(x, y, gap, norm)
     if inside is not None and not x[inside].any():
         norm, largest = max(norm, 1.0), max(largest, 1.0)
     return Distance(
@@ -182,11 +182,15 @@ def effect(spec: TensorSpec, reference: Array, actual: Array) -> float:
     return max((apart(*pair, spec.activation) for pair in zip(reference, actual, strict=True)), default=0.0)
 
 
-def _cosine(x: Float64, y: Float64) -> float | None:
-    """The cosine of the angle between two arrays of the same shape; None if one of them is all zeros."""
-    lengths = math.sqrt(float(np.vdot(x, x))) * math.sqrt(float(np.vdot(y, y)))
-    dot = float(np.vdot(x, y))
-    if not (math.isfinite(lengths) and lengths > SMALLEST):
+def _cosine(x: Float64, y: Float64, gap: float, norm: float) -> float | None:
+    """The cosine of the angle between two arrays of the same shape; None if one of them is all zeros.
+
+    `gap` and `norm` are the norms of y - x and of x: 2 x.y is |x|^2 + |y|^2 - |y - x|^2.
+    """
+    square = float(np.vdot(y, y))
+    lengths = norm * math.sqrt(square)
+    dot = (norm * norm + square - gap * gap) / 2
+    if not (math.isfinite(lengths) and lengths > SMALLEST and math.isfinite(dot)):
         scale = max(float(np.abs(x).max()), float(np.abs(y).max())) or 1.0
         lengths = float(np.linalg.norm(x / scale)) * float(np.linalg.norm(y / scale))
         dot = float(np.vdot(x / scale, y / scale))

@@ -21,6 +21,7 @@ from converter.proof.controls import check_controls, check_shifted
 from converter.proof.diagnosis import DIAGNOSIS_RUNTIMES, explain
 from converter.proof.error_chain import stages
 from converter.proof.isolate import Ran, run_artifact
+from converter.proof.measures import Measures
 from converter.proof.plan import ProofOptions, Run, plan, skipped
 from converter.proof.points import pick
 from converter.proof.protocol import Subject, samples_at
@@ -39,7 +40,8 @@ class Exported:
     `precision` is "float16" if Keras computed the golden outputs in half precision. If the golden outputs are float64's
     because Keras computes in half precision (`half`), `keras` are Keras's own, None if they are not known any more; of
     these models `rewritten` are in half precision too.
-    `mixes`: a sample's output depends on its whole batch, so that only the whole batch can be compared.
+    `mixes`: a sample's output depends on its whole batch, so that only the whole batch can be compared. `measures` are
+    those of the golden arrays if they are known already.
     """
 
     directory: Path
@@ -51,6 +53,14 @@ class Exported:
     keras: Arrays | None = None
     half: bool = False
     mixes: bool = False
+    measures: Measures | None = None
+
+    def known(self, options: ProofOptions) -> Measures | None:
+        """What was measured in the golden arrays already, if it is what a proof with `options` needs."""
+        found = self.measures
+        if found is None or options.tolerance is not None:
+            return None
+        return found if found.fit(self.golden, self.interface.by_output, self.precision) else None
 
 
 @dataclass(frozen=True)
@@ -95,7 +105,8 @@ def prove(exported: Exported, options: ProofOptions, clock: Clock) -> Evidence:
     controls: list[Control] = []
     outputs: dict[Key, Arrays] = {}
     with clock("controls"):
-        apart = separation(golden.references, specs)
+        known = exported.known(options)
+        apart = known.separation if known else separation(golden.references, specs)
         plain = Bounds.of(exported, options, tf32=False)
     for tf32 in (False, True):
         own = [run for run in runs if (run.device == "cuda-tf32") is tf32]
@@ -103,7 +114,7 @@ def prove(exported: Exported, options: ProofOptions, clock: Clock) -> Evidence:
             continue
         bounds = Bounds.of(exported, options, tf32=True) if tf32 else plain
         with clock("controls"):
-            found = list(check_controls(golden, specs, bounds.whole))
+            found = list(known.controls if known and not tf32 else check_controls(golden, specs, bounds.whole))
             group = [] if tf32 else _rows_of_keras(exported, bounds)
         for run in own:
             on = "" if run.device == "cpu" else f" on {run.device}"
@@ -155,7 +166,8 @@ class Bounds:
         """The tolerances of an export."""
         specs, other = exported.interface.by_output, exported.golden.resized
         precision, chosen = exported.precision, options.tolerance
-        whole = tolerances(exported.golden, specs, precision, tf32=tf32, chosen=chosen)
+        known = None if tf32 else exported.known(options)
+        whole = known.tolerances if known else tolerances(exported.golden, specs, precision, tf32=tf32, chosen=chosen)
         if other is None:
             return cls(whole, {})
         resized = tolerances(other, specs, precision, tf32=tf32, chosen=chosen)

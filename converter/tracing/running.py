@@ -13,6 +13,7 @@ from converter.core.foreign import GraphDef, NodeDef, Session, Tensor, TfOperati
 from converter.tracing import layer_ends
 from converter.tracing.layer_ends import LayerEnd
 from converter.tracing.nodes import node_of
+from converter.tracing.pieces import split_products
 from converter.tracing.signature import Signature
 from converter.tracing.widening import become_cast, widened
 
@@ -184,13 +185,14 @@ def _widened_weights(graph_def: GraphDef, weights: Arrays) -> dict[str, str]:
     """Add a Cast after each float32 weight of the float64 graph; returns the tensor to feed for each weight.
 
     So the weights stay float32 in memory: a float64 copy of all of them would take twice the model's size. A weight
-    that one operator reads is cast when the other inputs of that operator are there, not before.
+    that one operator reads is cast when the other inputs of that operator are there, not before; nothing waits for it.
     """
     from tensorflow.core.framework import types_pb2
 
     tensors = {name: f"{name}:0" for name in weights}
     readers: dict[str, list[NodeDef]] = {}
     for node in graph_def.node:
+        node.input[:] = [name for name in node.input if name.removeprefix("^") not in weights or name[0] != "^"]
         for name in dict.fromkeys(map(node_of, node.input)):
             readers.setdefault(name, []).append(node)
     for node in list(graph_def.node):
@@ -205,4 +207,7 @@ def _widened_weights(graph_def: GraphDef, weights: Arrays) -> dict[str, str]:
         if len(readers.get(node.name, ())) == 1:
             others = dict.fromkeys(map(node_of, readers[node.name][0].input))
             node.input.extend(f"^{other}" for other in others if other not in weights and other != node.name)
+    split_products(
+        graph_def, {name: node_of(tensor) for name, tensor in tensors.items() if name != tensor[:-2]}, weights
+    )
     return tensors
