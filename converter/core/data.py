@@ -19,6 +19,9 @@ from converter.core.foreign import GraphDef, Json, KerasModel
 
 Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]
+Shape = tuple[int | None, ...]
+"""Sizes by axis; None is any"""
+ShapesByInput = Mapping[str, Shape]
 Activation = Literal["softmax", "sigmoid", "linear"]
 Verdict = Literal["pass", "fail", "inconclusive"]
 
@@ -226,11 +229,11 @@ class Source:
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """Options for loading a source; shapes are without the batch axis."""
+    """Options for loading a source; shapes are without the batch axis: of the only input, or by the input's name."""
 
     weights: str | None = None
     classes: int | None = None
-    input_shape: tuple[int | None, ...] | None = None
+    input_shape: Shape | ShapesByInput | None = None
     logits: bool = False
     seed: int = 0
     trust: bool = False

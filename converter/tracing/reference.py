@@ -17,7 +17,7 @@ from converter.core.data import Array, Arrays, Golden, TensorSpec, first_samples
 from converter.core.distance import FLOAT32
 from converter.core.effort import Effort
 from converter.core.errors import ConversionError, InputError
-from converter.core.foreign import KerasModel
+from converter.core.foreign import KerasModel, KerasVariable
 from converter.core.sketch import SAMPLES
 from converter.core.text import reason_of
 from converter.tracing import layer_ends
@@ -271,7 +271,7 @@ def _asking_keras(
     specs = {spec.name: spec for spec in signature.outputs}
 
     def answer(inputs: Arrays, changed: Mapping[str, Array]) -> dict[str, Array]:
-        with _assigned({variables[name]: array for name, array in changed.items()}):
+        with _assigned([(variables[name], array) for name, array in changed.items()]):
             return predict(model, signature, inputs)
 
     return wrong_answers(
@@ -288,13 +288,13 @@ def _asking_keras(
 
 
 @contextmanager
-def _assigned(values: Mapping[object, Array]) -> Iterator[None]:
+def _assigned(values: Sequence[tuple[KerasVariable, Array]]) -> Iterator[None]:
     """Within the context, the variables have these values."""
-    before = {variable: variable.numpy() for variable in values}  # type: ignore[attr-defined]
+    before = [(variable, np.asarray(variable.numpy())) for variable, _ in values]
     try:
-        for variable, array in values.items():
-            variable.assign(array)  # type: ignore[attr-defined]
+        for variable, array in values:
+            variable.assign(array)
         yield
     finally:
-        for variable, array in before.items():
-            variable.assign(array)  # type: ignore[attr-defined]
+        for variable, array in before:
+            variable.assign(array)

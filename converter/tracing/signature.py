@@ -6,6 +6,7 @@ list, under names that every format accepts. Tracing is in `converter.tracing.tr
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -73,7 +74,7 @@ def describe(model: KerasModel, input_shapes: TensorTree | None = None) -> Signa
         ) from error
     taken: set[str] = set()
     input_names = _unique([_input_name(tensor, index) for index, tensor in enumerate(flat)], taken)
-    output_names = _unique(_output_names(outputs), taken)
+    output_names = _unique(_output_names(outputs, model.name), taken)
     interface = Interface(
         inputs=tuple(_spec(name, tensor) for name, tensor in zip(input_names, flat, strict=True)),
         outputs=tuple(
@@ -135,29 +136,50 @@ def _graph(model: KerasModel) -> KerasModel:
     return getattr(model, "_functional", None) or model
 
 
-def _input_struct(model: KerasModel, input_shapes: TensorTree | None) -> TensorTree:
-    """The model's inputs as KerasTensors, nested as the model takes them."""
+def recorded_shapes(model: KerasModel) -> dict[str, TensorTree] | None:
+    """The shapes that a subclassed `model` was built for, by the argument of `build`; None if it was not built."""
+    recorded = getattr(model, "_build_shapes_dict", None)
+    known = {name: shapes for name, shapes in (recorded or {}).items() if shapes is not None}
+    return known or None
+
+
+def symbolic(shapes: TensorTree, dtype: str, name: str = "input") -> TensorTree:
+    """`shapes`, each with the batch axis and nested in any way, as KerasTensors with a free batch axis.
+
+    A tensor is named after its key, or its key and its place in a list: "left", "frames_0"; without one, after `name`.
+    """
     import keras
 
+    def made(tree: TensorTree, path: tuple[str | int, ...]) -> TensorTree:
+        if isinstance(tree, Mapping):
+            return {key: made(each, (*path, key)) for key, each in tree.items()}
+        if isinstance(tree, list | tuple) and not all(size is None or isinstance(size, int) for size in tree):
+            return type(tree)([made(each, (*path, index)) for index, each in enumerate(tree)])
+        return keras.KerasTensor((None, *tree[1:]), dtype=dtype, name=_path_name(path, name))
+
+    return made(shapes, ())
+
+
+def _path_name(path: Sequence[str | int], name: str) -> str:
+    """The innermost key of `path` and the numbers after it, else `name` and the numbers."""
+    numbers = list(itertools.takewhile(lambda each: isinstance(each, int), reversed(path)))[::-1]
+    keys = path[: len(path) - len(numbers)]
+    return "_".join(map(str, (keys[-1] if keys else name, *numbers)))
+
+
+def _input_struct(model: KerasModel, input_shapes: TensorTree | None) -> TensorTree:
+    """The model's inputs as KerasTensors, nested as the model takes them."""
     if _functional(model) and input_shapes is None:
         return _graph(model).input
     shapes = input_shapes
     if shapes is None:
-        shapes = (getattr(model, "_build_shapes_dict", None) or {}).get("input_shape")
+        shapes = next(iter((recorded_shapes(model) or {}).values()), None)
     if shapes is None:
         raise InputError(
             f"{model.name}: this {type(model).__name__} was never built, so its input shape is unknown\n"
             "call it once on real data, or give --input-shape"
         )
-    dtype = getattr(model, "input_dtype", "float32") or "float32"
-    if isinstance(shapes, dict):
-        return {key: keras.KerasTensor((None, *shape[1:]), dtype=dtype, name=str(key)) for key, shape in shapes.items()}
-    if shapes and isinstance(shapes[0], (list, tuple)):
-        return [
-            keras.KerasTensor((None, *shape[1:]), dtype=dtype, name=f"input_{index}")
-            for index, shape in enumerate(shapes)
-        ]
-    return keras.KerasTensor((None, *shapes[1:]), dtype=dtype, name="input")
+    return symbolic(shapes, getattr(model, "input_dtype", "float32") or "float32")
 
 
 def _input_name(tensor: KerasTensor, index: int) -> str:
@@ -165,8 +187,9 @@ def _input_name(tensor: KerasTensor, index: int) -> str:
     return str(history.operation.name if history else getattr(tensor, "name", "") or f"input_{index}")
 
 
-def _output_names(outputs: TensorTree) -> list[str]:
-    """Each output's key in a dict, else its layer's name, else a number."""
+def _output_names(outputs: TensorTree, model_name: str) -> list[str]:
+    """Each output's key in a dict, else its layer's name, else a number: of a subclassed model, and of the model around
+    one, which has its name."""
     import keras
 
     names = []
@@ -174,7 +197,7 @@ def _output_names(outputs: TensorTree) -> list[str]:
         history = getattr(tensor, "_keras_history", None)
         if path and isinstance(path[-1], str):
             names.append(path[-1])
-        elif history is not None:
+        elif history is not None and history.operation.name != model_name:
             names.append(history.operation.name)
         else:
             names.append("output" if index == 0 and not path else f"output_{index}")
