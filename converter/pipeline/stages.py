@@ -89,8 +89,15 @@ def write_artifacts(opened: Opened, options: ExportOptions, directory: Path, clo
 
     Raises the errors of `converter.core.errors`; ConversionError only if no format at all could be written.
     """
+    from converter.tracing.context import legal_scopes
+
     with clock("load"):
         loaded = _load(opened)
+    with legal_scopes():
+        return _written(loaded, options, directory, clock)
+
+
+def _written(loaded: Loaded, options: ExportOptions, directory: Path, clock: Clock) -> Written:
     with clock("rewrite"):
         rewritten = _rewrite(loaded, options)
     with clock("reference"):
@@ -221,7 +228,11 @@ def _facts(loaded: Loaded, rewritten: Rewritten, traced: Traced, predicted: Pred
         interface=Interface(signature.inputs, outputs),
         precision=measured.precision,
         rewrites=rewritten.results,
-        warnings=(*predicted.warnings, *([(HALF_PRECISION if compared else NO_FLOAT64).format(half)] if half else [])),
+        warnings=(
+            *predicted.warnings,
+            *traced.warnings,
+            *([(HALF_PRECISION if compared else NO_FLOAT64).format(half)] * bool(half)),
+        ),
         preprocessing=source.preprocessing,
         labels=source.labels,
     )

@@ -25,6 +25,7 @@ from converter.tracing.layer_ends import LayerEnd
 from converter.tracing.rounding import Effect, FirstRuns, Graph, Rounding, in_float64
 from converter.tracing.running import CannotRunError, running
 from converter.tracing.signature import Signature
+from converter.tracing.state import predict_once
 from converter.tracing.trace import trace
 from converter.tracing.widening import as_single
 from converter.tracing.wrong_answers import Subject, wrong_answers
@@ -61,7 +62,7 @@ def predict(model: KerasModel, signature: Signature, inputs: Arrays) -> dict[str
     if fixed:
         flat = [np.resize(array, (-(-count // fixed) * fixed, *array.shape[1:])) for array in flat]
     try:
-        outputs = model.predict(signature.pack(flat), batch_size=fixed or count, verbose=0)
+        outputs = predict_once(model, signature.pack(flat), fixed or count)
     except Exception as error:  # the user's own layers run here and may raise anything
         raise InputError(
             f"{model.name}: Keras cannot run the model: {reason_of(error)}\n"
@@ -268,7 +269,6 @@ def _asking_keras(
 ) -> dict[str, dict[str, Array]]:
     """The controls of a model that cannot be run as a graph, from its own predictions."""
     variables = {each.path: each for each in model.variables if len(each.shape) > 1 and "float" in str(each.dtype)}
-    specs = {spec.name: spec for spec in signature.outputs}
 
     def answer(inputs: Arrays, changed: Mapping[str, Array]) -> dict[str, Array]:
         with _assigned([(variables[name], array) for name, array in changed.items()]):
@@ -281,7 +281,7 @@ def _asking_keras(
             specs=signature.inputs,
             reference=first_samples(references, SAMPLES),
             kernels={name: np.asarray(each.numpy()) for name, each in variables.items()},
-            effect=lambda name, one, other: effect(specs[name], one, other),
+            effect=lambda name, one, other: effect(signature.interface.by_output[name], one, other),
             needed={name: 2 * FLOAT32.floor if array.dtype.kind == "f" else 0.0 for name, array in references.items()},
         )
     )

@@ -88,13 +88,20 @@ def layer_classes(model: KerasModel) -> dict[str, str]:
     """The class of each layer of `model` by the layer's name, including the layers of nested models."""
     flatten = getattr(model, "_flatten_layers", None)
     layers = flatten(include_self=False, recursive=True) if flatten else getattr(model, "layers", [])
-    return {layer.name: type(layer).__name__ for layer in layers}
+    return {legal_name(layer.name): type(layer).__name__ for layer in layers}
 
 
 def legal_name(name: str) -> str:
     """`name` with an underscore for every character that TensorFlow refuses in a node name."""
     clean = _ILLEGAL.sub("_", name)
+    if clean == "self":  # no function that TensorFlow loads takes it by name
+        return "self_"
     return clean if clean[:1].isalnum() else f"t{clean or '_'}"
+
+
+def legal_path(path: str) -> str:
+    """The path of a variable, each part of it legal."""
+    return "/".join(map(legal_name, path.split("/")))
 
 
 def _unique(names: Sequence[str], taken: set[str]) -> list[str]:
@@ -102,10 +109,10 @@ def _unique(names: Sequence[str], taken: set[str]) -> list[str]:
     result = []
     for name in names:
         candidate, count = legal_name(name), 1
-        while candidate in taken:
+        while candidate.lower() in taken:  # TensorFlow's graphs do not tell upper from lower case
             count += 1
             candidate = f"{legal_name(name)}_{count}"
-        taken.add(candidate)
+        taken.add(candidate.lower())
         result.append(candidate)
     return result
 

@@ -22,12 +22,17 @@ from converter.tracing.context import inlined_functions
 from converter.tracing.folding import fold_affine, settle_reshapes
 from converter.tracing.naming import described_layer, keras_names, rename_nodes
 from converter.tracing.nodes import node_of
-from converter.tracing.signature import Signature
+from converter.tracing.preprocessing import compared_lookup, padded_resizing
+from converter.tracing.signature import Signature, legal_name, legal_path
+from converter.tracing.state import seed_states, without_changes
 from converter.tracing.widening import HALVES, as_single, half_in, widened
 
 LARGE_VECTOR, LARGE_KERNEL = 64 * 1024, 1024
 """Bytes above which a vector, or a tensor of two axes and more, becomes a Placeholder. The limit for vectors is higher
 because the arithmetic of biases and normalizations folds only where it is constant."""
+
+ALWAYS = (any_size, padded_resizing, compared_lookup)
+"""Rules that keep the layer's arithmetic."""
 
 _PASS_THROUGH = {"Identity", "Squeeze", "StopGradient", "EnsureShape"}
 _ACTIVATIONS: dict[str, Activation] = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
@@ -58,13 +63,15 @@ def trace(model: KerasModel, signature: Signature, *, fold: bool = True) -> Trac
     graph_def = graph.as_graph_def(add_shapes=True)
     settle_reshapes(graph_def)
     _refuse_functions(graph_def, signature.layers)
-    paths = {id(variable.value.handle): variable.path for variable in model.variables}
+    seeds = {name for name, outer in captured.items() if id(outer) in seed_states(model)}
+    warnings = without_changes(graph_def, [tensor.op.name for tensor in results], seeds, signature.layers)
+    paths = {id(variable.value.handle): legal_path(variable.path) for variable in model.variables}
     taken = _take_weights_out(graph_def, captured, paths, signature.layers, LARGE_KERNEL if fold else 0)
     weights, half = taken.arrays, half_in(graph_def)
     if half:
         graph_def = widened(graph_def, dict.fromkeys(HALVES, "float32"))
         weights = {name: as_single(array) for name, array in weights.items()}
-    rename = keras_names(graph_def, model.name, signature.layers, taken.paths)
+    rename = keras_names(graph_def, legal_name(model.name), signature.layers, taken.paths)
     rename |= {node: spec.name for node, spec in zip(arguments, signature.inputs, strict=True)}
     rename |= {tensor.op.name: spec.name for tensor, spec in zip(results, signature.outputs, strict=True)}
     rename_nodes(graph_def, rename)
@@ -81,6 +88,7 @@ def trace(model: KerasModel, signature: Signature, *, fold: bool = True) -> Trac
         weights={name: array for name, array in weights.items() if name in nodes},
         layers=signature.layers,
         half=half,
+        warnings=warnings,
     )
 
 
@@ -94,7 +102,7 @@ def _concrete(model: KerasModel, signature: Signature, fold: bool) -> TfFunction
         return {str(index): tf.identity(value) for index, value in enumerate(flat)}
 
     specs = [tf.TensorSpec(spec.shape, spec.dtype, name=f"arg_{index}") for index, spec in enumerate(signature.inputs)]
-    with replaced_calls(model, (any_size, affine) if fold else (any_size,)):
+    with replaced_calls(model, (*ALWAYS, affine) if fold else ALWAYS):
         try:
             return tf.function(forward, autograph=False).get_concrete_function(*specs)
         except Exception as error:  # the layers' own code runs here and may raise anything
