@@ -6,6 +6,7 @@ for each. Other inputs are then a better test than a doubtful verdict. What the 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,11 @@ from converter.core.errors import InputError, UsageError
 from converter.core.samples import InputOptions, Span, generate, input_ranges, sample_shape
 from converter.core.text import first_line
 from converter.sources.ranges import index_counts
+from converter.tracing.lookups import lookups
 from converter.tracing.signature import Signature
+
+INDICES = ("int32", "int64", "uint32", "uint64", "int16", "uint16")
+"""Types of inputs that may be indices into a table."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ def draws(source: Source, signature: Signature, options: InputOptions, count: in
     if options.file is not None:
         yield Draw(f"the inputs of {options.file.name}", from_file(options.file, specs))
         return
-    sizes = sizes_of(specs, options.sizes)
+    sizes = dict(options.shapes or sizes_of(specs, options.sizes))
     known = _known_ranges(source, signature, options.span)
     for kind in KINDS:
         ranges = {}
@@ -159,5 +164,8 @@ def _known_ranges(source: Source, signature: Signature, span: Span | None) -> di
     if span is not None:
         return {spec.name: span for spec in specs if spec.dtype != "bool"}
     counts = index_counts(source.model)
+    if any(spec.dtype in INDICES for spec in specs):  # found in layers of any kind, and in nested models
+        found = lookups(source.model, signature)
+        counts = [each.size or count for each, count in itertools.zip_longest(found, counts, fillvalue=0)]
     looked_up = {spec.name: (0.0, count - 1.0) for spec, count in zip(specs, counts, strict=False) if count > 1}
     return {**(input_ranges(source.preprocessing, specs) or {}), **looked_up}

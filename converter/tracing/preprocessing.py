@@ -34,6 +34,8 @@ def padded_resizing(layer: KerasLayer) -> Call | None:
         height, width = _free_margin(inputs, layer.height, layer.width)
         paddings = [[0, 0], [height, height], [width, width], [0, 0]]
         padded = tf.pad(inputs, paddings, constant_values=tf.cast(layer.fill_value, inputs.dtype))
+        if None in padded.shape[1:3]:  # TensorFlow then forgets the number of channels too
+            padded = tf.reshape(padded, tf.stack([*tf.unstack(tf.shape(padded))[:3], inputs.shape[3]]))
         layer.pad_to_aspect_ratio = False
         try:
             return original(padded)
@@ -88,7 +90,8 @@ def compared_lookup(layer: KerasLayer) -> Call | None:
                 chosen = tf.reduce_sum(tf.where(same, tf.constant(values), tf.zeros_like(values)), axis=-1)
             else:
                 chosen = tf.gather(tf.constant(values), tf.argmax(tf.cast(same, "int32"), axis=-1))
-            return tf.where(tf.reduce_any(same, axis=-1), chosen, tf.constant(default))
+            found = tf.reduce_max(tf.cast(same, "int32"), axis=-1) > 0  # not every format has a logical reduction
+            return tf.where(found, chosen, tf.constant(default))
 
     def call(inputs: Tensor) -> Tensor:
         layer.lookup_table = Compared()
