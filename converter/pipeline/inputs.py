@@ -165,7 +165,7 @@ def _known_ranges(source: Source, signature: Signature, span: Span | None) -> di
         return {spec.name: span for spec in specs if spec.dtype != "bool"}
     counts = index_counts(source.model)
     if any(spec.dtype in INDICES for spec in specs):  # found in layers of any kind, and in nested models
-        found = lookups(source.model, signature)
-        counts = [each.size or count for each, count in itertools.zip_longest(found, counts, fillvalue=0)]
+        sizes = [each.size for each in lookups(source.model, signature)]
+        counts = [size or count for size, count in itertools.zip_longest(sizes, counts, fillvalue=0)]
     looked_up = {spec.name: (0.0, count - 1.0) for spec, count in zip(specs, counts, strict=False) if count > 1}
     return {**(input_ranges(source.preprocessing, specs) or {}), **looked_up}
