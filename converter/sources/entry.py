@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 from converter.core.data import Shape, ShapesByInput
 from converter.core.errors import InputError, UsageError
@@ -21,6 +22,9 @@ from converter.tracing.signature import describe, legal_name, recorded_shapes, s
 
 Arguments = dict[str, TensorTree]
 """The arguments of `call` as KerasTensors with a free batch axis, nested as the model takes them"""
+
+FREE_SIZES = (32, 16, 8, 4, 2, 1)
+"""Tried for an axis of any size when a model is called for the first time."""
 
 MOST_TRIED = 3
 """Inputs of which every combination of types is tried."""
@@ -72,11 +76,13 @@ def changed(own: Arguments, shapes: Shape | ShapesByInput, title: str) -> Argume
 
 
 def shapes_for(names: Sequence[str], shapes: Shape | ShapesByInput, title: str) -> dict[str, Shape]:
-    """The given shapes by the name of the input, `names` being all inputs.
+    """The given shapes by the name of the input, `names` being all inputs; 0, 1, … are the inputs in their order.
 
     Raises UsageError for a name that no input has, and for one shape where there are several inputs.
     """
     if isinstance(shapes, Mapping):
+        if sorted(shapes) == sorted(map(str, range(len(names)))):
+            return {name: shapes[str(index)] for index, name in enumerate(names)}
         for name in shapes:
             if name not in names:
                 raise UsageError(
@@ -116,13 +122,29 @@ def may_look_up(model: KerasModel) -> bool:
 
 
 def build(model: KerasModel, arguments: Arguments) -> None:
-    """Call `model` once on zeros, so that its layers are built. Raises what the model raises."""
+    """Call `model` once on zeros, so that its layers are built. Raises what the model raises.
+
+    Where any size is asked for, smaller ones follow: a table of positions bounds the length of a sequence.
+    """
     import keras
 
-    def zeros(tensor: KerasTensor) -> TensorTree:
-        return keras.ops.zeros((1, *(size or 32 for size in tensor.shape[1:])), tensor.dtype)
+    free = any(None in tensor.shape[1:] for tensor in keras.tree.flatten(arguments))
+    first: Exception | None = None
+    for size in FREE_SIZES if free else FREE_SIZES[:1]:
+        try:
+            _call(model, keras.tree.map_structure(partial(_zeros, size=size), arguments))
+        except Exception as error:  # noqa: BLE001  the user's own layers run here and may raise anything
+            first = first or error
+        else:
+            return
+    assert first is not None
+    raise first
 
-    _call(model, keras.tree.map_structure(zeros, arguments))
+
+def _zeros(tensor: KerasTensor, size: int) -> TensorTree:
+    import keras
+
+    return keras.ops.zeros((1, *(each or size for each in tensor.shape[1:])), tensor.dtype)
 
 
 def wrapped(model: KerasModel, arguments: Arguments, title: str, *, asked: bool) -> KerasModel:
