@@ -130,11 +130,15 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Format:
-    """An output format. `write(traced, directory, options)` writes an artifact into `directory` and returns it."""
+    """An output format. `write(traced, directory, options)` writes an artifact into `directory` and returns it.
+
+    `text` is True if its inputs may be strings.
+    """
 
     name: str
     filename: str
     write: Callable[[Traced, Path, WriteOptions], Artifact]
+    text: bool = False
 
 
 @dataclass(frozen=True)

@@ -132,4 +132,4 @@ def _name_inputs(path: Path, parameters: Mapping[str, str]) -> None:
     path.write_bytes(saved.SerializeToString(deterministic=True))
 
 
-FORMAT = Format("saved-model", FILENAME, write)
+FORMAT = Format("saved-model", FILENAME, write, text=True)

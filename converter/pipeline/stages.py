@@ -26,11 +26,13 @@ from converter.core.data import (
     Traced,
 )
 from converter.core.effort import Effort
-from converter.core.errors import ConversionError
+from converter.core.errors import CnnExportError, ConversionError
+from converter.core.text import reason_of
 from converter.pipeline.facts import ModelFacts
 from converter.pipeline.golden import Begun, Settings, begin_golden
 from converter.pipeline.layer_record import record_layers
 from converter.pipeline.options import ExportOptions
+from converter.pipeline.text_inputs import refuse_text_inputs, refuse_text_outputs
 from converter.proof.comparison import compare_outputs
 from converter.proof.diagnosis import DIAGNOSIS_RUNTIMES
 from converter.proof.prove import Exported
@@ -105,7 +107,7 @@ def _written(loaded: Loaded, options: ExportOptions, directory: Path, clock: Clo
     with closing(begun):  # what it still has to do is done on another thread, while the files are written
         with clock("trace"):
             traced = _trace(loaded, rewritten, options)
-        artifacts, failures = _write_formats(traced, options, directory, clock)
+        artifacts, failures = _write_formats(loaded, traced, options, directory, clock)
         with clock("reference"):
             predicted = _predict(loaded, rewritten, begun)
             write_golden(directory / GOLDEN, predicted.golden)
@@ -130,7 +132,9 @@ def _load(opened: Opened) -> Loaded:
     from converter.tracing.signature import describe
 
     source = opened.load()
-    return Loaded(source, describe(source.model), opened.identity)
+    signature = describe(source.model)
+    refuse_text_outputs(source.model, signature)
+    return Loaded(source, signature, opened.identity)
 
 
 def _rewrite(loaded: Loaded, options: ExportOptions) -> Rewritten:
@@ -174,18 +178,30 @@ def _trace(loaded: Loaded, rewritten: Rewritten, options: ExportOptions) -> Trac
 
 
 def _write_formats(
-    traced: Traced, options: ExportOptions, directory: Path, clock: Clock
+    loaded: Loaded, traced: Traced, options: ExportOptions, directory: Path, clock: Clock
 ) -> tuple[tuple[Artifact, ...], tuple[str, ...]]:
-    """The written artifacts, and a sentence for each format that could not be written."""
+    """The written artifacts, and a sentence for each format that could not be written.
+
+    What a library raises for a model that it was not made for costs the other formats nothing.
+    """
     from converter.formats import FORMATS
 
     artifacts, failures = [], []
+    unexpected: Exception | None = None
     for name in dict.fromkeys(options.formats):
         with clock(f"write {name}"):
             try:
+                refuse_text_inputs(loaded.source.model, loaded.signature, FORMATS[name])
                 artifacts.append(FORMATS[name].write(traced, directory, options.write))
             except ConversionError as error:
                 failures.append(f"{name}: {error}")
+            except (CnnExportError, OSError, MemoryError):
+                raise
+            except Exception as error:  # noqa: BLE001  reported as a failure, or raised if no format was written
+                unexpected = unexpected or error
+                failures.append(f"{name}: cannot be written: {reason_of(error)}\nexport another format")
+    if not artifacts and unexpected is not None:
+        raise unexpected
     if not artifacts:
         raise ConversionError("\n".join(failures))
     return tuple(artifacts), tuple(failures)

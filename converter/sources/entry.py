@@ -14,7 +14,7 @@ from functools import partial
 
 from converter.core.data import Shape, ShapesByInput
 from converter.core.errors import InputError, UsageError
-from converter.core.foreign import KerasModel, KerasTensor, TensorTree
+from converter.core.foreign import KerasLayer, KerasModel, KerasTensor, TensorTree
 from converter.sources.spelling import shape_text
 from converter.tracing.blame import failed_in, whole_tracebacks
 from converter.tracing.lookups import lookups
@@ -25,6 +25,8 @@ Arguments = dict[str, TensorTree]
 
 FREE_SIZES = (32, 16, 8, 4, 2, 1)
 """Tried for an axis of any size when a model is called for the first time."""
+
+TEXT_LAYERS = ("TextVectorization", "StringLookup", "Hashing", "HashedCrossing")
 
 MOST_TRIED = 3
 """Inputs of which every combination of types is tried."""
@@ -115,10 +117,16 @@ def shape_of(arguments: Arguments, name: str) -> Shape | ShapesByInput:
 
 
 def may_look_up(model: KerasModel) -> bool:
-    """Whether a layer of `model` takes indices, so that the type of its inputs has to be found out."""
+    """Whether a layer of `model` takes indices or text, so that the type of its inputs has to be found out."""
     import keras
 
-    return any(isinstance(layer, keras.layers.Embedding) for layer in model._flatten_layers())
+    layers = list(model._flatten_layers())
+    return bool(text_layers(model)) or any(isinstance(layer, keras.layers.Embedding) for layer in layers)
+
+
+def text_layers(model: KerasModel) -> list[KerasLayer]:
+    """The layers of `model` that take text, or may take it."""
+    return [layer for layer in model._flatten_layers() if type(layer).__name__ in TEXT_LAYERS]
 
 
 def build(model: KerasModel, arguments: Arguments) -> None:
@@ -155,7 +163,7 @@ def wrapped(model: KerasModel, arguments: Arguments, title: str, *, asked: bool)
     """
     first: Exception | None = None
     with whole_tracebacks():
-        for types in _types(arguments):
+        for types in _types(model, arguments):
             try:
                 result = _around(model, arguments, types)
             except Exception as error:  # noqa: BLE001  the user's own layers run here and may raise anything
@@ -173,14 +181,17 @@ def wrapped(model: KerasModel, arguments: Arguments, title: str, *, asked: bool)
     ) from first
 
 
-def _types(arguments: Arguments) -> Iterator[tuple[str, ...]]:
-    """The types to try, one for each input: their own first."""
+def _types(model: KerasModel, arguments: Arguments) -> Iterator[tuple[str, ...]]:
+    """The types to try, one for each input: their own first, but text where a layer takes text alone.
+
+    TensorFlow traces a cast of numbers to text, and fails when it runs it.
+    """
     import keras
 
     own = [str(tensor.dtype) for tensor in keras.tree.flatten(arguments)]
-    if len(own) > MOST_TRIED:
-        return iter([tuple(own), ("int32",) * len(own)])
-    return itertools.product(*((dtype, "int32") for dtype in own))
+    text = any(type(layer).__name__ in TEXT_LAYERS[:2] for layer in text_layers(model))
+    kinds = [("string", dtype, "int32") if text else (dtype, "int32", "string") for dtype in own]
+    return zip(*kinds, strict=True) if len(own) > MOST_TRIED else itertools.product(*kinds)
 
 
 def _around(model: KerasModel, arguments: Arguments, types: Sequence[str]) -> KerasModel:

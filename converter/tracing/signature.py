@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from converter.core.data import Interface, TensorSpec
 from converter.core.errors import InputError
 from converter.core.foreign import KerasModel, KerasTensor, Tensor, TensorTree
@@ -81,7 +83,18 @@ def describe(model: KerasModel, input_shapes: TensorTree | None = None) -> Signa
             _spec(name, tensor) for name, tensor in zip(output_names, keras.tree.flatten(outputs), strict=True)
         ),
     )
-    return Signature(interface, layer_classes(model), lambda tensors: keras.tree.pack_sequence_as(struct, tensors))
+    return Signature(
+        interface,
+        layer_classes(model),
+        lambda tensors: keras.tree.pack_sequence_as(struct, [*map(_as_tensor, tensors)]),
+    )
+
+
+def _as_tensor(value: Tensor) -> Tensor:
+    """`value`; text, which Keras does not take from numpy, as a tensor."""
+    import tensorflow as tf
+
+    return tf.constant(value) if isinstance(value, np.ndarray) and value.dtype.kind == "S" else value
 
 
 def layer_classes(model: KerasModel) -> dict[str, str]:

@@ -23,6 +23,7 @@ from converter.core.samples import InputOptions
 from converter.formats import FORMATS
 from converter.pipeline.fitting import fitting_sizes
 from converter.pipeline.inputs import draws
+from converter.pipeline.text_inputs import refuse_text_inputs, refuse_text_outputs
 from converter.runtimes import RUNTIMES
 from converter.sources import load_object
 from converter.tracing.context import legal_scopes
@@ -467,3 +468,49 @@ def test_a_variable_of_tensorflow_may_change_too() -> None:
     x = image()
     model = keras.Model(x, pooled(Counter(name="counter")(x)))
     assert len(trace(model, describe(model)).warnings) == 1
+
+
+def of_text() -> Any:
+    x = keras.Input((1,), dtype="string", name="text")
+    words = layers.TextVectorization(20, output_sequence_length=5, vocabulary=["house", "tree", "river"], name="words")
+    return keras.Model(x, layers.Dense(3, name="dense")(layers.Flatten()(layers.Embedding(20, 4)(words(x)))))
+
+
+class Text(keras.Model):
+    def __init__(self) -> None:
+        super().__init__(name="text")
+        self.lookup = layers.StringLookup(vocabulary=["a", "b"], name="lookup")
+        self.words, self.dense = layers.Embedding(3, 4), layers.Dense(3)
+
+    def call(self, x: Any) -> Any:
+        return self.dense(ops.mean(self.words(self.lookup(x)), 1))
+
+
+def test_text_is_drawn_from_the_vocabulary(tmp_path: Path) -> None:
+    source = load_object(of_text())
+    signature = describe(source.model)
+    drawn = next(draws(source, signature, InputOptions(), 40, 0)).inputs
+    words = {word for text in drawn["text"].ravel() for word in text.decode().split()}
+    assert {"house", "tree", "river"} < words
+    artifact = FORMATS["saved-model"].write(trace(source.model, signature), tmp_path, WriteOptions())
+    answers = RUNTIMES["tensorflow"].prepare(tmp_path / artifact.path, artifact, "cpu").run(drawn)
+    np.testing.assert_allclose(answers["dense"], predict(source.model, signature, drawn)["dense"], rtol=1e-5, atol=1e-6)
+
+
+def test_a_subclassed_model_of_text_takes_text() -> None:
+    source = load_object(called(Text(), tf.constant([["a", "b", "c"]])))
+    assert [(spec.shape, spec.dtype) for spec in describe(source.model).inputs] == [((None, 3), "string")]
+
+
+def test_text_that_is_an_output_is_refused() -> None:
+    x = keras.Input((2,), dtype="int64", name="index")
+    model = keras.Model(x, layers.StringLookup(vocabulary=["a", "b"], invert=True, name="text")(x))
+    with pytest.raises(ConversionError, match=r"output text is text for text \(StringLookup\)"):
+        refuse_text_outputs(model, describe(model))
+
+
+@pytest.mark.parametrize("form", ["onnx", "tflite"])
+def test_text_is_refused_by_name(form: str) -> None:
+    model = of_text()
+    with pytest.raises(ConversionError, match=rf"input text is text for words \(TextVectorization\).*{form} cannot"):
+        refuse_text_inputs(model, describe(model), FORMATS[form])
