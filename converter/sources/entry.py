@@ -116,6 +116,20 @@ def shape_of(arguments: Arguments, name: str) -> Shape | ShapesByInput:
     return {tensor.name: tuple(tensor.shape[1:]) for tensor in flat}
 
 
+def shapes_in(tensors: TensorTree) -> list[tuple[int | None, ...]]:
+    """The shape of each tensor, in Keras's order."""
+    import keras
+
+    return [tuple(tensor.shape) for tensor in keras.tree.flatten(tensors)]
+
+
+def types_in(tensors: TensorTree) -> list[str]:
+    """The type of each tensor, in Keras's order."""
+    import keras
+
+    return [str(tensor.dtype) for tensor in keras.tree.flatten(tensors)]
+
+
 def may_look_up(model: KerasModel) -> bool:
     """Whether a layer of `model` takes indices or text, so that the type of its inputs has to be found out."""
     import keras
@@ -186,9 +200,7 @@ def _types(model: KerasModel, arguments: Arguments) -> Iterator[tuple[str, ...]]
 
     TensorFlow traces a cast of numbers to text, and fails when it runs it.
     """
-    import keras
-
-    own = [str(tensor.dtype) for tensor in keras.tree.flatten(arguments)]
+    own = types_in(arguments)
     text = any(type(layer).__name__ in TEXT_LAYERS[:2] for layer in text_layers(model))
     kinds = [("string", dtype, "int32") if text else (dtype, "int32", "string") for dtype in own]
     return zip(*kinds, strict=True) if len(own) > MOST_TRIED else itertools.product(*kinds)

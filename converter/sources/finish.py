@@ -105,9 +105,11 @@ def fitted(model: KerasModel, name: str, input_shape: InputShape) -> KerasModel:
             f"{name}: the shape of {', '.join(unknown)}, an argument of {type(model).__name__}.call, is unknown\n"
             f"give --input-shape {example}"
         )
-    if input_shape is None and len(arguments) == 1 and not entry.may_look_up(model):
+    plain = own is not None and len(arguments) == 1 and entry.shapes_in(own) == entry.shapes_in(arguments)
+    if plain and not entry.may_look_up(model):
         return model
-    return entry.wrapped(model, arguments, name, asked=input_shape is not None)
+    result = entry.wrapped(model, arguments, name, asked=input_shape is not None)
+    return model if plain and entry.types_in(result.inputs) == entry.types_in(arguments) else result
 
 
 def require_finite(model: KerasModel, name: str) -> None:

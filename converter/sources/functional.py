@@ -31,7 +31,7 @@ def resized(model: KerasModel, shapes: Sequence[Shape]) -> KerasModel:
                 taken = _fitting(layer, [x])
                 x = _checked(layer, taken)(x)
                 layers.append(taken)
-            return keras.Sequential([inputs[0], *layers], name=model.name, trainable=model.trainable)
+            return keras.Sequential([inputs[0], *layers], name=model.name)
 
         def instead(operation: KerasOperation) -> Callable[..., TensorTree]:
             def call(*args: TensorTree, **kwargs: TensorTree) -> TensorTree:
@@ -42,7 +42,7 @@ def resized(model: KerasModel, shapes: Sequence[Shape]) -> KerasModel:
 
         outputs = graph._run_through_graph(inputs, operation_fn=instead, call_fn=lambda op, *a, **k: op(*a, **k))
     struct = keras.tree.pack_sequence_as(graph._inputs_struct, inputs)
-    return keras.Model(struct, outputs, name=model.name, trainable=model.trainable)
+    return keras.Model(struct, outputs, name=model.name)
 
 
 def is_graph(operation: KerasOperation) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 
 from converter.core.data import Interface, TensorSpec
 from converter.core.errors import InputError
-from converter.core.foreign import KerasModel, KerasTensor, Tensor, TensorTree
+from converter.core.foreign import KerasModel, KerasOperation, KerasTensor, Tensor, TensorTree
 from converter.core.text import reason_of
 from converter.tracing.widening import HALVES
 
@@ -217,8 +217,15 @@ def _output_names(outputs: TensorTree, model_name: str) -> list[str]:
         history = getattr(tensor, "_keras_history", None)
         if path and isinstance(path[-1], str):
             names.append(path[-1])
-        elif history is not None and history.operation.name != model_name:
+        elif history is not None and not _is_inside(history.operation, model_name):
             names.append(history.operation.name)
         else:
             names.append("output" if index == 0 and not path else f"output_{index}")
     return names
+
+
+def _is_inside(operation: KerasOperation, model_name: str) -> bool:
+    """Whether `operation` is the model in a functional model that has its name and was made around it."""
+    import keras
+
+    return isinstance(operation, keras.Model) and operation.name == model_name

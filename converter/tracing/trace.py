@@ -63,7 +63,8 @@ def trace(model: KerasModel, signature: Signature, *, fold: bool = True) -> Trac
     graph_def = graph.as_graph_def(add_shapes=True)
     settle_reshapes(graph_def)
     _refuse_functions(graph_def, signature.layers)
-    seeds = {name for name, outer in captured.items() if id(outer) in seed_states(model)}
+    states = seed_states(model)
+    seeds = {name for name, outer in captured.items() if id(outer) in states}
     warnings = without_changes(graph_def, [tensor.op.name for tensor in results], seeds, signature.layers)
     paths = {id(variable.value.handle): legal_path(variable.path) for variable in model.variables}
     taken = _take_weights_out(graph_def, captured, paths, signature.layers, LARGE_KERNEL if fold else 0)

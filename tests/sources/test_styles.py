@@ -514,3 +514,41 @@ def test_text_is_refused_by_name(form: str) -> None:
     model = of_text()
     with pytest.raises(ConversionError, match=rf"input text is text for words \(TextVectorization\).*{form} cannot"):
         refuse_text_inputs(model, describe(model), FORMATS[form])
+
+
+def test_the_users_model_stays_as_it_is() -> None:
+    model = with_backbone()
+    frozen = model.get_layer("part").layers[0].layers[1]
+    frozen.trainable = False
+    before = model.to_json()
+    load_object(model, input_shape=(16, 10, 3))
+    assert model.to_json() == before
+    assert not frozen.trainable
+
+
+def test_a_model_around_another_is_made_only_where_it_is_needed() -> None:
+    plain = called(Convolutional(), ZEROS)
+    assert load_object(plain).model is plain
+    assert load_object(plain, input_shape=IMAGE).model is plain
+    assert load_object(plain, input_shape=(8, 8, 3)).model is not plain
+    x = image()
+    own = keras.Model(x, pooled(x, name="same"), name="same")
+    assert [spec.name for spec in describe(load_object(own).model).outputs] == ["same"]
+
+
+def test_names_of_layers_that_tensorflow_refuses_are_those_of_the_graph(tmp_path: Path) -> None:
+    model = colliding_names()
+    with legal_scopes():
+        traced = trace(model, describe(model))
+    assert traced.layers["gr__e_eins"] == "Dense"
+    assert {"alle_bilder/concat", "gr__e_eins/kernel"} <= {node.name for node in traced.graph_def.node}
+
+
+@pytest.mark.parametrize("name", ["Image", "a-b", "0", "class", "image"])
+def test_a_saved_model_has_the_names_of_the_inputs(name: str, tmp_path: Path) -> None:
+    x = image(name)
+    model = keras.Model(x, pooled(x, name="y"))
+    artifact = FORMATS["saved-model"].write(trace(model, describe(model)), tmp_path, WriteOptions())
+    signature = tf.saved_model.load(str(tmp_path / artifact.path)).signatures["serving_default"]
+    given = np.random.default_rng(0).random((2, *IMAGE)).astype(np.float32)
+    np.testing.assert_allclose(signature(**{name: tf.constant(given)})["y"], model(given), rtol=1e-4, atol=1e-5)
