@@ -41,8 +41,8 @@ def write_golden(path: Path, golden: Golden) -> None:
     try:
         with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
             for key, array in entries.items():
-                if array.dtype.kind not in "fiub":
-                    raise OutputError(f"{path.name}: {key} has dtype {array.dtype}, which is not a plain number")
+                if array.dtype.kind not in "fiubS":
+                    raise OutputError(f"{path.name}: {key} has dtype {array.dtype}, no plain number and no bytes")
                 with archive.open(zipfile.ZipInfo(f"{key}.npy", EPOCH), "w", force_zip64=True) as stream:
                     np.lib.format.write_array(stream, np.asarray(array, order="C"), version=(1, 0), allow_pickle=False)
     except OSError as error:
@@ -148,7 +148,7 @@ def _check(path: Path, kind: str, arrays: Mapping[str, Array], specs: Sequence[T
     for spec in specs:
         array = arrays[spec.name]
         where = f"{kind} {spec.name!r}"
-        if str(array.dtype) != spec.dtype:
+        if ("string" if array.dtype.kind == "S" else str(array.dtype)) != spec.dtype:
             raise _invalid(path, f"{where} has dtype {array.dtype} instead of {spec.dtype}")
         fits = len(array.shape) == len(spec.shape) and all(
             axis in (None, size) for axis, size in zip(spec.shape[1:], array.shape[1:], strict=True)
@@ -156,7 +156,7 @@ def _check(path: Path, kind: str, arrays: Mapping[str, Array], specs: Sequence[T
         if not fits or not array.size:
             shape = " x ".join(["samples", *("any" if axis is None else str(axis) for axis in spec.shape[1:])])
             raise _invalid(path, f"{where} has shape {array.shape} instead of {shape}")
-        if not np.isfinite(array).all():
+        if array.dtype.kind != "S" and not np.isfinite(array).all():
             raise _invalid(path, f"{where} contains NaN or Inf")
 
 
@@ -206,7 +206,7 @@ def _array(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array
         raise _invalid(path, f"entry {info.filename!r} is shorter than declared")
     header = io.BytesIO(data[:65536])
     shape, fortran, dtype = _header(header)
-    if dtype.kind not in "fiub" or dtype.hasobject:
+    if dtype.kind not in "fiubS" or dtype.hasobject or not dtype.itemsize:
         raise _invalid(path, f"entry {info.filename!r} has dtype {dtype}, which is not a plain number")
     if math.prod(shape) * dtype.itemsize != len(data) - header.tell():
         raise _invalid(path, f"entry {info.filename!r} declares shape {shape} but contains another number of values")

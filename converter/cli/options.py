@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.shell_completion import CompletionItem
@@ -18,9 +17,11 @@ from click.shell_completion import CompletionItem
 from converter.core.errors import UsageError
 from converter.core.foreign import ClickValue, JsonObject
 
+if TYPE_CHECKING:  # converter.core.data imports numpy
+    from converter.core.data import Shape, ShapesByInput
+
 Function = Callable[..., Any]
 PREFIX = "CNNEXPORT"
-_SHAPE = re.compile(r"[0-9]+([x,][0-9]+)*")
 
 
 def variable_of(names: Sequence[str]) -> str:
@@ -147,16 +148,10 @@ def choice(*values: str) -> click.Choice[str]:
     return click.Choice(values, case_sensitive=False)
 
 
-def _shape(ctx: click.Context, parameter: click.Parameter, text: str | None) -> tuple[int, ...] | None:
-    if text is None:
-        return None
-    clean = text.strip().strip("()[]").replace(" ", "").replace("\N{MULTIPLICATION SIGN}", "x")
-    if not _SHAPE.fullmatch(clean):
-        raise UsageError(f"--input-shape {text}: not a shape\nwrite height, width and channels: 224x224x3")
-    sizes = tuple(int(size) for size in re.split("[x,]", clean))
-    if 0 in sizes:
-        raise UsageError(f"--input-shape {text}: every size must be at least 1")
-    return sizes
+def _shapes(ctx: click.Context, parameter: click.Parameter, text: str | None) -> Shape | ShapesByInput | None:
+    from converter.sources.spelling import read_shapes
+
+    return None if text is None else read_shapes(text)
 
 
 def _kwargs(ctx: click.Context, parameter: click.Parameter, text: str | None) -> JsonObject:
@@ -199,7 +194,8 @@ def source_options(function: Function) -> Function:
         option("--groups", type=choice("preserve", "as-written"), default="preserve", show_default=True,
                help="How to treat Lambda slices that all read the same channels."),
         option("--logits", is_flag=True, help="Leave out the final softmax."),
-        option("--input-shape", callback=_shape, metavar="HxWxC", help="Height, width and channels: 224x224x3."),
+        option("--input-shape", callback=_shapes, metavar="HxWxC",
+               help="Height, width and channels: 224x224x3; any for any size; NAME=HxWxC,… for several inputs."),
         option("--classes", type=Integer(min=1), help="Number of classes of a zoo model."),
         option("--weights", type=click.Path(), metavar="FILE|imagenet",
                help="A .keras, .weights.h5 or .h5 file, or imagenet. [default: seeded]"),

@@ -19,6 +19,9 @@ from converter.core.foreign import GraphDef, Json, KerasModel
 
 Array = npt.NDArray[Any]
 Arrays = Mapping[str, Array]
+Shape = tuple[int | None, ...]
+"""Sizes by axis; None is any"""
+ShapesByInput = Mapping[str, Shape]
 Activation = Literal["softmax", "sigmoid", "linear"]
 Verdict = Literal["pass", "fail", "inconclusive"]
 
@@ -95,6 +98,7 @@ class Traced:
     weights: Mapping[str, Array]
     layers: Mapping[str, str] = field(default_factory=dict)  # class name by Keras layer name
     half: str = ""  # "float16" or "bfloat16" if Keras computes in it; the graph is float32 in any case
+    warnings: tuple[str, ...] = ()  # what the graph leaves out of the model
 
 
 @dataclass(frozen=True)
@@ -126,11 +130,15 @@ class Artifact:
 
 @dataclass(frozen=True)
 class Format:
-    """An output format. `write(traced, directory, options)` writes an artifact into `directory` and returns it."""
+    """An output format. `write(traced, directory, options)` writes an artifact into `directory` and returns it.
+
+    `text` is True if its inputs may be strings.
+    """
 
     name: str
     filename: str
     write: Callable[[Traced, Path, WriteOptions], Artifact]
+    text: bool = False
 
 
 @dataclass(frozen=True)
@@ -226,11 +234,11 @@ class Source:
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """Options for loading a source; shapes are without the batch axis."""
+    """Options for loading a source; shapes are without the batch axis: of the only input, or by the input's name."""
 
     weights: str | None = None
     classes: int | None = None
-    input_shape: tuple[int | None, ...] | None = None
+    input_shape: Shape | ShapesByInput | None = None
     logits: bool = False
     seed: int = 0
     trust: bool = False

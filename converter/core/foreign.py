@@ -28,6 +28,9 @@ Tensor: TypeAlias = Any
 TensorTree: TypeAlias = Any
 """Tensors, or their shapes, in nested lists, tuples and dicts, as keras.tree traverses them"""
 
+Scope: TypeAlias = Any
+"""keras.name_scope"""
+
 DType: TypeAlias = Any
 """tf.DType"""
 

@@ -36,12 +36,14 @@ class InputOptions:
     """What the user says about valid inputs; None: nothing.
 
     `file` is an .npz file with an array for each input, shape (samples, ...). `span` is the lowest and the highest
-    valid value. `sizes` are the sizes of dynamic axes, by the axis: "H", "W", "D", or the number of the axis.
+    valid value. `sizes` are the sizes of dynamic axes, by the axis: "H", "W", "D", or the number of the axis. `shapes`
+    are those of a sample by input, found out by trial.
     """
 
     file: Path | None = None
     span: Span | None = None
     sizes: Mapping[str, int] | None = None
+    shapes: Mapping[str, tuple[int, ...]] | None = None
 
 
 def generate(

@@ -7,9 +7,11 @@ EnsureShape after a grouped convolution, which copies nothing, prevents this.
 
 from __future__ import annotations
 
+import keyword
+import re
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,6 +20,8 @@ from converter.core.foreign import GraphDef, Tensor, TfFunction, TfVariable
 from converter.tracing.functions import all_nodes
 
 FILENAME = "saved_model"
+SIGNATURE = "serving_default"
+_PARAMETER = re.compile(r"[a-z][a-z0-9_]*")
 
 
 def write(traced: Traced, directory: Path, options: WriteOptions) -> Artifact:
@@ -32,7 +36,8 @@ def write(traced: Traced, directory: Path, options: WriteOptions) -> Artifact:
         for index, (name, array) in enumerate(traced.weights.items())
     }
     signature = _signature(traced, _without_fusing(traced.graph_def), module.weights)
-    tf.saved_model.save(module, str(path), signatures={"serving_default": signature})
+    tf.saved_model.save(module, str(path), signatures={SIGNATURE: signature})
+    _name_inputs(path / "saved_model.pb", _parameters(traced.inputs))
     files = sorted(file.relative_to(directory).as_posix() for file in path.rglob("*") if file.is_file())
     operators = Counter(node.op for node in all_nodes(traced.graph_def) if node.op not in ("Const", "Placeholder"))
     return Artifact(
@@ -81,11 +86,14 @@ def _signature(traced: Traced, graph_def: GraphDef, variables: Mapping[str, TfVa
     """The function of inputs by name to outputs by name that computes `graph_def` with `variables` as its weights."""
     import tensorflow as tf
 
-    names = list(traced.weights)
-    specs = {name: tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in traced.inputs.items()}
+    names, parameters = list(traced.weights), _parameters(traced.inputs)
+    specs = {
+        parameters[name]: tf.TensorSpec(spec.shape, spec.dtype, name=parameters[name])
+        for name, spec in traced.inputs.items()
+    }
 
     def serve(**tensors: Tensor) -> dict[str, Tensor]:
-        feeds = {f"{name}:0": tensor for name, tensor in tensors.items()}
+        feeds = {f"{name}:0": tensors[parameter] for name, parameter in parameters.items()}
         feeds |= {f"{name}:0": variables[_attribute(i)].read_value() for i, name in enumerate(names)}
         fetches = [f"{name}:0" for name in traced.outputs]
         results = tf.graph_util.import_graph_def(graph_def, feeds, fetches, name="")
@@ -94,4 +102,35 @@ def _signature(traced: Traced, graph_def: GraphDef, variables: Mapping[str, TfVa
     return tf.function(serve, autograph=False).get_concrete_function(**specs)
 
 
-FORMAT = Format("saved-model", FILENAME, write)
+def _parameters(names: Collection[str]) -> dict[str, str]:
+    """The parameter of the signature's function for each input: its name, if TensorFlow takes all names as they are.
+
+    It takes them for Python parameters: in lower case, without a dash, and no keyword.
+    """
+    if all(_PARAMETER.fullmatch(name) and not keyword.iskeyword(name) for name in names):
+        return {name: name for name in names}
+    return {name: f"cnnexport_input_{index}" for index, name in enumerate(names)}
+
+
+def _name_inputs(path: Path, parameters: Mapping[str, str]) -> None:
+    """Write the names of the inputs into a saved signature whose parameters have others."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    names = {parameter: name for name, parameter in parameters.items() if parameter != name}
+    if not names:
+        return
+    saved = saved_model_pb2.SavedModel()
+    saved.ParseFromString(path.read_bytes())
+    for meta_graph in saved.meta_graphs:
+        inputs = meta_graph.signature_def[SIGNATURE].inputs
+        for parameter, name in names.items():
+            inputs[name].CopyFrom(inputs[parameter])
+            del inputs[parameter]
+        for node in meta_graph.object_graph_def.nodes:
+            if node.WhichOneof("kind") == "bare_concrete_function":
+                keywords = node.bare_concrete_function.argument_keywords
+                keywords[:] = [names.get(each, each) for each in keywords]
+    path.write_bytes(saved.SerializeToString(deterministic=True))
+
+
+FORMAT = Format("saved-model", FILENAME, write, text=True)

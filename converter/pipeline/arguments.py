@@ -13,7 +13,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import cast, get_args
 
-from converter.core.data import SourceOptions
+from converter.core.data import Shape, ShapesByInput, SourceOptions
 from converter.core.errors import InputError, OutputError, UsageError
 from converter.core.foreign import Given
 from converter.core.samples import InputOptions
@@ -85,11 +85,7 @@ def source_options(keywords: Mapping[str, object], options: SourceOptions | None
         raise UsageError(f"kwargs: expected a dict of arguments, not {_type_name(result.kwargs)}")
     if result.builder is not None and not isinstance(result.builder, str):
         raise UsageError(f"builder: expected module:function, not {_type_name(result.builder)}")
-    shape = result.input_shape
-    sizes = shape if isinstance(shape, tuple | list) else () if shape is None else (0,)
-    if any(size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1) for size in sizes):
-        raise UsageError(f"input_shape: expected sizes without the batch, as in (224, 224, 3), not {str(shape)[:60]}")
-    return result if shape is None else replace(result, input_shape=tuple(sizes))
+    return result if result.input_shape is None else replace(result, input_shape=_shapes(result.input_shape))
 
 
 def verify_options(keywords: VerifyKeywords) -> tuple[ProofOptions, Baseline | None]:
@@ -143,6 +139,20 @@ def refuse_unknown(keywords: Collection[str], known: type, function: str) -> Non
             guess = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
             hint = f"did you mean {guess[0]}? " if guess else ""
             raise UsageError(f"{name}: not an argument of {function}()\n{hint}choose from {', '.join(names)}")
+
+
+def _shapes(value: object) -> Shape | ShapesByInput:
+    """One shape, or shapes by the name of the input; sizes are whole numbers of at least 1, None is any size."""
+    if isinstance(value, Mapping) and value:
+        return {str(name): _one_shape(shape, value) for name, shape in value.items()}
+    return _one_shape(value, value)
+
+
+def _one_shape(value: object, whole: object) -> Shape:
+    sizes = list(value) if isinstance(value, tuple | list) else [0]
+    if any(size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1) for size in sizes):
+        raise UsageError(f"input_shape: expected sizes without the batch, as in (224, 224, 3), not {str(whole)[:60]}")
+    return tuple(sizes)
 
 
 def _baseline(value: object, growth: object) -> Baseline | None:

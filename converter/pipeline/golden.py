@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from converter.core.effort import Effort
 from converter.core.errors import InputError
 from converter.core.foreign import KerasModel
 from converter.core.samples import InputOptions
+from converter.pipeline.fitting import Sizes, fitting_sizes
 from converter.pipeline.inputs import Draw, draws, other_sizes
 from converter.proof.domains import effect
 from converter.proof.measures import Measures
@@ -122,12 +123,23 @@ def begin_golden(author: KerasModel, source: Source, signature: Signature, setti
     Raises what `reference.measured` raises, if Keras can run none of the inputs, and UsageError or InputError for
     inputs of the user that do not fit.
     """
-    inputs = draws(source, signature, settings.inputs, settings.effort.most, settings.seed)
-    begun = Begun(author, signature, settings, inputs, time.perf_counter())
-    if not begun.next():
+    started = time.perf_counter()
+
+    def begun_with(sizes: Sizes | None) -> Begun:
+        options = settings.inputs if sizes is None else replace(settings.inputs, shapes=sizes)
+        inputs = draws(source, signature, options, settings.effort.most, settings.seed)
+        begun = Begun(author, signature, settings, inputs, started)
+        if begun.next():
+            return begun
         assert begun.refused is not None
-        raise begun.refused
-    return begun
+        if begun.draw is None or sizes is not None or settings.inputs.sizes or settings.inputs.file:
+            raise begun.refused
+        smaller = fitting_sizes(author, signature, begun.draw.inputs)
+        if smaller is None:
+            raise begun.refused
+        return begun_with(smaller)
+
+    return begun_with(None)
 
 
 def golden_of(author: KerasModel, source: Source, signature: Signature, settings: Settings) -> Found:

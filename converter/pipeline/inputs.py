@@ -6,6 +6,7 @@ for each. Other inputs are then a better test than a doubtful verdict. What the 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,14 @@ from converter.core.errors import InputError, UsageError
 from converter.core.samples import InputOptions, Span, generate, input_ranges, sample_shape
 from converter.core.sequences import with_masks
 from converter.core.text import first_line
+from converter.core.texts import as_bytes
+from converter.pipeline.text_inputs import TEXT, texts
 from converter.sources.ranges import index_counts, mask_values
+from converter.tracing.lookups import lookups
 from converter.tracing.signature import Signature
+
+INDICES = ("int32", "int64", "uint32", "uint64", "int16", "uint16")
+"""Types of inputs that may be indices into a table."""
 
 
 @dataclass(frozen=True)
@@ -57,18 +64,19 @@ def draws(source: Source, signature: Signature, options: InputOptions, count: in
     if options.file is not None:
         yield Draw(f"the inputs of {options.file.name}", from_file(options.file, specs))
         return
-    sizes = sizes_of(specs, options.sizes)
+    sizes = dict(options.shapes or sizes_of(specs, options.sizes))
     known = _known_ranges(source, signature, options.span)
     masks = zip(specs, mask_values(source.model), strict=False)
     masked = {spec.name: value for spec, value in masks if value is not None}
+    numeric = tuple(spec for spec in specs if spec.dtype != TEXT)
     for kind in KINDS:
         ranges = {}
         for spec in specs:
             span = kind.integers if spec.dtype.startswith(("int", "uint")) else kind.floats
-            if span is not None and spec.dtype not in ("bool", "uint8", "int8"):
+            if span is not None and spec.dtype not in ("bool", "uint8", "int8", TEXT):
                 ranges[spec.name] = span
-        inputs = generate(specs, count, seed, {**ranges, **known}, sizes, kind.noise)
-        yield Draw(kind.name, with_masks(inputs, masked))
+        drawn = with_masks(generate(numeric, count, seed, {**ranges, **known}, sizes, kind.noise), masked)
+        yield Draw(kind.name, {**drawn, **texts(source.model, specs, count, seed)})
 
 
 def other_sizes(specs: tuple[TensorSpec, ...], inputs: Arrays) -> Iterator[dict[str, tuple[int, ...]]]:
@@ -110,11 +118,11 @@ def from_file(path: Path, specs: tuple[TensorSpec, ...]) -> dict[str, Array]:
         fits = array.ndim == len(spec.shape) and all(
             size in (None, given) for size, given in zip(spec.shape[1:], array.shape[1:], strict=True)
         )
-        if not fits or array.dtype.kind not in "fiub":
+        if not fits or array.dtype.kind not in ("SU" if spec.dtype == TEXT else "fiub"):
             raise InputError(f"--inputs {path}: {spec.name} has shape {array.shape}; expected samples x {wanted}")
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise InputError(f"--inputs {path}: {spec.name} contains NaN or Inf")
-        arrays[spec.name] = array.astype(spec.dtype)
+        arrays[spec.name] = as_bytes(array) if spec.dtype == TEXT else array.astype(spec.dtype)
     counts = {len(array) for array in arrays.values()}
     if len(counts) != 1 or min(counts) < 2:
         raise InputError(f"--inputs {path}: give at least two samples, and as many of each input")
@@ -161,7 +169,10 @@ def _known_ranges(source: Source, signature: Signature, span: Span | None) -> di
     """The ranges that the user, the preprocessing, or a lookup in the model fixes, by input name."""
     specs = signature.inputs
     if span is not None:
-        return {spec.name: span for spec in specs if spec.dtype != "bool"}
+        return {spec.name: span for spec in specs if spec.dtype not in ("bool", TEXT)}
     counts = index_counts(source.model)
+    if any(spec.dtype in INDICES for spec in specs):  # found in layers of any kind, and in nested models
+        sizes = [each.size for each in lookups(source.model, signature)]
+        counts = [size or count for size, count in itertools.zip_longest(sizes, counts, fillvalue=0)]
     looked_up = {spec.name: (0.0, count - 1.0) for spec, count in zip(specs, counts, strict=False) if count > 1}
     return {**(input_ranges(source.preprocessing, specs) or {}), **looked_up}

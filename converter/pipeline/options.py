@@ -8,7 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Literal, TypedDict
 
-from converter.core.data import SourceOptions, WriteOptions
+from converter.core.data import Shape, ShapesByInput, SourceOptions, WriteOptions
 from converter.core.effort import Effort
 from converter.core.foreign import Json, KerasModel
 from converter.core.samples import InputOptions
@@ -48,7 +48,7 @@ class SourceKeywords(TypedDict, total=False):
 
     weights: PathText | None
     classes: int | None
-    input_shape: tuple[int | None, ...] | None
+    input_shape: Shape | ShapesByInput | None
     logits: bool
     seed: int
     trust: bool

@@ -18,7 +18,6 @@ from converter.bundle.manifest import GOLDEN
 from converter.core.clock import Clock
 from converter.core.data import (
     Array,
-    Arrays,
     Artifact,
     Golden,
     Interface,
@@ -27,28 +26,20 @@ from converter.core.data import (
     Traced,
 )
 from converter.core.effort import Effort
-from converter.core.errors import ConversionError
+from converter.core.errors import CnnExportError, ConversionError
+from converter.core.text import reason_of
 from converter.pipeline.facts import ModelFacts
 from converter.pipeline.golden import Begun, Settings, begin_golden
 from converter.pipeline.layer_record import Files, Read, write_record
+from converter.pipeline.notes import HALF_PRECISION, NO_FLOAT64, change_warning
 from converter.pipeline.options import ExportOptions
-from converter.proof.comparison import compare_outputs
+from converter.pipeline.text_inputs import refuse_text_inputs, refuse_text_outputs
 from converter.proof.diagnosis import DIAGNOSIS_RUNTIMES
 from converter.proof.measures import Measures
 from converter.proof.prove import Exported
-from converter.proof.tolerance import tolerances
 from converter.sources import Opened
 from converter.tracing.reference import Measured
 from converter.tracing.signature import Signature
-
-HALF_PRECISION = (
-    "Keras computes this model, or a part of it, in {0}; the artifacts compute in float32 and are compared with float64"
-)
-NO_FLOAT64 = (
-    "Keras computes this model, or a part of it, in {0}; the artifacts compute in float32, and because there is no "
-    "float64 to compare with, their tolerance is derived from the rounding error of {0} in Keras's predictions"
-)
-
 
 HEAVY = 256 << 20
 """Bytes of weights from which files are written after float64 was computed, not meanwhile: both need memory."""
@@ -96,8 +87,15 @@ def write_artifacts(opened: Opened, options: ExportOptions, directory: Path, clo
 
     Raises the errors of `converter.core.errors`; ConversionError only if no format at all could be written.
     """
+    from converter.tracing.context import legal_scopes
+
     with clock("load"):
         loaded = _load(opened)
+    with legal_scopes():
+        return _written(loaded, options, directory, clock)
+
+
+def _written(loaded: Loaded, options: ExportOptions, directory: Path, clock: Clock) -> Written:
     with clock("rewrite"):
         rewritten = _rewrite(loaded, options)
     with clock("reference"):
@@ -108,7 +106,7 @@ def write_artifacts(opened: Opened, options: ExportOptions, directory: Path, clo
         if begun.measuring is not None and begun.measuring.weights > HEAVY:
             with clock("reference"):
                 begun.measuring.wait()
-        artifacts, failures = _write_formats(traced, options, directory, clock)
+        artifacts, failures = _write_formats(loaded, traced, options, directory, clock)
         files = Files(directory, artifacts, loaded.signature.interface)
         predicted, read = _predict_and_read(loaded, rewritten, begun, files, clock)
     write_golden(directory / GOLDEN, predicted.golden)
@@ -132,7 +130,9 @@ def _load(opened: Opened) -> Loaded:
     from converter.tracing.signature import describe
 
     source = opened.load()
-    return Loaded(source, describe(source.model), opened.identity)
+    signature = describe(source.model)
+    refuse_text_outputs(source.model, signature)
+    return Loaded(source, signature, opened.identity)
 
 
 def _rewrite(loaded: Loaded, options: ExportOptions) -> Rewritten:
@@ -163,7 +163,7 @@ def _predict(loaded: Loaded, rewritten: Rewritten, begun: Begun) -> Predicted:
     warnings, changed = (*rewritten.warnings, *found.warnings), None
     if rewritten.on_purpose:
         own = prediction.predict(source.model, signature, inputs)
-        warnings = (*warnings, _change_warning(own, found.measured.own))
+        warnings = (*warnings, change_warning(own, found.measured.own))
     elif rewritten.changed:
         changed = prediction.predict(rewritten.model, signature, inputs)
     return Predicted(found.measured, changed, warnings, found.drawn, found.measures)
@@ -197,18 +197,30 @@ def _trace(loaded: Loaded, rewritten: Rewritten, options: ExportOptions) -> Trac
 
 
 def _write_formats(
-    traced: Traced, options: ExportOptions, directory: Path, clock: Clock
+    loaded: Loaded, traced: Traced, options: ExportOptions, directory: Path, clock: Clock
 ) -> tuple[tuple[Artifact, ...], tuple[str, ...]]:
-    """The written artifacts, and a sentence for each format that could not be written."""
+    """The written artifacts, and a sentence for each format that could not be written.
+
+    What a library raises for a model that it was not made for costs the other formats nothing.
+    """
     from converter.formats import FORMATS
 
     artifacts, failures = [], []
+    unexpected: Exception | None = None
     for name in dict.fromkeys(options.formats):
         with clock(f"write {name}"):
             try:
+                refuse_text_inputs(loaded.source.model, loaded.signature, FORMATS[name])
                 artifacts.append(FORMATS[name].write(traced, directory, options.write))
             except ConversionError as error:
                 failures.append(f"{name}: {error}")
+            except (CnnExportError, OSError, MemoryError):
+                raise
+            except Exception as error:  # noqa: BLE001  reported as a failure, or raised if no format was written
+                unexpected = unexpected or error
+                failures.append(f"{name}: cannot be written: {reason_of(error)}\nexport another format")
+    if not artifacts and unexpected is not None:
+        raise unexpected
     if not artifacts:
         raise ConversionError("\n".join(failures))
     return tuple(artifacts), tuple(failures)
@@ -251,7 +263,11 @@ def _facts(loaded: Loaded, rewritten: Rewritten, traced: Traced, predicted: Pred
         interface=Interface(signature.inputs, outputs),
         precision=measured.precision,
         rewrites=rewritten.results,
-        warnings=(*predicted.warnings, *([(HALF_PRECISION if compared else NO_FLOAT64).format(half)] if half else [])),
+        warnings=(
+            *predicted.warnings,
+            *traced.warnings,
+            *([(HALF_PRECISION if compared else NO_FLOAT64).format(half)] * bool(half)),
+        ),
         preprocessing=source.preprocessing,
         labels=source.labels,
     )
@@ -262,17 +278,3 @@ def _known_shape(declared: Sequence[int | None], actual: Sequence[int]) -> tuple
     if len(declared) != len(actual):
         return (None, *actual[1:])
     return tuple(size if size in (None, found) else found for size, found in zip(declared, actual, strict=True))
-
-
-def _change_warning(own: Arrays, changed: Measured) -> str:
-    """A warning that the artifacts are compared with the changed function, and its distance from the original one."""
-    golden, specs = changed.golden, changed.by_output
-    bounds = tolerances(golden, specs, changed.precision)
-    found = [
-        f"{each.output} {each.reason if each.relative_l2 is None else f'{each.relative_l2:.1e}'}"
-        for each in compare_outputs(own, golden.references, specs, bounds)
-    ]
-    return (
-        "--groups as-written: the artifacts are compared with the changed function, not with the model's own "
-        f"predictions; the two differ by a relative L2 of: {', '.join(found)}"
-    )

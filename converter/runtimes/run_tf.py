@@ -53,12 +53,12 @@ def prepare(path: Path, artifact: Artifact, device: str) -> Prepared:
     accidental = (LookupError, TypeError, AttributeError, AssertionError, RuntimeError)
     errors = (OSError, ValueError, *accidental, tf.errors.OpError)
     try:
-        _refuse_files(path)
+        inputs = _refuse_files(path)
         loaded = tf.saved_model.load(str(path))
         function = loaded.signatures[SIGNATURE]
     except errors as error:
         raise InputError(f"{path}: TensorFlow cannot load it: {first_line(error)}") from error
-    different = {spec.name for spec in artifact.inputs} ^ set(function.structured_input_signature[1])
+    different = {spec.name for spec in artifact.inputs} ^ inputs
     different |= {spec.name for spec in artifact.outputs} ^ set(function.structured_outputs)
     if different:
         raise InputError(f"{path}: {SIGNATURE} and the manifest differ in the names {', '.join(sorted(different))}")
@@ -73,8 +73,10 @@ def prepare(path: Path, artifact: Artifact, device: str) -> Prepared:
     return Prepared(run, {"tensorflow": tf.__version__, "signature": SIGNATURE})
 
 
-def _refuse_files(path: Path) -> None:
-    """Raise UnsafeError where the SavedModel has operations that access more than the model: it is a program, not data.
+def _refuse_files(path: Path) -> set[str]:
+    """The names of the inputs of the signature.
+
+    Raises UnsafeError where the SavedModel has operations that access more than the model: it is a program, not data.
 
     TensorFlow's registry marks operations with side effects. Those that save variables are allowed: TensorFlow puts
     them into every SavedModel.
@@ -82,7 +84,8 @@ def _refuse_files(path: Path) -> None:
     from tensorflow.python.framework import op_def_registry
     from tensorflow.python.saved_model.loader_impl import parse_saved_model
 
-    graphs = [meta.graph_def for meta in parse_saved_model(str(path)).meta_graphs]
+    metas = parse_saved_model(str(path)).meta_graphs
+    graphs = [meta.graph_def for meta in metas]
     found = {node.op for graph in graphs for node in graph.node}
     found |= {node.op for graph in graphs for function in graph.library.function for node in function.node_def}
     for name in sorted(found - HARMLESS):
@@ -91,6 +94,7 @@ def _refuse_files(path: Path) -> None:
             raise UnsafeError(
                 f"{path}: has the operation {name[:100]}\nrefused; no export has it; it accesses more than the model"
             )
+    return {name for meta in metas if SIGNATURE in meta.signature_def for name in meta.signature_def[SIGNATURE].inputs}
 
 
 RUNTIME = Runtime("tensorflow", ("saved-model",), ("cpu",), version, unavailable, prepare, warm=warm)

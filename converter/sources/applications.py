@@ -14,6 +14,7 @@ from converter.core.foreign import Facts, Given, Json, JsonObject, KerasLayer, K
 from converter.core.text import one_line
 from converter.sources.finish import finish
 from converter.sources.names import KERAS_PREFIX, nearest
+from converter.sources.spelling import only_shape
 from converter.sources.untrained import calibrated
 from converter.sources.weights import IMAGENET, assign_file, require_weights
 
@@ -35,7 +36,7 @@ def load_application(text: str, options: SourceOptions) -> Source:
     if options.classes is not None:
         arguments["classes"] = options.classes
     if options.input_shape is not None:
-        arguments["input_shape"] = tuple(options.input_shape)
+        arguments["input_shape"] = only_shape(options.input_shape)
     if options.logits:
         arguments["classifier_activation"] = None
     arguments.update(options.kwargs)

@@ -12,7 +12,7 @@ from converter.sources.names import kind_of, known_names, nearest
 from converter.tracing.context import quiet_tensorflow
 
 if TYPE_CHECKING:  # converter.core.data imports numpy, which `cnnexport list` does not need
-    from converter.core.data import Source, SourceOptions
+    from converter.core.data import Shape, ShapesByInput, Source, SourceOptions
 
 # The options, besides the seed, that each kind of source uses; any other would be ignored silently.
 _USED = {
@@ -76,14 +76,15 @@ def load_object(
     model: KerasModel,
     *,
     name: str | None = None,
-    input_shape: tuple[int | None, ...] | None = None,
+    input_shape: Shape | ShapesByInput | None = None,
     preprocessing: Mapping[str, Json] | None = None,
     labels: tuple[str, ...] = (),
     untrained: bool = False,
 ) -> Source:
-    """A `keras.Model` from Python as a Source; `input_shape` (without batch) builds one that was never called.
+    """A `keras.Model` from Python as a Source, for inputs of `input_shape` (without batch), by default its own.
 
-    Raises InputError where `model` is not a keras.Model, is not built, or has a weight that is NaN or infinite.
+    Raises InputError where `model` is not a keras.Model, is not built, or has a weight that is NaN or infinite,
+    UsageError where it cannot take `input_shape`.
     """
     from converter.sources.finish import finish
 

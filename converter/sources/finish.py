@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from converter.core.data import Source
+from converter.core.data import Shape, ShapesByInput, Source
 from converter.core.errors import InputError, UsageError
 from converter.core.foreign import Json, KerasModel
 from converter.core.text import reason_of
+from converter.sources import entry, functional
 from converter.sources.names import directory_name
 from converter.sources.ranges import preprocessing_in
+from converter.sources.spelling import shape_text, shapes_text
 
-InputShape = tuple[int | None, ...] | None
-"""The shape of an input without its batch axis; None where the user did not give one."""
+InputShape = Shape | ShapesByInput | None
+"""The shape of the input without its batch axis, or those of several inputs; None where the user did not give one."""
 
 
 def finish(
@@ -36,6 +38,7 @@ def finish(
             f"{name}: a value of type {type(model).__name__}, not a keras.Model\nreturn a built keras.Model"
         )
     require_built(model, name, input_shape)
+    model = fitted(model, name, input_shape)
     require_finite(model, name)
     for layer in model._flatten_layers(include_self=False):
         if not layer.name:  # nodes and weights are named after it; other bad names fail when Keras predicts
@@ -55,37 +58,58 @@ def finish(
 def require_built(model: KerasModel, name: str, input_shape: InputShape = None) -> None:
     """Build `model` for `input_shape` (without the batch axis) where it was never built.
 
-    A functional model is always built, and a subclassed one once it was called on data; a different `input_shape` then
-    raises UsageError. Raises InputError where the model cannot be built.
+    Raises InputError where it cannot be built, or where neither the model nor the user says for which shape.
     """
-    if _knows_its_inputs(model):
-        if input_shape is not None and not _agrees(model, tuple(input_shape)):
-            raise UsageError(
-                f"{name}: --input-shape {_text(input_shape)} contradicts the model's own {_text(_own_shape(model))}\n"
-                "leave --input-shape out, or build the model for that size"
-            )
+    import keras
+
+    if getattr(model, "inputs", None) or (model.built and entry.called(model)):
         return
     if input_shape is None:
         raise InputError(
             f"{name}: this {type(model).__name__} was never built, so its input shape is unknown\n"
             "give --input-shape HxWxC, or call the model once on real data before it is saved or returned"
         )
-    import keras
-
-    shape = (1, *(size or 32 for size in input_shape))
     try:
         if isinstance(model, keras.Sequential):
-            model.build((None, *input_shape))
+            shape = next(iter(entry.shapes_for(["input"], input_shape, name).values()))
+            model.build((None, *shape))
         else:
-            model(keras.ops.zeros(shape), training=False)
-            model._build_shapes_dict = {"input_shape": (None, *input_shape)}
+            entry.build(model, entry.never_called(model, input_shape))
+    except UsageError:
+        raise
     except (Exception, SystemExit) as error:  # the user's own layers run here and may raise anything
         raise InputError(
-            f"{name}: cannot be built for {_text(input_shape)}: {reason_of(error)}\n"
+            f"{name}: cannot be built for {shapes_text(input_shape)}: {reason_of(error)}\n"
             "give the --input-shape that the model was written for"
         ) from error
-    if not _knows_its_inputs(model):
-        raise InputError(f"{name}: has no input shape even after it was called\nreturn a functional keras.Model")
+
+
+def fitted(model: KerasModel, name: str, input_shape: InputShape) -> KerasModel:
+    """`model`, which is built, for inputs of `input_shape`: itself, or a functional model with the same layers.
+
+    A subclassed model of several arguments, or one whose values are indices, becomes a functional model in any case.
+    Raises UsageError, which names the layer, where the model cannot take the shape, InputError where the shape of an
+    argument is unknown.
+    """
+    if functional.is_graph(model):
+        return _resized(model, name, input_shape) if input_shape is not None else model
+    own = entry.called(model)
+    if getattr(model, "inputs", None) and own is None:
+        return model
+    arguments = _arguments(model, own, name, input_shape)
+    unknown = entry.missing(model, arguments)
+    if unknown:
+        known = [f"{each}={shapes_text(entry.shape_of(arguments, each))}" for each in arguments]
+        example = ",".join([*known, *(f"{each}=HxWxC" for each in unknown)])
+        raise InputError(
+            f"{name}: the shape of {', '.join(unknown)}, an argument of {type(model).__name__}.call, is unknown\n"
+            f"give --input-shape {example}"
+        )
+    plain = own is not None and len(arguments) == 1 and entry.shapes_in(own) == entry.shapes_in(arguments)
+    if plain and not entry.may_look_up(model):
+        return model
+    result = entry.wrapped(model, arguments, name, asked=input_shape is not None)
+    return model if plain and entry.types_in(result.inputs) == entry.types_in(arguments) else result
 
 
 def require_finite(model: KerasModel, name: str) -> None:
@@ -106,24 +130,26 @@ def require_finite(model: KerasModel, name: str) -> None:
                 )
 
 
-def _knows_its_inputs(model: KerasModel) -> bool:
-    if getattr(model, "inputs", None):
-        return True
-    return bool(model.built and (getattr(model, "_build_shapes_dict", None) or {}).get("input_shape"))
+def _resized(model: KerasModel, name: str, input_shape: Shape | ShapesByInput) -> KerasModel:
+    tensors = (getattr(model, "_functional", None) or model).inputs
+    names = [tensor._keras_history.operation.name for tensor in tensors]
+    given = entry.shapes_for(names, input_shape, name)
+    own = [tuple(tensor.shape[1:]) for tensor in tensors]
+    wanted = [given.get(each, shape) for each, shape in zip(names, own, strict=True)]
+    if wanted == own:
+        return model
+    try:
+        return functional.resized(model, wanted)
+    except functional.RefusedError as error:
+        raise UsageError(
+            f"{name}: --input-shape {shapes_text(input_shape)}: {error}\n"
+            f"the model was made for {', '.join(map(shape_text, own))}; leave --input-shape out, or give another one"
+        ) from error
 
 
-def _own_shape(model: KerasModel) -> tuple[int | None, ...]:
-    inputs = getattr(model, "inputs", None)
-    if inputs:
-        return tuple(inputs[0].shape[1:])
-    shape = model._build_shapes_dict["input_shape"]
-    return tuple(shape[1:]) if all(size is None or isinstance(size, int) for size in shape) else ()
-
-
-def _agrees(model: KerasModel, shape: tuple[int | None, ...]) -> bool:
-    own = _own_shape(model)
-    return len(own) == len(shape) and all(a in (None, b) for a, b in zip(own, shape, strict=True))
-
-
-def _text(shape: tuple[int | None, ...]) -> str:
-    return "x".join("any" if size is None else str(size) for size in shape)
+def _arguments(model: KerasModel, own: entry.Arguments | None, name: str, input_shape: InputShape) -> entry.Arguments:
+    """The arguments of `model`: those that Keras knows, with the shapes of the user."""
+    if own is None or (isinstance(input_shape, Mapping) and entry.missing(model, own)):
+        assert input_shape is not None
+        return entry.never_called(model, input_shape)
+    return own if input_shape is None else entry.changed(own, input_shape, name)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from converter.core.data import Source, SourceOptions
+from converter.core.data import Shape, ShapesByInput, Source, SourceOptions
 from converter.core.errors import InputError, UsageError
 from converter.core.foreign import Facts
 from converter.core.text import one_line
 from converter.sources.finish import finish
+from converter.sources.spelling import only_shape
 from converter.sources.untrained import calibrated
 from converter.sources.weights import IMAGENET, assign_file, require_weights
 from zoo import MODELS, ModelSpec
@@ -44,9 +45,10 @@ def load_zoo(name: str, options: SourceOptions) -> Source:
     return replace(source, preprocessing=dict(spec.preprocessing), untrained=weights is None)
 
 
-def _shape(shape: tuple[int | None, ...] | None) -> tuple[int, ...] | None:
-    if shape is None:
+def _shape(given: Shape | ShapesByInput | None) -> tuple[int, ...] | None:
+    if given is None:
         return None
+    shape = only_shape(given)
     sizes = tuple(size for size in shape if size is not None)
     if len(sizes) != len(shape):
         raise UsageError("--input-shape: the zoo's architectures have fixed sizes; give numbers only, as in 224x224x3")

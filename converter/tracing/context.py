@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from converter.core.errors import UnavailableError
+from converter.core.foreign import Scope
 
 
 def quiet_tensorflow() -> None:
@@ -41,6 +42,32 @@ def quiet_tensorflow() -> None:
         os.environ.pop("CUDA_VISIBLE_DEVICES")  # the child processes that verify artifacts may use the GPU
         if visible is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = visible
+
+
+@contextmanager
+def legal_scopes() -> Iterator[None]:
+    """Within the context, Keras runs models whose layers have names that TensorFlow refuses, with a space or an umlaut.
+
+    TensorFlow takes the name of a layer as the name of a scope; Keras's other backends take any.
+    """
+    import tensorflow as tf
+    from keras.src.backend.tensorflow import core
+
+    from converter.tracing.signature import legal_name
+
+    def begin(scope: Scope, name: str, **settings: object) -> None:
+        original(scope, name, **settings)
+        scope._tf_name_scope = tf.name_scope(legal_name(name))
+
+    if not hasattr(core, "name_scope"):
+        yield
+        return
+    before, original = core.name_scope.__init__, core.base_name_scope.__init__
+    core.name_scope.__init__ = begin
+    try:
+        yield
+    finally:
+        core.name_scope.__init__ = before
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from converter.core.foreign import KerasModel, Tensor, TfFunction
 from converter.core.text import reason_of
 from converter.tracing.context import inlined_functions
 from converter.tracing.signature import Signature
+from converter.tracing.state import kept_state
 from converter.tracing.widening import as_single
 
 _Key = tuple[tuple[int, ...], ...]
@@ -63,7 +64,7 @@ class Prediction:
 
         function = self._function(flat)
         try:
-            with _without_fusion() if _has_groups(function) else nullcontext():
+            with kept_state(self.model), _without_fusion() if _has_groups(function) else nullcontext():
                 tensors = function(*(tf.constant(array) for array in flat))
             arrays = [as_single(np.asarray(tensor)) for tensor in tensors]
         except Exception as error:  # the user's own code may be a part of the function

@@ -17,7 +17,7 @@ from converter.core.data import Array, Arrays, Golden, TensorSpec, first_samples
 from converter.core.distance import FLOAT32
 from converter.core.effort import Effort
 from converter.core.errors import ConversionError, InputError
-from converter.core.foreign import KerasModel
+from converter.core.foreign import KerasModel, KerasVariable
 from converter.core.sketch import SAMPLES
 from converter.tracing import layer_ends
 from converter.tracing.layer_ends import LayerEnd
@@ -245,10 +245,9 @@ def _asking_keras(keras: Prediction, first: Arrays, references: Arrays, effect: 
     """The controls of a model that cannot be run as a graph, from its own predictions."""
     model, signature = keras.model, keras.signature
     variables = {each.path: each for each in model.variables if len(each.shape) > 1 and "float" in str(each.dtype)}
-    specs = {spec.name: spec for spec in signature.outputs}
 
     def answer(inputs: Arrays, changed: Mapping[str, Array]) -> dict[str, Array]:
-        with _assigned({variables[name]: array for name, array in changed.items()}):
+        with _assigned([(variables[name], array) for name, array in changed.items()]):
             return keras(inputs)
 
     return wrong_answers(
@@ -258,20 +257,20 @@ def _asking_keras(keras: Prediction, first: Arrays, references: Arrays, effect: 
             specs=signature.inputs,
             reference=first_samples(references, SAMPLES),
             kernels={name: np.asarray(each.numpy()) for name, each in variables.items()},
-            effect=lambda name, one, other: effect(specs[name], one, other),
+            effect=lambda name, one, other: effect(signature.interface.by_output[name], one, other),
             needed={name: 2 * FLOAT32.floor if array.dtype.kind == "f" else 0.0 for name, array in references.items()},
         )
     )
 
 
 @contextmanager
-def _assigned(values: Mapping[object, Array]) -> Iterator[None]:
+def _assigned(values: Sequence[tuple[KerasVariable, Array]]) -> Iterator[None]:
     """Within the context, the variables have these values."""
-    before = {variable: variable.numpy() for variable in values}  # type: ignore[attr-defined]
+    before = [(variable, np.asarray(variable.numpy())) for variable, _ in values]
     try:
-        for variable, array in values.items():
-            variable.assign(array)  # type: ignore[attr-defined]
+        for variable, array in values:
+            variable.assign(array)
         yield
     finally:
-        for variable, array in before.items():
-            variable.assign(array)  # type: ignore[attr-defined]
+        for variable, array in before:
+            variable.assign(array)

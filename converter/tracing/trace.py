@@ -24,14 +24,19 @@ from converter.tracing.folding import cancel_reversals, fold_affine, settle_resh
 from converter.tracing.functions import called_by, drop_unused, name_by_content
 from converter.tracing.naming import described_layer, keras_names, rename_nodes
 from converter.tracing.nodes import needed_by, node_of
+from converter.tracing.preprocessing import compared_lookup, padded_resizing
 from converter.tracing.recurrent import whole_sequences
 from converter.tracing.scans import whole_scans
-from converter.tracing.signature import Signature
+from converter.tracing.signature import Signature, legal_name, legal_path
+from converter.tracing.state import seed_states, without_changes
 from converter.tracing.widening import HALVES, as_single, half_in, widened
 
 LARGE_VECTOR, LARGE_KERNEL = 64 * 1024, 1024
 """Bytes above which a vector, or a tensor of two axes and more, becomes a Placeholder. The limit for vectors is higher
 because the arithmetic of biases and normalizations folds only where it is constant."""
+
+ALWAYS = (any_size, all_steps, padded_resizing, compared_lookup)
+"""Rules that keep the layer's arithmetic."""
 
 _PASS_THROUGH = {"Identity", "Squeeze", "StopGradient", "EnsureShape"}
 _ACTIVATIONS: dict[str, Activation] = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
@@ -66,14 +71,16 @@ def trace(model: KerasModel, signature: Signature, *, fold: bool = True) -> Trac
     settle_reshapes(graph_def)
     if fold:
         cancel_reversals(graph_def)
+    seeds = {name for name, outer in captured.items() if id(outer) in seed_states(model)}
+    warnings = without_changes(graph_def, [tensor.op.name for tensor in results], seeds, signature.layers)
     _keep_needed(graph_def, [*arguments, *(tensor.op.name for tensor in results)])
-    paths = {id(variable.value.handle): variable.path for variable in model.variables}
+    paths = {id(variable.value.handle): legal_path(variable.path) for variable in model.variables}
     taken = _take_weights_out(graph_def, captured, paths, signature.layers, LARGE_KERNEL if fold else 0)
     weights, half = taken.arrays, half_in(graph_def)
     if half:
         graph_def = widened(graph_def, dict.fromkeys(HALVES, "float32"))
         weights = {name: as_single(array) for name, array in weights.items()}
-    rename = keras_names(graph_def, model.name, signature.layers, taken.paths)
+    rename = keras_names(graph_def, legal_name(model.name), signature.layers, taken.paths)
     rename |= {node: spec.name for node, spec in zip(arguments, signature.inputs, strict=True)}
     rename |= {tensor.op.name: spec.name for tensor, spec in zip(results, signature.outputs, strict=True)}
     rename_nodes(graph_def, rename)
@@ -91,6 +98,7 @@ def trace(model: KerasModel, signature: Signature, *, fold: bool = True) -> Trac
         weights={name: array for name, array in weights.items() if name in nodes},
         layers=signature.layers,
         half=half,
+        warnings=warnings,
     )
 
 
@@ -104,8 +112,7 @@ def _concrete(model: KerasModel, signature: Signature, fold: bool) -> TfFunction
         return {str(index): tf.identity(value) for index, value in enumerate(flat)}
 
     specs = [tf.TensorSpec(spec.shape, spec.dtype, name=f"arg_{index}") for index, spec in enumerate(signature.inputs)]
-    rules = (any_size, all_steps, affine) if fold else (any_size, all_steps)
-    with replaced_calls(model, rules), whole_sequences(model), whole_scans():
+    with replaced_calls(model, (*ALWAYS, affine) if fold else ALWAYS), whole_sequences(model), whole_scans():
         try:
             return tf.function(forward, autograph=False).get_concrete_function(*specs)
         except Exception as error:  # the layers' own code runs here and may raise anything

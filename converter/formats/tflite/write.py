@@ -30,7 +30,7 @@ def write(traced: Traced, directory: Path, options: WriteOptions) -> Artifact:
     Raises ConversionError, which names the Keras layer, where an operator has no TFLite builtin, and where the weights
     take more than 2 GB.
     """
-    from converter.formats.tflite import bind, file
+    from converter.formats.tflite import bind, file, outputs
 
     started = time.perf_counter()
     total = sum(array.nbytes for array in traced.weights.values())
@@ -40,6 +40,7 @@ def write(traced: Traced, directory: Path, options: WriteOptions) -> Artifact:
         )
     model, inlined = _converted(traced)
     weights = {} if inlined else bind.bind(model, traced.weights)
+    outputs.separate(model, list(traced.outputs))
     bind.add_signature(model, SIGNATURE_KEY)
     names = bind.operator_names(model)
     operators = Counter(names[each.opcodeIndex] for graph in model.subgraphs for each in graph.operators)
