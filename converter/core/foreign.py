@@ -40,6 +40,9 @@ TfGraph: TypeAlias = Any
 TfOperation: TypeAlias = Any
 """tf.Operation"""
 
+TfRunOptions: TypeAlias = Any
+"""tf.compat.v1.RunOptions"""
+
 GraphDef: TypeAlias = Any
 """tensorflow.GraphDef, a protobuf message"""
 

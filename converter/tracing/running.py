@@ -9,13 +9,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from converter.core.data import Array, Arrays, Traced
-from converter.core.foreign import GraphDef, NodeDef, Session, Tensor, TfOperation
+from converter.core.errors import InputError
+from converter.core.foreign import GraphDef, NodeDef, Session, Tensor, TfOperation, TfRunOptions
 from converter.tracing import layer_ends
 from converter.tracing.layer_ends import LayerEnd
+from converter.tracing.naming import described_layer
 from converter.tracing.nodes import node_of
 from converter.tracing.pieces import split_products
 from converter.tracing.signature import Signature
 from converter.tracing.widening import become_cast, widened
+
+LIMIT = 900.0
+"""Seconds after which a batch is given up: a loop that does not end for these inputs would never return."""
 
 LONG_SUM = 1024
 """Number of elements from which the order of a sum matters."""
@@ -41,6 +46,7 @@ class Runner:
     extra: Sequence[Tensor]
     double: bool
     failed: Exception | None
+    layers: Mapping[str, str]
 
     def __call__(
         self, inputs: Arrays, changed: Mapping[str, Array] | None = None, watch: bool = False
@@ -48,8 +54,8 @@ class Runner:
         """The outputs by name, and the values of `layer_ends.watch` if asked for.
 
         `inputs` are by name, shape (samples, ...), and one batch; a fixed batch size is filled with repeated samples.
-        `changed` replaces weights by their names in the graph. Raises CannotRunError; no other error of TensorFlow is
-        caught.
+        `changed` replaces weights by their names in the graph. Raises CannotRunError, and InputError after `LIMIT`
+        seconds; no other error of TensorFlow is caught.
         """
         if self.failed is not None:
             raise CannotRunError(str(self.failed)) from self.failed
@@ -63,13 +69,20 @@ class Runner:
         for batch in _batches(given, fixed):
             wanted = [*self.fetches, *self.extra] if watch and not pieces else [*self.fetches]
             try:
-                fetched = self.session.run(wanted, {**self.feeds, **replaced, **batch})
+                fetched = self.session.run(wanted, {**self.feeds, **replaced, **batch}, options=_limited())
             except _cannot() as error:
                 raise CannotRunError(str(error)) from error
+            except _too_late() as error:
+                raise InputError(self._endless()) from error
             watched = watched or fetched[len(self.fetches) :]
             pieces.append(fetched[: len(self.fetches)])
         joined = (np.concatenate(each)[:count] if fixed else each[0] for each in zip(*pieces, strict=True))
         return {spec.name: array for spec, array in zip(self.signature.outputs, joined, strict=True)}, watched
+
+    def _endless(self) -> str:
+        loops = [each.name for each in self.session.graph.get_operations() if each.type in ("StatelessWhile", "While")]
+        place = described_layer(loops[0], self.layers) if loops else "the model"
+        return f"{place}: one batch took more than {LIMIT:.0f} s\nmake sure that its loops end for any valid input"
 
     def with_changed(self, inputs: Arrays, tensor: str, change: Callable[[Array], Array]) -> dict[str, Array]:
         """The outputs by name if a tensor of the graph had other values: what `change` makes of its own.
@@ -136,7 +149,7 @@ def running(
     fetches = [f"{spec.name}:0" for spec in signature.outputs]
     session = tf.compat.v1.Session(graph=graph, config=config)
     try:
-        yield Runner(session, signature, feeds, stored, fetches, extra, double, failed)
+        yield Runner(session, signature, feeds, stored, fetches, extra, double, failed, traced.layers)
     finally:
         session.close()
 
@@ -157,6 +170,18 @@ def _one_after_another(value: Array, axes: tuple[int, ...], kept: bool) -> Array
     flat = value.transpose(*others, *axes).reshape(*(value.shape[axis] for axis in others), -1)
     total = np.cumsum(flat, axis=-1, dtype=np.float32)[..., -1]
     return np.expand_dims(total, axes) if kept else total
+
+
+def _limited() -> TfRunOptions:
+    import tensorflow as tf
+
+    return tf.compat.v1.RunOptions(timeout_in_ms=int(1000 * LIMIT))
+
+
+def _too_late() -> type[Exception]:
+    import tensorflow as tf
+
+    return tf.errors.DeadlineExceededError  # type: ignore[no-any-return]
 
 
 def _cannot() -> tuple[type[Exception], ...]:
