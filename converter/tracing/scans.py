@@ -5,25 +5,10 @@ Same arguments and results as Keras's own functions, in loops and conditions tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from converter.core.foreign import Tensor, TensorTree
 from converter.tracing.loops import UNROLLED, rows, with_row
-
-
-@contextmanager
-def whole_scans() -> Iterator[None]:
-    """Within the context, `keras.ops` uses the functions of this module."""
-    from keras.src.backend import core
-
-    replaced = {"scan": scan, "map": map_rows, "switch": switch}
-    before = {name: getattr(core, name) for name in replaced}
-    vars(core).update(replaced)
-    try:
-        yield
-    finally:
-        vars(core).update(before)
 
 
 def scan(

@@ -24,9 +24,9 @@ from converter.tracing.folding import cancel_reversals, fold_affine, settle_resh
 from converter.tracing.functions import called_by, drop_unused, name_by_content
 from converter.tracing.naming import described_layer, keras_names, rename_nodes
 from converter.tracing.nodes import needed_by, node_of
+from converter.tracing.plain_functions import plain_functions
 from converter.tracing.preprocessing import compared_lookup, padded_resizing
 from converter.tracing.recurrent import whole_sequences
-from converter.tracing.scans import whole_scans
 from converter.tracing.signature import Signature, legal_name, legal_path
 from converter.tracing.state import seed_states, without_changes
 from converter.tracing.widening import HALVES, as_single, half_in, widened
@@ -112,7 +112,7 @@ def _concrete(model: KerasModel, signature: Signature, fold: bool) -> TfFunction
         return {str(index): tf.identity(value) for index, value in enumerate(flat)}
 
     specs = [tf.TensorSpec(spec.shape, spec.dtype, name=f"arg_{index}") for index, spec in enumerate(signature.inputs)]
-    with replaced_calls(model, (*ALWAYS, affine) if fold else ALWAYS), whole_sequences(model), whole_scans():
+    with replaced_calls(model, (*ALWAYS, affine) if fold else ALWAYS), whole_sequences(model), plain_functions():
         try:
             return tf.function(forward, autograph=False).get_concrete_function(*specs)
         except Exception as error:  # the layers' own code runs here and may raise anything

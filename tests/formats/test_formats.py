@@ -256,16 +256,41 @@ def test_unmapped_operator_names_the_layer_and_leaves_no_file(kind: str, tmp_pat
 
 
 def test_an_unmapped_operator_does_not_keep_the_optimizers_busy(tmp_path: Path, build_small: Build) -> None:
-    """Keras argmax reads the bits of its input: with a Bitcast in the graph, two optimizers undid each other."""
+    """With a Bitcast in the graph, two optimizers undid each other."""
 
-    def labels() -> Any:
+    def bits() -> Any:
         import keras
+        import tensorflow as tf
         from keras import layers
 
         given = keras.Input((12, 10, 6), name="given")
         x = layers.Conv2D(8, 1, name="conv")(given)
-        argmax = layers.Lambda(lambda z: keras.ops.argmax(z, axis=-1), output_shape=(12, 10), name="label")
-        return keras.Model(given, argmax(x), name="net")
+        read = layers.Lambda(lambda z: tf.argmax(tf.bitcast(z, tf.int32), axis=-1), output_shape=(12, 10), name="label")
+        return keras.Model(given, read(x), name="net")
 
     with pytest.raises(ConversionError, match=r"label \(Lambda\): operator Bitcast"):
-        FORMATS["onnx"].write(build_small(labels).traced, tmp_path, WriteOptions())
+        FORMATS["onnx"].write(build_small(bits).traced, tmp_path, WriteOptions())
+
+
+def test_labels_in_every_format(tmp_path: Path) -> None:
+    """Keras reads the bits of what it compares, which no runtime has an operator for."""
+    import keras
+
+    from converter.tracing.signature import describe
+
+    class Labels(keras.layers.Layer):
+        def call(self, x: Tensor) -> list[Tensor]:
+            ops = keras.ops
+            return [ops.argmax(x, axis=-1), ops.argmin(x, axis=1, keepdims=True), ops.argmax(ops.abs(x), axis=-2)]
+
+    given = keras.Input((12, 10, 6), name="given")
+    model = keras.Model(given, Labels(name="labels")(keras.layers.Conv2D(8, 1)(given)))
+    inputs = {"given": np.random.default_rng(0).normal(size=(3, 12, 10, 6)).astype(np.float32)}
+    expected = [np.asarray(each) for each in model(inputs["given"])]
+    signature = describe(model)
+    for name, run in (("onnx", run_onnx), ("tflite", run_tflite), ("saved-model", run_saved_model)):
+        (tmp_path / name).mkdir()
+        artifact = FORMATS[name].write(trace(model, signature), tmp_path / name, WriteOptions())
+        outputs = run(tmp_path / name / artifact.path, inputs)
+        for spec, array in zip(artifact.outputs, expected, strict=True):
+            np.testing.assert_array_equal(outputs[spec.name], array, err_msg=name)

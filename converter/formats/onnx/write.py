@@ -19,9 +19,10 @@ import numpy as np
 
 from converter.core.data import Array, Artifact, Format, TensorSpec, Traced, WriteOptions
 from converter.core.errors import ConversionError
-from converter.core.foreign import GraphDef, OnnxGraph, OnnxModel, OnnxNode
+from converter.core.foreign import OnnxGraph, OnnxModel, OnnxNode
 from converter.core.text import first_line
 from converter.formats.onnx.directions import join_directions
+from converter.formats.onnx.operators import replaced
 from converter.formats.onnx.order import in_order, names_in, nodes_of, rename
 from converter.tracing.naming import described_layer
 
@@ -119,7 +120,7 @@ def _converted(traced: Traced, options: WriteOptions) -> OnnxModel:
         from converter.formats.onnx import recurrent
         from converter.formats.onnx.transposes import optimizers
 
-        graph_def, operators = recurrent.stubbed(_without_erfc(traced.graph_def))
+        graph_def, operators = recurrent.stubbed(replaced(traced.graph_def))
         inputs = [f"{name}:0" for name in (*traced.inputs, *traced.weights)]
         outputs = [f"{name}:0" for name in traced.outputs]
         images = [f"{name}:0" for name, spec in traced.inputs.items() if _is_image(spec)]
@@ -145,25 +146,6 @@ def _converted(traced: Traced, options: WriteOptions) -> OnnxModel:
                 place = next((name for name in traced.layers if name in str(error)), "the graph")
                 raise ConversionError(f"{place}: tf2onnx cannot convert it: {first_line(error)}") from error
             return converted.make_model("cnnexport")
-
-
-def _without_erfc(graph_def: GraphDef) -> GraphDef:
-    """`graph_def` with 1 - Erf(x) for each Erfc(x), as in an exact GELU: ONNX has only Erf."""
-    import tensorflow as tf
-
-    if not any(node.op == "Erfc" for node in graph_def.node):
-        return graph_def
-    result = type(graph_def)()
-    result.CopyFrom(graph_def)
-    for node in [node for node in result.node if node.op == "Erfc"]:
-        erf = result.node.add(op="Erf", name=f"{node.name}/Erf")
-        one = result.node.add(op="Const", name=f"{node.name}/1")
-        erf.input.extend(node.input)
-        erf.attr["T"].CopyFrom(node.attr["T"])
-        one.attr["dtype"].CopyFrom(node.attr["T"])
-        one.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(1.0, node.attr["T"].type, []))
-        node.op, node.input[:] = "Sub", [one.name, erf.name]
-    return result
 
 
 def _is_value(node: OnnxNode) -> bool:
