@@ -12,6 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from converter.core.data import Array, Arrays, TensorSpec
+from converter.core.parallel import mapped
 from converter.core.results import OutputResult, Tolerance
 from converter.proof.domains import DOMAINS, Distance, apart, pair, probability_error, saturation_excess, score
 from converter.proof.domains import distance as distance_of
@@ -26,16 +27,17 @@ def compare_outputs(
     Arrays have shape (samples, ...). Names, shapes, dtypes, emptiness and NaN or Inf are checked first: an output that
     differs there has failed with a `reason` and without numbers. Raises nothing for wrong content of `actual`.
     """
-    results = []
-    for name in [*specs, *sorted((set(reference) | set(actual)) - set(specs))]:
+
+    def one(name: str) -> OutputResult:
         spec = specs.get(name)
         reason = _mismatch(name, reference, actual, spec, tolerances)
         if reason or spec is None:
             domain = DOMAINS[spec.activation] if spec else "value"
-            results.append(OutputResult(name, domain, passed=False, reason=reason))
-        else:
-            results.append(_compare(reference[name], actual[name], spec, tolerances[name]))
-    return tuple(results)
+            return OutputResult(name, domain, passed=False, reason=reason)
+        return _compare(reference[name], actual[name], spec, tolerances[name])
+
+    names = [*specs, *sorted((set(reference) | set(actual)) - set(specs))]
+    return tuple(mapped(one, names, _size(reference)))
 
 
 def _mismatch(
@@ -142,14 +144,18 @@ def separation(reference: Arrays, specs: Mapping[str, TensorSpec]) -> dict[str, 
     same class, or saturate, unless all are equal: then the distance is 0. It is 0 for fewer than two samples too, and
     for values that cannot be compared.
     """
-    result = {}
-    for name, spec in specs.items():
-        array = reference[name]
-        comparable = array.size and np.isfinite(array).all() and not probability_error(array, spec.activation)
-        if len(array) < 2 or not comparable:
-            result[name] = 0.0
-            continue
-        pairs = zip(array, np.roll(array, -1, axis=0), strict=True)
-        distances = (apart(one, other, spec.activation) for one, other in pairs)
-        result[name] = min((each for each in distances if each > 0), default=0.0)
-    return result
+    found = mapped(lambda pair: _separation(reference[pair[0]], pair[1]), specs.items(), _size(reference))
+    return dict(zip(specs, found, strict=True))
+
+
+def _separation(array: Array, spec: TensorSpec) -> float:
+    comparable = array.size and np.isfinite(array).all() and not probability_error(array, spec.activation)
+    if len(array) < 2 or not comparable:
+        return 0.0
+    following = (array[(index + 1) % len(array)] for index in range(len(array)))
+    distances = (apart(one, other, spec.activation) for one, other in zip(array, following, strict=True))
+    return min((distance for distance in distances if distance > 0), default=0.0)
+
+
+def _size(arrays: Arrays) -> int:
+    return sum(array.size for array in arrays.values())

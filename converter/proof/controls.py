@@ -14,6 +14,7 @@ import numpy as np
 
 from converter.core.data import Array, Arrays, Golden, TensorSpec, first_samples
 from converter.core.distance import FLOAT32
+from converter.core.parallel import mapped
 from converter.core.results import Control, OutputResult, Tolerance
 from converter.proof.comparison import compare_outputs
 from converter.proof.domains import low_precision
@@ -41,7 +42,8 @@ def check_controls(
     """
     low = any(low_precision(each) for each in tolerances.values())
     wrong = _of_golden(golden, low)
-    return tuple(_checked(name, reference, outputs, specs, tolerances) for name, reference, outputs in wrong)
+    size = sum(array.size for array in golden.references.values())
+    return tuple(mapped(lambda found: _checked(*found, specs, tolerances), wrong, size))
 
 
 def check_shifted(
@@ -61,7 +63,7 @@ def _checked(
     specs: Mapping[str, TensorSpec],
     tolerances: Mapping[str, Tolerance],
 ) -> Control:
-    results = [each for each in compare_outputs(reference, outputs, specs, tolerances) if each.output in specs]
+    results = [result for result in compare_outputs(reference, outputs, specs, tolerances) if result.output in specs]
     different = [each for each in results if not _alike(each, tolerances.get(each.output))]
     caught = [each.output for each in different if each.relative_l2 is not None and not each.passed]
     missed = [each.output for each in different if each.output not in caught]

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from converter.core.data import Array, Arrays, Golden, TensorSpec, first_samples
+from converter.core.parallel import mapped
 from converter.core.results import Stage
-from converter.proof.domains import measure
+from converter.proof.domains import apart
 
 _UNOPTIMIZED = {"onnxruntime": "onnxruntime-noopt"}
 """The runtime without optimizations that is the step before a runtime."""
@@ -54,7 +55,9 @@ def _name(kind: str, runtime: str, device: str) -> str:
 
 def _errors(before: Arrays, after: Arrays, specs: Mapping[str, TensorSpec]) -> dict[str, float | None]:
     """Relative L2 of the worst sample by output; None if the two cannot be compared."""
-    return {name: _error(before.get(name), after.get(name), spec) for name, spec in specs.items()}
+    names, size = list(specs), sum(array.size for array in before.values())
+    found = mapped(lambda name: _error(before.get(name), after.get(name), specs[name]), names, size)
+    return dict(zip(names, found, strict=True))
 
 
 def _error(one: Array | None, other: Array | None, spec: TensorSpec) -> float | None:
@@ -62,4 +65,4 @@ def _error(one: Array | None, other: Array | None, spec: TensorSpec) -> float | 
         return None
     if not (np.isfinite(one).all() and np.isfinite(other).all()):
         return None
-    return max(measure(a, b, spec.activation).relative_l2 for a, b in zip(one, other, strict=True))
+    return max(apart(a, b, spec.activation) for a, b in zip(one, other, strict=True))

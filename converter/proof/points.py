@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from converter.core.data import Arrays, Golden, TensorSpec
+from converter.core.parallel import mapped
 from converter.core.results import OutputResult, Points
 from converter.proof.domains import pair
 
@@ -21,11 +22,13 @@ def pick(
     golden: Golden, by_batch: Mapping[int, Arrays], specs: Mapping[str, TensorSpec], results: Iterable[OutputResult]
 ) -> dict[str, Points]:
     """Points for every output of `results` that has numbers; the others could not be compared element by element."""
-    return {
-        each.output: _pick(golden, [outputs[each.output] for outputs in by_batch.values()], specs[each.output])
-        for each in results
-        if each.relative_l2 is not None
-    }
+    names = [each.output for each in results if each.relative_l2 is not None]
+    found = mapped(
+        lambda name: _pick(golden, [outputs[name] for outputs in by_batch.values()], specs[name]),
+        names,
+        sum(array.size for array in golden.references.values()),
+    )
+    return dict(zip(names, found, strict=True))
 
 
 def _pick(golden: Golden, outputs: list[np.ndarray], spec: TensorSpec) -> Points:

@@ -6,7 +6,9 @@ Every command runs in a new process, with TensorFlow's import; the fastest of N 
 adds. "build" is `python -c "import zoo; zoo.MODELS['resnet50'].build()"`, the peer of the first rows, in the same run.
 "Keras exports" is a process that builds the same model and calls `model.export` three times: the peer of three formats
 with their proof. Memory is the largest resident set of the process, or of one of its children. `--tree` runs another
-checkout of cnnexport, for a comparison of two versions in one session. Linux and macOS only.
+checkout of cnnexport, for a comparison of two versions in one session. The cache of calibrations is empty at first: the
+first command that exports a model of the zoo fills it, so that of N runs only the first one measures. Linux and macOS
+only.
 """
 
 from __future__ import annotations
@@ -92,6 +94,7 @@ def measured(tree: Path, repeat: int, only: str) -> Iterator[Measured]:
     """Each command in a process of its own for the memory: RUSAGE_CHILDREN never falls."""
     known: dict[str, float] = {}
     with tempfile.TemporaryDirectory(prefix="proof-speed-") as scratch:
+        os.environ["XDG_CACHE_HOME"] = scratch
         for work in works(Path(scratch)):
             peer = only in work.name or work.name in ("build", "Keras exports, resnet50")
             if only and not peer and not (work.name == "resnet50, ONNX" and "verify" in only):

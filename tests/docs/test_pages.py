@@ -130,7 +130,8 @@ def test_exit_codes_of_readme_are_those_of_the_errors() -> None:
 
 def test_environment_variables_in_the_text_exist() -> None:
     known = {str(option.envvar) for command in COMMANDS.values() for option in command.params if option.envvar}
-    sources = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "converter").rglob("*.py"))
+    paths = (path for place in ("converter", "zoo") for path in (ROOT / place).rglob("*.py"))
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in paths)
     for page in PAGES:
         for name in set(re.findall(r"\bCNNEXPORT_[A-Z_]+\b", page.read_text(encoding="utf-8"))) - known:
             assert f'"{name}"' in sources, f"{page.name}: {name}"
