@@ -12,6 +12,7 @@ from keras import layers, ops
 
 import converter
 from converter.core.data import Format
+from converter.core.effort import Effort
 from converter.formats import FORMATS
 
 ALL = {"keras", "onnx", "tflite", "saved-model"}
@@ -105,3 +106,11 @@ def test_a_library_that_fails_costs_the_other_formats_nothing(tmp_path: Path, mo
     assert report.failures[0].startswith("tflite: cannot be written: KeyError")
     with pytest.raises(KeyError):
         converter.export(model, output=tmp_path / "none", samples=3, formats="tflite")
+
+
+def test_half_precision_of_any_size_and_few_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Effort, "exact", lambda effort, *others: 1)  # as where an inference takes long
+    x = keras.Input((None, None, 3), name="image")
+    convolution = layers.Conv2D(4, 3, name="convolution", dtype="mixed_float16")
+    sizes = {"H": 12, "W": 16}
+    proven(keras.Model(x, convolution(x)), tmp_path / "half", dynamic_size=sizes, formats="onnx")
