@@ -225,7 +225,7 @@ def _resized(graph: Graph, keras: Prediction, inputs: Arrays) -> Golden | None:
     except (InputError, CannotRunError):
         return None
     if graph.traced.half and found.exact:
-        references = _as_references(in_float64(graph.double(inputs)[0]), references)
+        references = _as_references(completed(graph, inputs, found.exact), references)
     return Golden(inputs, references, found.exact, {}, found.worst(graph, inputs, few=False))
 
 
