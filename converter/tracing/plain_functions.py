@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 
+import numpy as np
+
+from converter.core.data import Array
 from converter.core.foreign import Tensor
 from converter.tracing.scans import map_rows, scan, switch
 
@@ -16,11 +19,12 @@ from converter.tracing.scans import map_rows, scan, switch
 @contextmanager
 def plain_functions() -> Iterator[None]:
     """Within the context, `keras.ops` uses these functions, wherever a layer calls it."""
-    from keras.src.backend import core, numpy
+    from keras.src.backend import core, image, numpy
 
     replaced: tuple[tuple[object, Mapping[str, Callable[..., object]]], ...] = (
         (core, {"scan": scan, "map": map_rows, "switch": switch}),
         (numpy, {"argmax": partial(_extreme, True), "argmin": partial(_extreme, False), "roll": roll}),
+        (image, {"resize": partial(resize, image.resize)}),
     )
     before = [(module, {name: vars(module)[name] for name in functions}) for module, functions in replaced]
     for module, functions in replaced:
@@ -63,3 +67,49 @@ def roll(x: Tensor, shift: int | Sequence[int], axis: int | Sequence[int] | None
         whole = [slice(None)] * place
         given = tf.concat([given[(*whole, slice(cut, None))], given[(*whole, slice(0, cut))]], axis=place)
     return given
+
+
+MATRICES = ("bicubic", "lanczos3", "lanczos5", "area")
+"""Interpolations that some format lacks, or computes with other weights"""
+
+
+def resize(original: Callable[..., Tensor], images: Tensor, size: Sequence[int], **options: object) -> Tensor:
+    """`keras.ops.image.resize`: between two known sizes a product with two constant matrices, where formats need it.
+
+    Such an interpolation is linear and separable: each row of the result is a weighted sum of rows, then each column of
+    columns. The weights are what `original`, TensorFlow's own, makes of an image with a single one. Not for aspect
+    ratios that are kept, and for bilinear and nearest interpolation only if it is antialiased.
+    """
+    import tensorflow as tf
+
+    given = tf.convert_to_tensor(images)
+    kind, antialias = options.get("interpolation", "bilinear"), bool(options.get("antialias"))
+    kept = options.get("crop_to_aspect_ratio") or options.get("pad_to_aspect_ratio")
+    first = options.get("data_format") == "channels_first"
+    known = given.shape[-2:] if first else given.shape[-3:-1]
+    wanted = (kind in MATRICES or (antialias and kind != "nearest")) and not kept and given.dtype.is_floating
+    if not wanted or None in known or len(given.shape) not in (3, 4):
+        return original(images, size, **options)
+    rows, columns = (
+        tf.constant(_weights(length, int(target), str(kind), antialias), given.dtype)
+        for length, target in zip(known, size, strict=True)
+    )
+    if first:
+        return tf.matmul(tf.matmul(rows, given), columns, transpose_b=True)
+    height, width, channels = given.shape[-3:]
+    wide = tf.reshape(given, [-1, height, width * channels])
+    tall = tf.reshape(tf.matmul(rows, wide), [-1, width, channels])
+    return tf.reshape(tf.matmul(columns, tall), [*_batch(given), int(size[0]), int(size[1]), channels])
+
+
+def _batch(images: Tensor) -> list[int]:
+    return [] if len(images.shape) == 3 else [-1 if images.shape[0] is None else images.shape[0]]
+
+
+def _weights(length: int, target: int, kind: str, antialias: bool) -> Array:
+    """The weights of `target` positions for each of `length`, shape (target, length), as TensorFlow computes them."""
+    import tensorflow as tf
+
+    with tf.init_scope():
+        single = tf.eye(length)[None, :, None, :]  # one image, as high as long, one pixel wide, with a channel for each
+        return np.asarray(tf.image.resize(single, (target, 1), method=kind, antialias=antialias)[0, :, 0])

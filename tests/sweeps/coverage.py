@@ -4,10 +4,10 @@
     python tests/sweeps/coverage.py --only Conv --again    rows whose name contains "Conv", measured anew
     python tests/sweeps/coverage.py --again-open           every row of which a cell is not proven
 
-A cell is the verdict of `converter.export` for a small model (`coverage_layers.py`, `coverage_ops.py`): "proven", or why
-not. Ten functions share a model, one output each; when a format refuses it, halves of them are tried, down to one. What
-Keras itself cannot call in a model has no cells. Exports run in a process that is replaced when it dies or hangs. The
-file is written after every group, so that an interrupted sweep goes on where it was. Exit code 1 if a cell that was
+A cell is the verdict of `converter.export` for a small model (`coverage_layers.py`, `coverage_ops.py`): "proven", or
+why not. Ten functions share a model, one output each; when a format refuses it, halves of them are tried, down to one.
+What Keras itself cannot call in a model has no cells. Exports run in a process that is replaced when it dies or hangs.
+The file is written after every group, so that an interrupted sweep goes on where it was. Exit code 1 if a cell that was
 proven is not any more.
 """
 

@@ -77,8 +77,8 @@ CASES: dict[str, Case] = {
         "exp2 expm1 fabs floor gelu hard_shrink hard_sigmoid hard_silu hard_swish hard_tanh i0 imag isfinite isinf "
         "isnan isneginf isposinf isreal leaky_relu log_sigmoid log_softmax nan_to_num negative rad2deg real relu relu6 "
         "round selu sigmoid sign signbit silu sin sinc sinh soft_shrink softmax softplus softsign sort sparse_plus "
-        "sparse_sigmoid sparsemax square squareplus stop_gradient swish tanh tanh_shrink trunc convert_to_tensor argsort "
-        "diff normalize trapezoid tril triu layer_normalization rms_normalization",
+        "sparse_sigmoid sparsemax square squareplus stop_gradient swish tanh tanh_shrink trunc convert_to_tensor "
+        "argsort diff normalize trapezoid tril triu layer_normalization rms_normalization",
         lambda v: (v.x,),
     ),
     **each(

@@ -24,6 +24,7 @@ from converter.core.text import first_line
 from converter.formats.onnx.directions import join_directions
 from converter.formats.onnx.operators import replaced
 from converter.formats.onnx.order import in_order, names_in, nodes_of, rename
+from converter.formats.onnx.resizing import exact_sizes
 from converter.tracing.naming import described_layer
 
 OPSETS = range(13, 19)
@@ -135,6 +136,7 @@ def _converted(traced: Traced, options: WriteOptions) -> OnnxModel:
                     inputs_as_nchw=images if options.layout == "nchw" else None,
                     custom_op_handlers={"PartitionedCall": (recurrent.handler(operators), [])},
                 )
+                exact_sizes(converted)
                 converted.delete_unused_nodes(converted.outputs)  # a handler may leave the node that it replaced
                 _refuse_unmapped(
                     [(each.type, each.domain, each.name) for each in converted.get_nodes() if not _is_value(each)],
