@@ -1,4 +1,4 @@
-"""Parts of the pages that are made from the code when the documentation is built: options, keywords, zoo, runtimes.
+"""Parts of the pages that are made when the documentation is built: options, keywords, zoo, runtimes, coverage.
 
 A page asks for one by its name in double braces, on a line of its own: {{ commands }}. `PARTS` is the table of them.
 Nothing heavy is imported.
@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 
 import click
+import coverage_table
 
 _DEFAULT = re.compile(r"\s*\[default: ([^\]]*)\]$")
 _ASKED = re.compile(r"^\{\{ (\w+) \}\}$", re.MULTILINE)
@@ -215,4 +217,11 @@ PARTS: dict[str, Callable[[], str]] = {
     "zoo": zoo,
     "runtimes": runtimes,
     "exit_codes": exit_codes,
+    "coverage_counts": coverage_table.counts,
+    "coverage_reasons": coverage_table.reasons,
+    "coverage_layers": partial(coverage_table.rows, "layers"),
+    "coverage_ops": partial(coverage_table.rows, "ops"),
+    "coverage_activations": partial(coverage_table.rows, "activations"),
+    "coverage_not_called": coverage_table.not_called,
+    "coverage_left_out": coverage_table.left_out,
 }

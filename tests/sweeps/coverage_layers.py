@@ -30,7 +30,7 @@ Case = Stack | Callable[[], keras.Model]
 
 
 def _one(name: str, *arguments: Any, shape: tuple[int | None, ...] = IMAGE, **keywords: Any) -> dict[str, Case]:
-    return {name: Stack(lambda: [getattr(layers, name)(*arguments, **keywords)], shape)}
+    return {name: Stack(lambda: [getattr(layers, name.split(":")[0])(*arguments, **keywords)], shape)}
 
 
 def _merging(name: str, **keywords: Any) -> dict[str, Case]:
@@ -99,11 +99,12 @@ class _Cell(layers.Layer):
         self.kernel = self.add_weight(shape=(shape[-1] + 5, 5), name="kernel")
 
     def call(self, inputs: Any, states: Any) -> Any:
-        found = keras.ops.tanh(keras.ops.concatenate([inputs, states[0]]) @ self.kernel)
+        found = keras.ops.tanh(keras.ops.concatenate([inputs, states[0]], -1) @ self.kernel)
         return found, [found]
 
 
 CASES: dict[str, Case] = {}
+"""By the name of a class, or that name, a colon, and a variant"""
 for _each in (
     _one("Activation", "gelu"),
     _one("ActivityRegularization", 0.1),
@@ -139,7 +140,7 @@ for _each in (
     _one("Solarization", shape=(8, 8, 3)),
     _one("SeparableConv1D", 5, 3, shape=SERIES),
     _one("SeparableConv2D", 5, 3, dilation_rate=2),
-    _one("MelSpectrogram", 32, 16, 32, 8000, 8, shape=(256,)),
+    _one("MelSpectrogram", 32, 16, 32, "hann", 8000, 8, shape=(256,)),
     _one("STFTSpectrogram", shape=(256, 1), frame_length=32, frame_step=16, fft_length=32, window=None),
     _one("ZeroPadding1D", 2, shape=SERIES),
     _one("ZeroPadding2D", ((1, 0), (2, 1))),
@@ -171,14 +172,25 @@ for _each in (
 ):
     CASES |= _each
 for _rank, _shape in ((1, SERIES), (2, IMAGE), (3, FILM)):
-    CASES |= _one(f"Conv{_rank}D", 5, 3, shape=_shape, dilation_rate=2)
+    CASES |= _one(f"Conv{_rank}D", 5, 3, shape=_shape)
+    CASES |= _one(f"Conv{_rank}D: dilated", 5, 3, shape=_shape, dilation_rate=2)
+    CASES |= _one(f"Conv{_rank}D: groups", 4, 3, shape=_shape, groups=2)
     CASES |= _one(f"Conv{_rank}DTranspose", 3, 3, shape=_shape, strides=2, padding="same")
+    CASES |= _one(f"Conv{_rank}DTranspose: dilated", 3, 3, shape=_shape, dilation_rate=2)
+    CASES |= _one(f"Conv{_rank}DTranspose: output padding", 3, 3, shape=_shape, strides=2, output_padding=1)
     CASES |= _one(f"AveragePooling{_rank}D", 3, 2, "same", shape=_shape)
     CASES |= _one(f"MaxPooling{_rank}D", 3, 2, "same", shape=_shape)
     CASES |= _one(f"GlobalAveragePooling{_rank}D", shape=_shape)
     CASES |= _one(f"GlobalMaxPooling{_rank}D", shape=_shape)
     CASES |= _one(f"AdaptiveAveragePooling{_rank}D", 3, shape=_shape)
     CASES |= _one(f"AdaptiveMaxPooling{_rank}D", 3, shape=_shape)
+for _kind in ("nearest", "bicubic", "area", "lanczos3", "lanczos5"):
+    CASES |= _one(f"Resizing: {_kind}", 5, 11, _kind)
+CASES |= _one("Resizing: antialias", 5, 11, antialias=True)
+CASES |= _one("Resizing: crop to aspect ratio", 5, 11, crop_to_aspect_ratio=True)
+CASES |= _one("Resizing: pad to aspect ratio", 5, 11, pad_to_aspect_ratio=True)
+CASES |= _one("UpSampling2D: bicubic", 2, interpolation="bicubic")
+CASES |= _one("UpSampling2D: nearest", 2)
 for _name, _arguments in {
     "AugMix": (),
     "AutoContrast": (),
@@ -211,6 +223,15 @@ for _name, _arguments in {
     CASES[_name] = Stack(
         lambda name=_name, arguments=_arguments: [getattr(layers, name)(*arguments), layers.Rescaling(2.0)], (8, 8, 3)
     )
+for _merge in ("sum", "mul", "ave"):
+    CASES[f"Bidirectional: {_merge}"] = Stack(
+        lambda merge=_merge: [layers.Bidirectional(layers.GRU(4, return_sequences=True), merge)], SERIES
+    )
+for _name in ("LSTM", "GRU", "SimpleRNN"):
+    CASES[f"{_name}: masked"] = Stack(lambda name=_name: [layers.Masking(0.5), getattr(layers, name)(4)], SERIES)
+    CASES |= _one(f"{_name}: unrolled", 4, shape=(3, 4), unroll=True)
+    CASES |= _one(f"{_name}: relu", 4, "relu", shape=SERIES)
+CASES |= _one("GRU: reset before", 4, shape=SERIES, reset_after=False)
 CASES |= {
     "Bidirectional": Stack(lambda: [layers.Bidirectional(layers.LSTM(4, return_sequences=True))], SERIES),
     "CategoryEncoding": lambda: _looked_up(layers.CategoryEncoding(8, output_mode="multi_hot")),
