@@ -254,7 +254,6 @@ def test_bad_models(
 @pytest.mark.parametrize(
     ("layer", "words"),
     [
-        ("keras.layers.Dense(2, name='my layer')", "'my layer' is not a valid "),
         ("keras.layers.Lambda(lambda x: tf.debugging.check_numerics(x / 0.0, 'too bright'))", "too bright"),
         ("keras.layers.Lambda(lambda x: x.no_such_thing)", "shape of the Lambda's output"),
     ],
