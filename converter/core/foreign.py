@@ -19,6 +19,12 @@ KerasOperation: TypeAlias = Any
 KerasTensor: TypeAlias = Any
 """keras.KerasTensor: a symbolic tensor with `shape` and `dtype`"""
 
+KerasCallback: TypeAlias = Any
+"""keras.callbacks.Callback"""
+
+KerasDataset: TypeAlias = Any
+"""keras.utils.PyDataset"""
+
 KerasVariable: TypeAlias = Any
 """keras.Variable"""
 
@@ -66,6 +72,9 @@ OnnxTensor: TypeAlias = Any
 
 FlatbufferObject: TypeAlias = Any
 """An object of TensorFlow Lite's generated schema (ModelT, SubGraphT, TensorT, OperatorT)"""
+
+FlatbufferBuilder: TypeAlias = Any
+"""flatbuffers.Builder"""
 
 Module: TypeAlias = Any
 """An imported module without types"""

@@ -17,6 +17,7 @@ from converter.core.data import Shape, ShapesByInput, SourceOptions
 from converter.core.errors import InputError, OutputError, UsageError
 from converter.core.foreign import Given
 from converter.core.samples import InputOptions
+from converter.data.about import check_given
 from converter.pipeline.options import (
     ExportKeywords,
     ExportOptions,
@@ -49,6 +50,8 @@ def export_options(options: ExportOptions | None, keywords: ExportKeywords) -> E
         given["formats"] = names_in(given["formats"], "formats")
         if not given["formats"]:
             raise UsageError("--format: no format given\nleave the option out to write all formats")
+    for name in _TEXTS & given.keys():
+        given[name] = None if given[name] is None else fspath(path_of(given[name], name))
     about = {name: given.pop(name) for name in _INPUTS & given.keys()}
     if about:
         given["inputs"] = _inputs(result.inputs, about)
@@ -128,6 +131,7 @@ def names_in(value: object, name: str) -> tuple[str, ...]:
 
 
 _WRITE = {"batch", "opset", "layout"}
+_TEXTS = {"preprocessing", "labels"}
 _INPUTS = {"inputs", "range", "dynamic_size"}
 
 
@@ -256,6 +260,7 @@ def _check_values(options: ExportOptions) -> None:
         raise UsageError("--layout nchw: only ONNX can be channels-first, not TFLite or SavedModel\nadd --format onnx")
     if options.output is not None and Path(options.output).is_file():
         raise OutputError(f"{options.output}: is a file; --output needs a directory")
+    check_given(options.preprocessing, options.labels)
     _check_tolerance(options.tolerance)
     require_device(options.device)
 

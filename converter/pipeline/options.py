@@ -41,6 +41,8 @@ class ExportOptions:
     force: bool = False
     inputs: InputOptions = field(default_factory=InputOptions)
     budget: float = Effort.seconds
+    preprocessing: str | None = None
+    labels: str | None = None
 
 
 class SourceKeywords(TypedDict, total=False):
@@ -78,12 +80,34 @@ class ExportKeywords(SourceKeywords, total=False):
     tolerance: float | None
     samples: int | None
     budget: float
+    preprocessing: PathText | None
+    labels: PathText | None
     inputs: PathText | None
     range: tuple[float, float] | None
     dynamic_size: Mapping[str, int] | None
     groups: Groups
     baseline: PathText | Baseline | None
     growth: float
+    force: bool
+
+
+class TrainKeywords(SourceKeywords, total=False):
+    """The keywords of `converter.train`, one for each option of `cnnexport train`; `classes` are those of the data."""
+
+    output: PathText | None
+    width: float
+    depth: float
+    epochs: int
+    batch: int
+    optimizer: str
+    rate: float | None
+    schedule: str
+    patience: int
+    validation: float
+    test: float
+    preprocessing: PathText | None
+    resize: str
+    resume: bool
     force: bool
 
 
