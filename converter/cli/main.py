@@ -16,7 +16,7 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-from converter.cli import export, list_models, rewrite, runtimes, train, verify
+from converter.cli import export, inspect, list_models, predict, rewrite, runtimes, train, verify
 from converter.cli.options import SOURCES, variable_of
 from converter.core.errors import CnnExportError, UnavailableError
 from converter.core.text import printable
@@ -27,6 +27,8 @@ COMMANDS: dict[str, click.Command] = {
     "verify": verify.command,
     "rewrite": rewrite.command,
     "train": train.command,
+    "predict": predict.command,
+    "inspect": inspect.command,
     "list": list_models.command,
     "runtimes": runtimes.command,
 }
@@ -69,6 +71,8 @@ def cli(ctx: click.Context) -> int | None:
     cnnexport verify artifacts/resnet50   repeat the proof from the directory
     cnnexport rewrite MODEL -o new.keras  save with Lambda groups as grouped convolutions
     cnnexport train MODEL --data DIR      train on folders of images, one a class
+    cnnexport predict artifacts/NAME *.jpg   the classes of images, in any runtime
+    cnnexport inspect artifacts/resnet50  operators, parameters, cost and metadata
     cnnexport runtimes                    the runtimes for verify --runtime, and their availability
 
     \b

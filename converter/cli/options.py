@@ -143,6 +143,21 @@ class Sizes(click.ParamType[dict[str, int]]):
         return {axis.strip().upper(): int(size) for axis, _, size in parts}
 
 
+class PixelSize(click.ParamType[tuple[int, int]]):
+    """Height and width as HxW."""
+
+    name = "HxW"
+
+    def convert(self, value: ClickValue, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """`value` as height and width, or a usage error."""
+        if isinstance(value, tuple):
+            return value
+        height, _, width = str(value).lower().partition("x")
+        if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
+            self.fail(f"{value}: expected height and width, as in 224x224", param, ctx)
+        return int(height), int(width)
+
+
 def choice(*values: str) -> click.Choice[str]:
     """One of `values`, ignoring case."""
     return click.Choice(values, case_sensitive=False)

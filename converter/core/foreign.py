@@ -67,6 +67,9 @@ OnnxGraph: TypeAlias = Any
 OnnxNode: TypeAlias = Any
 """onnx.NodeProto"""
 
+OnnxValue: TypeAlias = Any
+"""onnx.ValueInfoProto"""
+
 OnnxTensor: TypeAlias = Any
 """onnx.TensorProto"""
 

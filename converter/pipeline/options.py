@@ -111,6 +111,34 @@ class TrainKeywords(SourceKeywords, total=False):
     force: bool
 
 
+class PredictKeywords(TypedDict, total=False):
+    """The keywords of `converter.predict`, one for each option of `cnnexport predict`."""
+
+    runtime: str | None
+    device: str
+    top: int
+    output: str | None
+    preprocessing: PathText | None
+    labels: PathText | None
+    size: tuple[int, int] | None
+    heatmap: PathText | None
+
+
+class EvaluateKeywords(TypedDict, total=False):
+    """The keywords of `converter.evaluate`, one for each option of `cnnexport evaluate`."""
+
+    keras: ModelOrPath | None
+    runtimes: str | Iterable[str]
+    subset: str | None
+    limit: int | None
+    max_drop: float
+    confidence: float
+    preprocessing: PathText | None
+    labels: PathText | None
+    size: tuple[int, int] | None
+    device: str
+
+
 class VerifyKeywords(TypedDict, total=False):
     """The keywords of `converter.verify`, one for each option of `cnnexport verify`."""
 
