@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Unpack
@@ -11,7 +10,7 @@ from typing import Unpack
 from converter.core import machine
 from converter.core.clock import Clock, Progress
 from converter.core.errors import OutputError
-from converter.core.foreign import Facts, KerasModel
+from converter.core.foreign import Facts
 from converter.core.jsonable import dumps
 from converter.data.about import SUFFIX, About, write_beside
 from converter.pipeline.arguments import path_of, refuse_unknown, require_flag
@@ -123,6 +122,8 @@ def _trained(net: Ready, parts: Parts, wanted: Asked, place: Place, clock: Clock
 
 
 def _save(net: Ready, result: TrainResult, state: Progressed, place: Place, wanted: Asked) -> None:
+    from converter.training.saving import save_model
+
     directory = place.directory
     training = {
         "data": result.data,
@@ -134,7 +135,7 @@ def _save(net: Ready, result: TrainResult, state: Progressed, place: Place, want
     about = About(net.preprocessing.to_json(), result.classes, training)
     history = {"schema": SCHEMA_VERSION, **vars(result), "plan": state.plan, "environment": machine.describe()}
     try:
-        _save_model(net.model, directory / MODEL)
+        save_model(net.model, directory / MODEL)
         write_beside(directory / MODEL, about)
         (directory / LABELS).write_text("".join(f"{each}\n" for each in result.classes), encoding="utf-8")
         (directory / CURVES).write_text(curves_svg(net.name, state.epochs, state.best), encoding="utf-8")
@@ -142,19 +143,6 @@ def _save(net: Ready, result: TrainResult, state: Progressed, place: Place, want
         place.store.remove()
     except (OSError, RuntimeError) as error:  # h5py raises RuntimeError where the disk is full
         raise OutputError(f"{directory}: cannot be written: {error}\nmake room, and go on with --resume") from error
-
-
-def _save_model(model: KerasModel, path: Path) -> None:
-    """Save `model` without the state of its optimizer, which takes twice the room of the weights."""
-    import keras
-
-    model.compile(optimizer=keras.optimizers.SGD())
-    temporary = path.with_name(f"partial-{secrets.token_hex(4)}.keras")
-    try:
-        model.save(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _plan(model: str, data: str, wanted: Asked, parts: Parts, net: Ready) -> Facts:

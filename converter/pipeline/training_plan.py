@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from converter.core.data import SourceOptions, TensorSpec
 from converter.core.errors import UsageError
 from converter.core.foreign import Facts, Json, KerasModel
 from converter.data.feed import Feed
+from converter.data.fingerprint import digests_of, fingerprint
 from converter.data.preprocessing import HOWS, Channels, How, Preprocessing, Resize, given, named, of_model
 from converter.data.samples import Samples, load_samples
 from converter.data.split import PARTS, Split, split
@@ -91,11 +91,10 @@ def parts_of(data: str, wanted: Asked, clock: Clock) -> Parts:
     """The images that `data` names, in three parts. Raises InputError and UsageError for images that cannot be used."""
     with clock("read images"):
         samples = load_samples(data)
-        digests = [samples.digest(index) for index in range(len(samples))]
+        digests = digests_of(samples)
         validation, test = wanted.shares
         found = split(samples.labels, digests, validation=validation, test=test, seed=wanted.options.seed)
-        whole = hashlib.sha256("".join(f"{a}{b}" for a, b in zip(digests, samples.labels, strict=True)).encode())
-    return Parts(samples, found, whole.hexdigest())
+    return Parts(samples, found, fingerprint(samples, digests))
 
 
 def ready(model: str, wanted: Asked, classes: int) -> Ready:
