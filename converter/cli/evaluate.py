@@ -77,10 +77,7 @@ def print_result(found: Evaluation, file: IO[str], as_json: bool) -> None:
                 f"(margin {flip.reference_margin:.1e}) -> {clean(flip.artifact, 40)} ({flip.artifact_margin:.1e})"
             )
     if found.loading is not None:
-        controls = ", ".join(
-            f"{each.name} {'not applicable' if each.detected is None else 'detected' if each.detected else 'NOT detected'}"
-            for each in found.loading.controls
-        )
+        controls = ", ".join(f"{each.name} {each.outcome}" for each in found.loading.controls)
         worst = max(found.loading.differences.values(), default=0.0)
         lines.append(
             f"preprocessing: {found.loading.verdict}; {found.loading.images} images as Keras loads them, "

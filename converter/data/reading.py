@@ -19,7 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from converter.core.errors import InputError
 from converter.core.text import one_line
-from converter.data.preprocessing import Channels, Pixels, Preprocessing, Resize, Values
+from converter.data.preprocessing import Channels, How, Pixels, Preprocessing, Resize, Values
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
 MAX_PIXELS = 128_000_000
@@ -105,21 +105,31 @@ def input_of(picture: Picture, preprocessing: Preprocessing, size: tuple[int, in
     return preprocessing.apply(pixels_of(picture.image, size, preprocessing.resize))
 
 
-def _resized(image: Image.Image, size: tuple[int, int], resize: Resize) -> Image.Image:
-    height, width = size
-    method = _METHODS[resize.interpolation]
-    if resize.how == "stretch":
-        return image.resize((width, height), method)
-    own_width, own_height = image.size
-    if resize.how == "crop":  # the arithmetic of keras.utils.load_img
+def box_of(own: tuple[int, int], size: tuple[int, int], how: How) -> tuple[tuple[int, int, int, int], tuple[int, int]]:
+    """The part (left, top, right, bottom) of an image of `own` (width, height) that is used for `size` (height, width),
+    and the (width, height) that it is brought to: smaller than `size` where a border is added.
+    """
+    (own_width, own_height), (height, width) = own, size
+    if how == "crop":  # the arithmetic of keras.utils.load_img
         crop_height = min(own_height, own_width * height // width)
         crop_width = min(own_width, own_height * width // height)
         top, left = (own_height - crop_height) // 2, (own_width - crop_width) // 2
-        return image.resize((width, height), method, box=(left, top, left + crop_width, top + crop_height))
+        return (left, top, left + crop_width, top + crop_height), (width, height)
+    whole = (0, 0, own_width, own_height)
+    if how == "stretch":
+        return whole, (width, height)
     factor = min(width / own_width, height / own_height)
-    inner = (max(1, min(width, round(own_width * factor))), max(1, min(height, round(own_height * factor))))
+    return whole, (max(1, min(width, round(own_width * factor))), max(1, min(height, round(own_height * factor))))
+
+
+def _resized(image: Image.Image, size: tuple[int, int], resize: Resize) -> Image.Image:
+    height, width = size
+    area, inner = box_of(image.size, size, resize.how)
+    small = image.resize(inner, _METHODS[resize.interpolation], box=area)
+    if inner == (width, height):
+        return small
     canvas = Image.new(image.mode, (width, height), resize.fill if image.mode == "L" else (resize.fill,) * 3)
-    canvas.paste(image.resize(inner, method), ((width - inner[0]) // 2, (height - inner[1]) // 2))
+    canvas.paste(small, ((width - inner[0]) // 2, (height - inner[1]) // 2))
     return canvas
 
 

@@ -22,7 +22,7 @@ from converter.data.samples import load_samples, match_labels
 from converter.pipeline.arguments import names_in, path_of, refuse_unknown, require_choice, require_device
 from converter.pipeline.evaluation_parts import SUBSETS, chosen
 from converter.pipeline.options import EvaluateKeywords, PathText
-from converter.prediction.classify import Classifier, probabilities
+from converter.prediction.classify import Classifier, Probabilities, probabilities
 from converter.prediction.evaluation import Evaluation, Measured, Row, Task, judge, row
 from converter.prediction.loading_proof import LoadingProof
 from converter.prediction.subject import Subject, Wanted, subjects
@@ -51,9 +51,9 @@ def evaluate(
     """Classify the labelled images `data` by every artifact of the export `directory`, and compare with the reference.
 
     The reference is the Keras model `keras` (any source) of the export, else its first artifact in float32. Keywords
-    (`EvaluateKeywords`): `runtimes`, by default the first that can run each artifact; `subset` of the images, by default
-    the test images where the model was trained on these data, else all; `limit`, the number of images; `max_drop`, the
-    points of accuracy that may be lost, 1 by default; `confidence`, in percent; `preprocessing`, `labels`, `size`,
+    (`EvaluateKeywords`): `runtimes`, by default the first that can run each artifact; `subset` of the images, by
+    default the test images if the model was trained on these data, else all; `limit`, the number of images; `max_drop`,
+    the points of accuracy that may be lost, 1 by default; `confidence`, in percent; `preprocessing`, `labels`, `size`,
     `device`. evaluation.json and a section of report.html are written into the directory.
 
     Raises InputError and UsageError for data that do not fit, UnavailableError where nothing can run, OutputError where
@@ -115,7 +115,7 @@ def evaluate(
 def _about_keras(keras: KerasSide | None, loading: LoadingProof | None) -> tuple[str, ...]:
     if keras is None:
         return ("not compared with Keras itself; give --keras MODEL",)
-    return loading.notes if loading is not None else ("the preprocessing was not proven: padding is not Keras's",)
+    return loading.notes if loading is not None else ()
 
 
 def _shares(keywords: Mapping[str, Json]) -> tuple[float, float]:
@@ -165,7 +165,8 @@ def _rows(setting: Setting, task: Task) -> tuple[tuple[Row, ...], str]:
 
 def _measured(setting: Setting) -> list[Measured]:
     """The probabilities of all images by every classifier, Keras first, for each output with the same classes."""
-    feed, found = setting.feed, {}
+    feed = setting.feed
+    found: dict[tuple[int, str], list[Probabilities]] = {}
     outputs = [_outputs(each.subject) for each in setting.classifiers]
     for start in range(0, len(feed), GROUP):
         setting.clock.progress(f"classify {start:,}/{len(feed):,}", None)

@@ -26,7 +26,7 @@ from converter.prediction.loading_proof import (
     wrong_inputs,
 )
 from converter.sources import opened
-from converter.sources.image_loading import LOADED_BY_KERAS, keras_input
+from converter.sources.image_loading import keras_input
 from converter.tracing.prediction import Prediction
 from converter.tracing.signature import Signature, describe
 
@@ -61,11 +61,9 @@ class KerasSide:
         """What Keras returns for `inputs`, shape (images, height, width, channels), by name."""
         return self.prediction({self.signature.inputs[0].name: inputs})
 
-    def proof(self, classifiers: Sequence[Classifier], feed: Feed, reference: Row) -> LoadingProof | None:
-        """The proof of the preprocessing with the first images of each class; None where Keras cannot resize so."""
+    def proof(self, classifiers: Sequence[Classifier], feed: Feed, reference: Row) -> LoadingProof:
+        """The proof of the preprocessing with the first images of each class."""
         how = feed.preprocessing
-        if how.resize.how not in LOADED_BY_KERAS:
-            return None
         places = _spread(feed)
         pictures = [feed.samples.read(int(feed.indices[place]), how.channels) for place in places]
         with tempfile.TemporaryDirectory(prefix="cnnexport-") as scratch:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from converter.core.data import Array, Prepared
 from converter.core.errors import InputError
 from converter.data.preprocessing import Values
+from converter.prediction.quiet import muted
 from converter.prediction.subject import Subject
 from converter.proof.child import as_declared, as_keras, in_batches
 from converter.runtimes import RUNTIMES
@@ -30,15 +31,19 @@ class Classifier:
         if subject.artifact.format == "onnx":
             require_own_weights(subject.path)
         self.subject = subject
+        self._ran = False
         runtime = RUNTIMES[subject.runtime]
-        self.prepared: Prepared = runtime.prepare(subject.path, subject.artifact, subject.device)
+        with muted():
+            self.prepared: Prepared = runtime.prepare(subject.path, subject.artifact, subject.device)
 
     def outputs(self, inputs: Values) -> dict[str, Array]:
         """What the artifact returns for `inputs` (images, height, width, channels), by name; the images are first."""
         spec = self.subject.artifact.inputs[0]
         given = np.ascontiguousarray(as_declared(inputs, spec)).astype(spec.dtype, copy=False)
         batch = spec.shape[0] or min(len(given), BATCH)
-        found = in_batches(self.prepared.run, {spec.name: given}, batch)
+        with muted(not self._ran):  # some libraries finish loading in the first run
+            found = in_batches(self.prepared.run, {spec.name: given}, batch)
+        self._ran = True
         return {name: as_keras(array, name, self.subject.artifact) for name, array in found.items()}
 
     def probabilities(self, inputs: Values) -> Probabilities:

@@ -39,8 +39,8 @@ class Row:
     """One output of a classifier on all images.
 
     `interval` is that of the accuracy (Wilson, 95 %). `agreement` is the share of images with the reference's class,
-    `flips` lists those that differ, at most `LISTED`, the reference's largest margin first. `largest_difference` is that
-    of a probability. `paired` compares the accuracy with the reference's; it is None for the reference itself.
+    `flips` lists those that differ, at most `LISTED`, the reference's largest margin first. `largest_difference` is
+    that of a probability. `paired` compares the accuracy with the reference's; it is None for the reference itself.
     """
 
     subject: str
@@ -182,7 +182,7 @@ class Evaluation:
 
 
 def judge(rows: tuple[Row, ...], loading: LoadingProof | None) -> tuple[str, tuple[str, ...]]:
-    """The verdict and its reasons: fail where a drop is beyond what is allowed, inconclusive where nothing shows that."""
+    """The verdict and its reasons: fail where a drop is beyond what is allowed, inconclusive where none shows it."""
     compared = [each for each in rows if each.paired is not None]
     beyond = [
         f"{_where(each)}: the accuracy drops by more than allowed" for each in compared if _answer(each) == "beyond"

@@ -6,13 +6,13 @@ the channels in the other order, another scale, and labels that are shifted by o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from converter.data.preprocessing import Pixels, Preprocessing, Resize, Values
-from converter.data.reading import Picture, pixels_of
+from converter.data.reading import Picture, box_of, pixels_of
 from converter.data.samples import Indices
 from converter.prediction.classify import Probabilities
 from converter.prediction.statistics import mcnemar
@@ -34,10 +34,15 @@ class LoadingControl:
     detected: bool | None
     detail: str = ""
 
+    @property
+    def outcome(self) -> str:
+        """The result in words."""
+        return "not applicable" if self.detected is None else "detected" if self.detected else "NOT detected"
+
 
 @dataclass(frozen=True)
 class LoadingProof:
-    """`pixels` is the largest difference of an input value, `differences` that of a probability by artifact and runtime.
+    """`pixels` is the largest difference of an input value, `differences` that of a probability by artifact.
 
     `verdict` is "pass", "fail", or "inconclusive" where a control was not detected or none applied.
     """
@@ -53,7 +58,7 @@ class LoadingProof:
 def prove_loading(
     inputs: tuple[Values, Values],
     reference: Probabilities,
-    runs: dict[str, Run],
+    runs: Mapping[str, Run],
     controls: tuple[LoadingControl, ...],
     exact: frozenset[str],
 ) -> LoadingProof:
@@ -77,11 +82,9 @@ def wrong_inputs(
     pixels = [pixels_of(each.image, size, preprocessing.resize) for each in pictures]
     right = preprocessing.apply(np.stack(pixels))
     smaller = [each.image.size[1] > size[0] or each.image.size[0] > size[1] for each in pictures]
-    stretched = preprocessing.resize.how == "stretch" and preprocessing.resize.interpolation != "nearest"
     rough = None
-    if any(smaller) and stretched:
-        sampled = [_without_averaging(each, size) for each in pictures]
-        rough = preprocessing.apply(np.stack(sampled))
+    if any(smaller) and preprocessing.resize.interpolation != "nearest":
+        rough = preprocessing.apply(np.stack([_sampled(each, size, preprocessing.resize) for each in pictures]))
     swapped = np.ascontiguousarray(right[..., ::-1]) if right.shape[-1] > 1 else None
     low, high = preprocessing.span
     scaled = right / np.float32(255.0) if high - low > 100 else right * np.float32(255.0)
@@ -110,16 +113,29 @@ def shifted_labels(predicted: Indices, labels: Indices, classes: int) -> Loading
     )
 
 
-def _without_averaging(picture: Picture, size: tuple[int, int]) -> Pixels:
+def _sampled(picture: Picture, size: tuple[int, int], resize: Resize) -> Pixels:
+    """The pixels at `size`, resized as `resize` says but for the averaging."""
+    whole = pixels_of(picture.image, None, resize)
+    area, inner = box_of(picture.image.size, size, resize.how)
+    left, top, right, bottom = area
+    small = _without_averaging(whole[top:bottom, left:right], (inner[1], inner[0]))
+    canvas = np.full((*size, whole.shape[2]), resize.fill, np.uint8)
+    y, x = (size[0] - small.shape[0]) // 2, (size[1] - small.shape[1]) // 2
+    canvas[y : y + small.shape[0], x : x + small.shape[1]] = small
+    return canvas
+
+
+def _without_averaging(whole: Pixels, size: tuple[int, int]) -> Pixels:
     """Bilinear interpolation between the four nearest pixels, however much smaller the result is."""
-    source = pixels_of(picture.image, None, Resize()).astype(np.float64)
+    source = whole.astype(np.float64)
     rows, columns = (_places(source.shape[axis], size[axis]) for axis in (0, 1))
     top, left = np.floor(rows).astype(int), np.floor(columns).astype(int)
     bottom, right = np.minimum(top + 1, source.shape[0] - 1), np.minimum(left + 1, source.shape[1] - 1)
     down, across = (rows - top)[:, None, None], (columns - left)[None, :, None]
     upper = source[top][:, left] * (1 - across) + source[top][:, right] * across
     lower = source[bottom][:, left] * (1 - across) + source[bottom][:, right] * across
-    return np.rint(upper * (1 - down) + lower * down).astype(np.uint8)
+    mixed = np.rint(upper * (1 - down) + lower * down)
+    return np.asarray(mixed, np.uint8)
 
 
 def _places(old: int, new: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:

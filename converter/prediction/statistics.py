@@ -71,10 +71,14 @@ def paired(only_reference: int, only_artifact: int, images: int, allowed: float,
 
 
 def drop_interval(b: int, c: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Lower and upper limit of the drop, each exceeded with a probability of at most 1 - `confidence`."""
+    """Lower and upper limit of the drop, each exceeded with a probability of at most 1 - `confidence`.
+
+    A drop above 0 exceeds the upper limit only if psi or theta exceeds its own upper limit, one below 0 only if psi is
+    below its lower limit or theta above its upper one; so each limit of psi may have the whole share `SPENT`.
+    """
     error = 1.0 - confidence
     m = b + c
-    rates = clopper_pearson(m, n, error * SPENT / 2.0)
+    rates = clopper_pearson(m, n, error * SPENT)
     shares = clopper_pearson(b, m, error * (1.0 - SPENT)) if m else (0.0, 1.0)
     low, high = 2.0 * shares[0] - 1.0, 2.0 * shares[1] - 1.0
     return low * (rates[1] if low < 0 else rates[0]), high * (rates[1] if high > 0 else rates[0])
