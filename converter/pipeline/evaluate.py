@@ -74,7 +74,6 @@ def evaluate(
         part, indices, notes = chosen(samples, manifest.source, subset, keywords.get("limit"))
     with clock("load"):
         found = _subjects(path, keywords)
-        classifiers = tuple(Classifier(each) for each in found)
     first = found[0]
     labels = match_labels(samples, first.labels)[indices]
     if first.size is None:
@@ -84,10 +83,12 @@ def evaluate(
     feed = Feed(samples, indices, labels, first.preprocessing, first.size)
     with clock("load keras"):
         keras = _keras(keywords, manifest)
-    setting = Setting(classifiers, feed, keras, clock)
     names = first.labels or samples.classes
     task = Task(tuple(samples.names[index] for index in indices), labels, names, allowed, confidence)
     with clock("classify"):
+        feed.batch([0])  # a damaged image is found before the artifacts are loaded
+        classifiers = tuple(Classifier(each) for each in found)
+        setting = Setting(classifiers, feed, keras, clock)
         rows, reference = _rows(setting, task)
     with clock("prove the preprocessing"):
         loading = keras.proof(classifiers, feed, rows[0]) if keras is not None else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from converter.pipeline.options import PathText, PredictKeywords
 if TYPE_CHECKING:
     from converter.data.preprocessing import Pixels
     from converter.prediction.classify import Classifier, Probabilities
+    from converter.prediction.subject import Subject
 
 GROUP = 64
 """Images that are decoded before the artifact runs"""
@@ -84,7 +86,6 @@ def predict(
     damaged artifact, UsageError where its preprocessing is not known, UnavailableError where nothing can run it.
     """
     from converter.data.samples import find_images
-    from converter.prediction.classify import Classifier
     from converter.prediction.subject import Wanted, subjects
 
     refuse_unknown(keywords, PredictKeywords, "predict")
@@ -102,15 +103,15 @@ def predict(
         _text(keywords.get("preprocessing")), _text(keywords.get("labels")), keywords.get("output"),
         keywords.get("size"),
     )  # fmt: skip
-    with clock("load"):
+    with clock("find"):
         subject = subjects(path_of(artifact, "artifact"), wanted)[0]
-        classifier = Classifier(subject)
+    loaded = Loaded(subject)
     found: list[Prediction] = []
     spent = 0.0
     with clock("predict"):
         for start in range(0, len(files), GROUP):
             clock.progress(f"predict {start:,}/{len(files):,}", None)
-            rows, taken = _group(classifier, files[start : start + GROUP], count, folder)
+            rows, taken = _group(loaded, files[start : start + GROUP], count, folder)
             found += rows
             spent += taken
     if len(found) == 1 and found[0].error:
@@ -127,16 +128,28 @@ def predict(
     )
 
 
-def _group(
-    classifier: Classifier, files: Sequence[Path], count: int, folder: Path | None
-) -> tuple[list[Prediction], float]:
+class Loaded:
+    """An artifact that is loaded when the first image for it was read."""
+
+    def __init__(self, subject: Subject) -> None:
+        self.subject = subject
+
+    @functools.cached_property
+    def classifier(self) -> Classifier:
+        """The artifact in its runtime."""
+        from converter.prediction.classify import Classifier
+
+        return Classifier(self.subject)
+
+
+def _group(loaded: Loaded, files: Sequence[Path], count: int, folder: Path | None) -> tuple[list[Prediction], float]:
     """The predictions for some images, and the seconds in the runtime. Images of different sizes run one by one."""
     import numpy as np
 
     from converter.data.reading import pixels_of, read_picture
     from converter.prediction.classify import top
 
-    subject = classifier.subject
+    subject = loaded.subject
     errors, pixels, notes = {}, {}, {}
     for path in files:
         try:
@@ -152,7 +165,9 @@ def _group(
     rows: dict[Path, Probabilities] = {}
     started = time.perf_counter()
     for group in by_shape.values():
-        values = classifier.probabilities(subject.preprocessing.apply(np.stack([pixels[path] for path in group])))
+        values = loaded.classifier.probabilities(
+            subject.preprocessing.apply(np.stack([pixels[path] for path in group]))
+        )
         rows |= dict(zip(group, values, strict=True))
     taken = time.perf_counter() - started
     found = []
@@ -161,7 +176,9 @@ def _group(
             found.append(Prediction(str(path), error=errors[path]))
             continue
         ranked = tuple(Ranked(each, subject.label(each), float(rows[path][each])) for each in top(rows[path], count))
-        picture_file = "" if folder is None else _heatmap(classifier, path, pixels[path], ranked[0].index, folder)
+        picture_file = (
+            "" if folder is None else _heatmap(loaded.classifier, path, pixels[path], ranked[0].index, folder)
+        )
         found.append(Prediction(str(path), ranked, notes[path], heatmap=picture_file))
     return found, taken
 

@@ -19,7 +19,9 @@ from converter.prediction.statistics import mcnemar
 
 TOLERANCE = 1e-5
 """Of a probability, in float32"""
-DETECTED = 10 * TOLERANCE
+DETECTED = 1e-3
+"""Relative distance of the logits: hundreds of times what rounding does"""
+SMALLEST = 1e-30  # probability, below which its logarithm says nothing
 SIGNIFICANT = 0.05
 
 Run = Callable[[Values], Probabilities]
@@ -27,7 +29,7 @@ Run = Callable[[Values], Probabilities]
 
 @dataclass(frozen=True)
 class LoadingControl:
-    """A wrong preprocessing: how far it moves a probability, and whether that was noticed; None if not applicable."""
+    """A wrong preprocessing: how far it moves the logits, and whether that was noticed; None if not applicable."""
 
     name: str
     difference: float | None
@@ -91,6 +93,17 @@ def wrong_inputs(
     return {"no-antialias": rough, "channels-reversed": swapped, "wrong-scale": scaled.astype(np.float32)}
 
 
+def distance(one: Probabilities, other: Probabilities) -> float:
+    """The relative L2 distance of the logits of `one` from those of `other`, of the image where it is largest.
+
+    Probabilities near 1 hide differences, their logarithms do not.
+    """
+    logs = [np.log(np.maximum(each, SMALLEST)) for each in (one, other)]
+    first, second = (each - each.mean(1, keepdims=True) for each in logs)
+    sizes = np.maximum(np.linalg.norm(second, axis=1), np.finfo(np.float64).tiny)
+    return float((np.linalg.norm(first - second, axis=1) / sizes).max())
+
+
 def judged(found: dict[str, Values | None], run: Run, reference: Probabilities) -> tuple[LoadingControl, ...]:
     """The controls for the inputs `found`, run by one artifact."""
     results = []
@@ -98,8 +111,8 @@ def judged(found: dict[str, Values | None], run: Run, reference: Probabilities) 
         if values is None:
             results.append(LoadingControl(name, None, None, "makes no difference for these images"))
             continue
-        difference = float(np.abs(run(values) - reference).max())
-        results.append(LoadingControl(name, difference, difference > DETECTED))
+        moved = distance(run(values), reference)
+        results.append(LoadingControl(name, moved, moved > DETECTED))
     return tuple(results)
 
 
