@@ -62,8 +62,10 @@ def auxiliary(x: Tensor, classes: int, logits: bool, name: str) -> Tensor:
 def build(*, classes: int, input_shape: tuple[int, int, int], logits: bool, depth: float = 1.0) -> keras.Model:
     """`input_shape` (H, W, C) to three times `classes` probabilities (or logits): `main`, `aux1`, `aux2`.
 
-    With less than `depth` 1, the modules before the second auxiliary classifier are fewer.
+    With a `depth` below 1, the modules before the second auxiliary classifier are fewer. Raises ValueError above 1.
     """
+    if depth > 1.0:
+        raise ValueError(f"googlenet: has no blocks to repeat for a depth of {depth:g}, give at most 1")
     inputs = keras.Input(input_shape, name="input")
     x = convolution(inputs, 64, 7, "conv1", stride=2)
     x = pool(x, "pool1")
