@@ -9,7 +9,7 @@ from converter.core.data import Source
 from converter.core.foreign import Json
 from converter.data.labels import imagenet_labels, read_labels, require_count
 from converter.data.preprocessing import CUSTOM, given, of_model
-from converter.tracing.signature import Signature
+from converter.tracing.signature import Signature, describe
 
 IMAGENET_CLASSES = 1000
 
@@ -31,6 +31,14 @@ def described(source: Source, signature: Signature, preprocessing: str | None, l
     elif not names and classes == IMAGENET_CLASSES and source.kind in ("keras", "zoo") and not source.untrained:
         names = imagenet_labels()
     return replace(source, preprocessing=facts, labels=names)
+
+
+def with_preprocessing(source: Source, signature: Signature) -> tuple[Source, Signature]:
+    """`source` with its preprocessing as a part of its model, and the signature of that model."""
+    from converter.sources.embedding import embedded
+
+    found = embedded(source, of_model(source.preprocessing, "preprocessing"), signature.inputs)
+    return found, describe(found.model)
 
 
 def about(source: Source) -> dict[str, Json]:

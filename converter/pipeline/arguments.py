@@ -64,6 +64,10 @@ def export_options(options: ExportOptions | None, keywords: ExportKeywords) -> E
         result, write=replace(result.write, **write), source=source_options(source, result.source), **given
     )
     result = replace(result, formats=_formats(names_in(result.formats, "formats")))
+    if result.embed_preprocessing:
+        result = replace(
+            result, formats=_with_float64(result.formats, bool(given.get("formats") or (options and options.formats)))
+        )
     _check_values(result)
     return result
 
@@ -184,6 +188,16 @@ def _formats(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(known[name.lower().replace("_", "-")] for name in names)) or tuple(FORMATS)
 
 
+def _with_float64(formats: tuple[str, ...], chosen: bool) -> tuple[str, ...]:
+    """The formats that can hold the resize of images, which computes in float64. Raises UsageError for a chosen one."""
+    if chosen and "tflite" in formats:
+        raise UsageError(
+            "--embed-preprocessing: TFLite has no arithmetic in float64, in which the resize equals Pillow's\n"
+            "add --format onnx,saved-model"
+        )
+    return tuple(each for each in formats if each != "tflite")
+
+
 def _require_whole(name: str, value: object, at_least: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int):
         raise UsageError(f"{name}: expected a whole number, not {_type_name(value)}")
@@ -254,6 +268,7 @@ def _check_values(options: ExportOptions) -> None:
     if isinstance(options.budget, bool) or not isinstance(options.budget, int | float) or not options.budget > 0:
         raise UsageError(f"--budget {options.budget}: give a number of seconds above 0")
     require_flag("force", options.force)
+    require_flag("embed_preprocessing", options.embed_preprocessing)
     require_choice("layout", write.layout, get_args(Layout))
     require_choice("groups", options.groups, get_args(Groups))
     if write.layout == "nchw" and "onnx" not in options.formats:

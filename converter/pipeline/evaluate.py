@@ -73,7 +73,7 @@ def evaluate(
         manifest = read_manifest(home)
         part, indices, notes = chosen(samples, manifest.source, subset, keywords.get("limit"))
     with clock("load"):
-        found = _subjects(path, keywords)
+        found, left_out = _subjects(path, keywords)
     first = found[0]
     labels = match_labels(samples, first.labels)[indices]
     if first.size is None:
@@ -106,7 +106,7 @@ def evaluate(
         max_drop=allowed,
         confidence=confidence,
         loading=loading,
-        notes=(*samples.notes, *notes, *_about_keras(keras, loading)),
+        notes=(*samples.notes, *notes, *(f"left out: {each}" for each in left_out), *_about_keras(keras, loading)),
         environment=machine.describe(),
     )
     _write(home, result)
@@ -128,8 +128,8 @@ def _shares(keywords: Mapping[str, Json]) -> tuple[float, float]:
     return found[0] / 100.0, found[1] / 100.0
 
 
-def _subjects(path: Path, keywords: EvaluateKeywords) -> list[Subject]:
-    """Every artifact in every runtime that was asked for."""
+def _subjects(path: Path, keywords: EvaluateKeywords) -> tuple[list[Subject], list[str]]:
+    """Every artifact in every runtime that was asked for, and why others are left out."""
 
     def text(name: str) -> str | None:
         value = keywords.get(name)
@@ -140,9 +140,11 @@ def _subjects(path: Path, keywords: EvaluateKeywords) -> list[Subject]:
         size=keywords.get("size"),
     )  # fmt: skip
     runtimes = names_in(keywords.get("runtimes", ()), "runtimes")
-    found = [each for name in runtimes or ("",) for each in subjects(path, replace(wanted, runtime=name), every=True)]
+    parts = [subjects(path, replace(wanted, runtime=name)) for name in runtimes or ("",)]
+    found = [each for one, _ in parts for each in one]
+    reasons = [reason for _, several in parts for reason in several if not runtimes or "does not read" not in reason]
     precision = {"float32": 0, "float16": 1}
-    return sorted(found, key=lambda each: precision.get(each.artifact.precision, 2))
+    return sorted(found, key=lambda each: precision.get(each.artifact.precision, 2)), reasons
 
 
 def _keras(keywords: EvaluateKeywords, manifest: Manifest) -> KerasSide | None:

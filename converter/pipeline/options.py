@@ -43,6 +43,7 @@ class ExportOptions:
     budget: float = Effort.seconds
     preprocessing: str | None = None
     labels: str | None = None
+    embed_preprocessing: bool = False
 
 
 class SourceKeywords(TypedDict, total=False):
@@ -82,6 +83,7 @@ class ExportKeywords(SourceKeywords, total=False):
     budget: float
     preprocessing: PathText | None
     labels: PathText | None
+    embed_preprocessing: bool
     inputs: PathText | None
     range: tuple[float, float] | None
     dynamic_size: Mapping[str, int] | None

@@ -104,7 +104,7 @@ def predict(
         keywords.get("size"),
     )  # fmt: skip
     with clock("find"):
-        subject = subjects(path_of(artifact, "artifact"), wanted)[0]
+        subject = subjects(path_of(artifact, "artifact"), wanted)[0][0]
     loaded = Loaded(subject)
     found: list[Prediction] = []
     spent = 0.0

@@ -28,7 +28,7 @@ from converter.core.data import (
 from converter.core.effort import Effort
 from converter.core.errors import CnnExportError, ConversionError
 from converter.core.text import reason_of
-from converter.pipeline.about import about, described
+from converter.pipeline.about import about, described, with_preprocessing
 from converter.pipeline.facts import ModelFacts
 from converter.pipeline.golden import Begun, Settings, begin_golden
 from converter.pipeline.layer_record import Files, Read, write_record
@@ -134,6 +134,8 @@ def _load(opened: Opened, options: ExportOptions) -> Loaded:
     signature = describe(source.model)
     refuse_text_outputs(source.model, signature)
     source = described(source, signature, options.preprocessing, options.labels)
+    if options.embed_preprocessing:
+        source, signature = with_preprocessing(source, signature)
     return Loaded(source, signature, opened.identity)
 
 

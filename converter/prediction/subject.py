@@ -19,6 +19,8 @@ from converter.proof.plan import first_runtimes
 from converter.runtimes import RUNTIMES
 
 IMAGE_CHANNELS = (1, 3)
+INSIDE = "inside"
+"""Key of a preprocessing that is a part of the model, which takes 8-bit images"""
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,10 @@ class Subject:
         return self.labels[index] if self.labels else str(index)
 
 
-def subjects(path: Path, wanted: Wanted, *, every: bool = False) -> list[Subject]:
-    """The artifacts of the export `path`, or the artifact `path`: one that can run here, or with `every` all that can.
+def subjects(path: Path, wanted: Wanted) -> tuple[list[Subject], tuple[str, ...]]:
+    """The artifacts of the export `path`, or the artifact `path`, that can run here; and why others cannot.
 
-    Raises InputError where there is no artifact or it is damaged, UnavailableError where no runtime can run it,
+    Raises InputError where there is no artifact or it is damaged, UnavailableError where no runtime can run any,
     UsageError where the preprocessing is not known, or what the user gave does not fit.
     """
     if wanted.runtime and wanted.runtime not in RUNTIMES:
@@ -76,22 +78,33 @@ def subjects(path: Path, wanted: Wanted, *, every: bool = False) -> list[Subject
     reasons: list[str] = []
     result: list[Subject] = []
     for file, artifact in found:
-        names = [wanted.runtime] if wanted.runtime else list(first_runtimes(artifact.format))
-        for name in names:
-            if artifact.format not in RUNTIMES[name].reads:
-                reasons.append(f"{artifact.path}: {name} does not read {artifact.format}")
-                continue
-            reason = RUNTIMES[name].unavailable(wanted.device)
-            if reason:
-                reasons.append(f"{artifact.path}: {name}: {reason}")
-                continue
+        name, reason = _runtime(artifact, wanted, about)
+        if reason:
+            reasons.append(f"{artifact.path}: {reason}")
+        else:
             result.append(_subject(file, artifact, name, about, wanted))
-            break
-        if result and not every:
-            break
     if not result:
         raise UnavailableError(f"{path}: no artifact can run here\n{'; '.join(reasons[:3])}")
-    return result
+    return result, tuple(reasons)
+
+
+def _runtime(artifact: Artifact, wanted: Wanted, about: About) -> tuple[str, str]:
+    """The runtime for `artifact`, or why there is none."""
+    taken = ("float32", "float16", *(["uint8"] if INSIDE in about.preprocessing else []))
+    other = next((each.dtype for each in artifact.inputs if each.dtype not in taken), None)
+    if other is not None:
+        return "", f"its input is {other}, not floating point"
+    names = [wanted.runtime] if wanted.runtime else list(first_runtimes(artifact.format))
+    reason = f"no runtime reads {artifact.format}"
+    for name in names:
+        if artifact.format not in RUNTIMES[name].reads:
+            reason = f"{name} does not read {artifact.format}"
+            continue
+        problem = RUNTIMES[name].unavailable(wanted.device)
+        if not problem:
+            return name, ""
+        reason = f"{name}: {problem}"
+    return "", reason
 
 
 def _is_exported(path: Path) -> bool:
@@ -141,8 +154,6 @@ def _subject(file: Path, artifact: Artifact, runtime: str, about: About, wanted:
     shape = (spec.shape[0], *spec.shape[2:], spec.shape[1]) if spec.layout == "nchw" else spec.shape
     if len(shape) != 4 or shape[3] not in IMAGE_CHANNELS:
         raise UsageError(f"{where}: input {spec.name} has shape {list(spec.shape)}, not that of an image")
-    if spec.dtype not in ("float32", "float16"):
-        raise UsageError(f"{where}: input {spec.name} is {spec.dtype}\ngive the artifact with float inputs")
     own = about.require(where)
     if wanted.preprocessing is not None:
         kept = own.resize if own is not None else Resize()
