@@ -200,19 +200,37 @@ def test_bad_input(
     assert 1 <= len([line for line in outcome.stderr.splitlines() if " s  " not in line]) <= 3
 
 
-def test_a_heat_map_shows_where_the_class_is(trained: Trained, tmp_path: Path) -> None:
-    """A red square on green: hiding it costs the class most."""
+def test_a_heat_map_shows_where_the_class_is() -> None:
+    """A classifier that looks at one square only: hiding it costs most, hiding the rest costs nothing."""
+    from converter.data.preprocessing import named
+    from converter.prediction.occlusion import occlusion_map, overlaid
+
+    pixels = np.random.default_rng(0).integers(0, 80, (48, 48, 3), np.uint8)
+    pixels[4:20, 8:24, 0] = 250
+
+    def run(inputs: Any) -> Any:
+        redness = inputs[:, 4:20, 8:24, 0].mean((1, 2)) / 255
+        return np.stack([redness, 1 - redness], 1).astype(np.float64)
+
+    found = occlusion_map(pixels, named("plain"), run, 0)
+    assert found.shape == (12, 12)
+    assert found.max() == 1.0
+    assert found[1:5, 2:6].min() > 0.2
+    assert found[7:, 8:].max() == 0.0
+    picture = np.asarray(overlaid(pixels, found), np.float64)
+    redness = picture[..., 0] - picture[..., 2]
+    assert redness[6:18, 10:22].mean() > 40
+    assert abs(redness[32:, 32:]).max() < 1
+
+
+def test_heat_maps_are_written(trained: Trained, tmp_path: Path) -> None:
     import converter
 
-    values = np.zeros((SIZE, SIZE, 3), np.uint8) + np.array([90, 90, 90], np.uint8)
-    values[2:12, 2:12] = COLOURS["red"]
-    Image.fromarray(values).save(tmp_path / "square.png")
-    found = converter.predict(trained.export, tmp_path / "square.png", heatmap=tmp_path / "maps")
+    found = converter.predict(trained.export, trained.images / "red", heatmap=tmp_path / "maps")
     assert found.heatmaps == "occlusion"
-    assert found.predictions[0].top[0].label == "red"
-    picture = np.asarray(Image.open(found.predictions[0].heatmap), np.float64)
-    redness = picture[..., 0] - picture[..., 2]
-    assert redness[3:11, 3:11].mean() > redness[14:, 14:].mean() + 20
+    files = [Path(each.heatmap) for each in found.predictions]
+    assert len(set(files)) == 6
+    assert {Image.open(file).size for file in files} == {(SIZE, SIZE)}
 
 
 def test_evaluation_beside_keras(trained: Trained, tmp_path: Path, cnnexport: Callable[..., Any]) -> None:
