@@ -230,7 +230,9 @@ def test_heat_maps_are_written(trained: Trained, tmp_path: Path) -> None:
     assert found.heatmaps == "occlusion"
     files = [Path(each.heatmap) for each in found.predictions]
     assert len(set(files)) == 6
-    assert {Image.open(file).size for file in files} == {(SIZE, SIZE)}
+    for file in files:
+        with Image.open(file) as picture:
+            assert picture.size == (SIZE, SIZE)
 
 
 def test_evaluation_beside_keras(trained: Trained, tmp_path: Path, cnnexport: Callable[..., Any]) -> None:
