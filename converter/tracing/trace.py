@@ -20,8 +20,10 @@ from converter.core.foreign import DType, GraphDef, KerasModel, NodeDef, Tensor,
 from converter.core.text import reason_of
 from converter.tracing.calls import affine, all_steps, any_size, replaced_calls
 from converter.tracing.context import inlined_functions
+from converter.tracing.equivalents import RULES
 from converter.tracing.folding import cancel_reversals, fold_affine, settle_reshapes
 from converter.tracing.functions import called_by, drop_unused, name_by_content
+from converter.tracing.lowering import lowered
 from converter.tracing.naming import described_layer, keras_names, rename_nodes
 from converter.tracing.nodes import needed_by, node_of
 from converter.tracing.plain_functions import plain_functions
@@ -69,6 +71,7 @@ def trace(model: KerasModel, signature: Signature, *, fold: bool = True) -> Trac
     arguments = [tensor.op.name for tensor in graph.inputs if tensor.op.name not in captured]
     graph_def = graph.as_graph_def(add_shapes=True)
     settle_reshapes(graph_def)
+    graph_def = lowered(graph_def, {"CheckNumerics": RULES["CheckNumerics"]})
     if fold:
         cancel_reversals(graph_def)
     seeds = {name for name, outer in captured.items() if id(outer) in seed_states(model)}

@@ -47,6 +47,9 @@ def widened(graph_def: GraphDef, wider: Mapping[str, str]) -> GraphDef:
     result = type(graph_def)()
     result.CopyFrom(graph_def)
     for node in list(result.node):
+        if node.op == "Bitcast":
+            result.node.extend(_same_bits(node, kinds))
+            continue
         _widen_attributes(node, kinds)
         if node.op == "Cast" and node.attr["SrcT"].type == node.attr["DstT"].type:
             kind = node.attr["DstT"].type
@@ -85,6 +88,30 @@ def _widen_function(function: FunctionDef, kinds: Mapping[int, int], wider: Mapp
         node.input[:] = [renamed.get(name, name) for name in node.input]
     for name, source in function.ret.items():
         function.ret[name] = renamed.get(source, source)
+
+
+def _same_bits(node: NodeDef, kinds: Mapping[int, int]) -> list[NodeDef]:
+    """Keep the types of a Bitcast, with a Cast before it, and after it, where they are replaced elsewhere.
+
+    Returns the nodes that are added; `node` keeps its name.
+    """
+    import tensorflow as tf
+
+    old, new = node.attr["T"].type, node.attr["type"].type
+    name = {number: tf.as_dtype(number).name for number in (*kinds, *kinds.values())}
+    added = []
+    if old in kinds:
+        before = type(node)(name=f"{node.name}/before")
+        become_cast(before, node.input[0], name[kinds[old]], name[old])
+        node.input[0] = before.name
+        added.append(before)
+    if new in kinds:
+        inner = type(node)()
+        inner.CopyFrom(node)
+        inner.name = f"{node.name}/bits"
+        become_cast(node, inner.name, name[new], name[kinds[new]])
+        added.append(inner)
+    return added
 
 
 def become_cast(node: NodeDef, source: str, old: str, new: str) -> None:

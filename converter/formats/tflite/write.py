@@ -65,12 +65,18 @@ def _converted(traced: Traced) -> tuple[FlatbufferObject, bool]:
     """
     from tensorflow.lite.python import convert
 
+    from converter.formats.tflite.operators import FUSED, replaced
+
+    graph_def = replaced(traced.graph_def)
+    for attempt in range(2):
+        try:
+            return _convert(graph_def, traced, traced.weights), False
+        except convert.ConverterError as error:
+            if attempt or not any(f"tf.{name}" in str(error) for name in FUSED):
+                break
+            graph_def = replaced(graph_def, fused=True)
     try:
-        return _convert(traced.graph_def, traced, traced.weights), False
-    except convert.ConverterError:
-        pass
-    try:
-        return _convert(_frozen(traced), traced, {}), True
+        return _convert(_frozen(graph_def, traced.weights), traced, {}), True
     except convert.ConverterError as error:
         raise _refusal(str(error), traced.layers) from error
 
@@ -89,16 +95,16 @@ def _convert(graph_def: GraphDef, traced: Traced, weights: Mapping[str, Array]) 
     return schema.ModelT.InitFromObj(schema.Model.GetRootAs(flatbuffer, 0))
 
 
-def _frozen(traced: Traced) -> GraphDef:
+def _frozen(graph_def: GraphDef, weights: Mapping[str, Array]) -> GraphDef:
     """A copy of the graph with each weight as a constant."""
     import tensorflow as tf
     from tensorflow.core.framework import graph_pb2
 
     frozen = graph_pb2.GraphDef()
-    frozen.CopyFrom(traced.graph_def)
+    frozen.CopyFrom(graph_def)
     for node in frozen.node:
-        if node.name in traced.weights:
-            array = traced.weights[node.name]
+        if node.name in weights:
+            array = weights[node.name]
             node.op = "Const"
             node.attr.pop("shape", None)
             tensor = node.attr["value"].tensor
