@@ -1,7 +1,7 @@
 """Functions of `keras.ops` in operators that every format has, while a model is traced.
 
 Same arguments and results as Keras's own. `keras.ops.scan`, `map` and `switch` are in `.scans`, Fourier
-transforms in `.fourier`.
+transforms in `.fourier`, quantiles in `.quantiles`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from converter.core.data import Array
 from converter.core.foreign import Tensor
 from converter.tracing.fourier import transforms
+from converter.tracing.quantiles import percentile, quantile
 from converter.tracing.scans import map_rows, scan, switch
 
 
@@ -26,7 +27,8 @@ def plain_functions() -> Iterator[None]:
     replaced: tuple[tuple[object, Mapping[str, Callable[..., object]]], ...] = (
         (core, {"scan": scan, "map": map_rows, "switch": switch}),
         (numpy, {"argmax": partial(_extreme, True), "argmin": partial(_extreme, False), "roll": roll}),
-        (numpy, {"signbit": _negative}),
+        (numpy, {"signbit": _negative, "_quantile": partial(quantile, numpy._quantile)}),
+        (numpy, {"percentile": partial(percentile, numpy.percentile)}),
         (nn, {"conv": partial(_convolution, nn.conv)}),
         (math, transforms(partial(getattr, math))),
         (image, {"resize": partial(resize, image.resize)}),

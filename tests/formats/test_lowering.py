@@ -184,3 +184,27 @@ def test_transforms(tmp_path: Path) -> None:
         return [*found, ops.irfft((x, y)), ops.irfft((x, y), 9), *spectrum, ops.istft(spectrum, 8, 4, 10)]
 
     check(call, tmp_path, (5, 8), tolerance=2e-5)
+
+
+def test_quantiles(tmp_path: Path) -> None:
+    from keras import ops
+
+    methods = ("linear", "lower", "higher", "nearest", "midpoint")
+
+    def call(x: Any) -> list[Any]:
+        found = [ops.swapaxes(ops.quantile(x, [0.1, 0.75], axis=2, method=method), 0, 1) for method in methods]
+        broken = ops.where(x > 0.9, float("nan") * x, x)
+        whole = [ops.median(broken, axis=(1, 2)), ops.median(x, axis=(-1, 1), keepdims=True)]
+        return [*found, *whole, ops.percentile(x, 30, axis=1)]
+
+    check(call, tmp_path, (5, 8))
+
+
+def test_updated_slice(tmp_path: Path) -> None:
+    from keras import ops
+
+    def call(x: Any) -> Any:
+        start = ops.cast(ops.floor(ops.abs(x[0, 0, :2]) * 7.0), "int32")
+        return ops.slice_update(x[0] * 1.0, start, x[0, :3, :4] + 5.0)[None] + 0.0 * x
+
+    check(call, tmp_path, (5, 8))

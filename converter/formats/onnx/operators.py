@@ -12,6 +12,7 @@ OPERATORS = (
     "DenseBincount", "Erfc", "Erfinv", "Expm1", "ExtractImagePatches", "HSVToRGB", "InTopKV2", "Invert", "Log1p",
     "LogMatrixDeterminant", "LowerBound", "MatrixInverse", "MatrixSolve", "MatrixTriangularSolve", "RGBToHSV",
     "UpperBound",
+    "XlaDynamicUpdateSlice",
 )  # fmt: skip
 
 

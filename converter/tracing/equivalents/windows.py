@@ -1,4 +1,4 @@
-"""Operators that move a window: pooling over three axes, patches of an image, and blocks of more than two axes."""
+"""Operators that move a window: pooling over three axes, patches of an image, blocks of three axes, updated slices."""
 
 from __future__ import annotations
 
@@ -111,6 +111,24 @@ def from_batch(node: NodeDef, x: Tensor, block: Tensor, crops: Tensor) -> Tensor
     return x[tuple(whole)]
 
 
+def update_slice(node: NodeDef, x: Tensor, update: Tensor, start: Tensor) -> Tensor | None:
+    """`x` with `update` from `start` on, which is moved back where it would reach beyond the end."""
+    import tensorflow as tf
+
+    if None in x.shape or None in update.shape:
+        return None
+    inside = tf.constant(True)
+    for axis, (size, length) in enumerate(zip(x.shape, update.shape, strict=True)):
+        first = tf.clip_by_value(tf.cast(start[axis], tf.int32), 0, size - length)
+        places = tf.range(size) - first
+        update = tf.gather(update, tf.clip_by_value(places, 0, length - 1), axis=axis)
+        within = tf.logical_and(places >= 0, places < length)
+        inside = tf.logical_and(
+            inside, tf.reshape(within, [size if each == axis else 1 for each in range(x.shape.rank)])
+        )
+    return tf.where(inside, update, x)
+
+
 def _product(sizes: Sequence[int | Tensor]) -> int | Tensor:
     result: int | Tensor = 1
     for size in sizes:
@@ -124,4 +142,5 @@ RULES: Mapping[str, Rule] = {
     "ExtractImagePatches": patches,
     "SpaceToBatchND": to_batch,
     "BatchToSpaceND": from_batch,
+    "XlaDynamicUpdateSlice": update_slice,
 }
