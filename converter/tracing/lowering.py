@@ -7,9 +7,9 @@ bodies of loops and conditions. The rules are in `.equivalents`; each format nam
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from converter.core.foreign import FunctionDef, GraphDef, NodeDef, Tensor
+from converter.core.foreign import FunctionDef, GraphDef, NodeDef, Tensor, TfGraph
 from converter.tracing.functions import all_nodes
 from converter.tracing.nodes import needed_by, node_of
 
@@ -30,6 +30,12 @@ def lowered(graph_def: GraphDef, rules: Mapping[str, Rule]) -> GraphDef:
     return graph_def
 
 
+def output_shape(node: NodeDef) -> list[int]:
+    """The shape of the first output of a node that a rule gets, -1 where it is unknown; empty without a known rank."""
+    shapes = node.attr["_output_shapes"].list.shape
+    return [] if not shapes or shapes[0].unknown_rank else [size.size for size in shapes[0].dim]
+
+
 def _round(graph_def: GraphDef, rules: Mapping[str, Rule], declined: set[str]) -> GraphDef:
     import tensorflow as tf
 
@@ -40,19 +46,20 @@ def _round(graph_def: GraphDef, rules: Mapping[str, Rule], declined: set[str]) -
         for function in result.library.function:
             if any(node.op in rules for node in function.node_def):
                 _lower_function(function, rules, declined)
-    _lower(result, {operation.name: operation.inputs for operation in graph.get_operations()}, rules, declined)
+    _lower(result, graph, rules, declined)
     return result
 
 
-def _lower(
-    graph_def: GraphDef, inputs: Mapping[str, Iterable[Tensor]], rules: Mapping[str, Rule], declined: set[str]
-) -> None:
-    """Replace the nodes of the graph itself, in place; `inputs` are the tensors that each node reads."""
+def _lower(graph_def: GraphDef, graph: TfGraph, rules: Mapping[str, Rule], declined: set[str]) -> None:
+    """Replace the nodes of `graph_def` itself, in place; `graph` is what TensorFlow imported, with its shapes."""
     for node in list(graph_def.node):
         if node.op in rules and node.name not in declined:
-            added = _replacement(node, list(inputs[node.name]), rules[node.op])
+            operation = graph.get_operation_by_name(node.name)
+            node.attr["_output_shapes"].list.shape.extend(each.shape.as_proto() for each in operation.outputs)
+            added = _replacement(node, list(operation.inputs), rules[node.op])
             if added is None:
                 declined.add(node.name)
+                del node.attr["_output_shapes"]
             else:
                 graph_def.node.extend(added)
 
@@ -69,7 +76,7 @@ def _replacement(node: NodeDef, inputs: Sequence[Tensor], rule: Rule) -> list[No
                 given[f"input_{index}"] = tf.compat.v1.placeholder(tensor.dtype, tensor.shape, name=f"input_{index}")
             else:
                 given[f"input_{index}"] = tf.constant(value, tensor.dtype, name=f"input_{index}")
-        found = rule(node, *(_partly_known(inner, outer) for inner, outer in zip(given.values(), inputs, strict=True)))
+        found = rule(node, *given.values())
         if found is None:
             return None
         outputs = list(found) if isinstance(found, (list, tuple)) else [found]
@@ -97,18 +104,6 @@ def _replacement(node: NodeDef, inputs: Sequence[Tensor], rule: Rule) -> list[No
     return added
 
 
-def _partly_known(inner: Tensor, outer: Tensor) -> Tensor:
-    """`inner`, or if some elements of the vector `outer` are constant, a vector of them and of the others."""
-    import tensorflow as tf
-
-    if outer.shape.rank != 1 or not outer.dtype.is_integer or tf.get_static_value(inner) is not None:
-        return inner
-    known = tf.get_static_value(outer, partial=True)
-    if known is None or all(each is None for each in known):
-        return inner
-    return tf.stack([inner[index] if each is None else each for index, each in enumerate(known)])
-
-
 def _reference(name: str, scope: str, sources: Mapping[str, str], definition: GraphDef) -> str:
     """What a node of the scratch graph reads, as the graph names it."""
     inner = node_of(name)
@@ -126,7 +121,7 @@ def _lower_function(function: FunctionDef, rules: Mapping[str, Rule], declined: 
     definition, flat = function_def_to_graph.function_def_to_graph_def(function)
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(definition, name="")
-    _lower(definition, {each.name: each.inputs for each in graph.get_operations()}, rules, declined)
+    _lower(definition, graph, rules, declined)
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(definition, name="")
         arguments = [graph.get_tensor_by_name(f"{each.name}:0") for each in function.signature.input_arg]

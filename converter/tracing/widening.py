@@ -5,7 +5,7 @@ Half precision becomes float32 for the artifacts; float32 becomes float64 for th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -14,13 +14,33 @@ from converter.core.foreign import FunctionDef, GraphDef, NodeDef
 from converter.tracing.functions import all_nodes, name_by_content
 
 HALVES = ("float16", "bfloat16")
+OTHERS = (*HALVES, "float64")
+"""Types that a Keras model may compute in, and whose artifacts compute in float32"""
+
 _ALWAYS_SINGLE = {"ResizeBilinear", "ResizeBicubic", "ResizeArea"}
 """Operators whose result is float32 for every input type"""
 
 
 def as_single(array: Array) -> Array:
-    """`array` in float32 if it is half precision, otherwise `array` itself; shape unchanged."""
-    return array.astype(np.float32) if str(array.dtype) in HALVES else array
+    """`array` in float32 if it has another floating-point type, otherwise `array` itself; shape unchanged."""
+    return array.astype(np.float32) if str(array.dtype) in OTHERS else array
+
+
+def computes_in_double(graph_def: GraphDef, arguments: Collection[str], results: Collection[str]) -> bool:
+    """Whether the model that `graph_def` was traced from is one of float64: its weights, an input, or an output are.
+
+    Other models compute a place or a size in float64.
+    """
+    import tensorflow as tf
+
+    double = tf.float64.as_datatype_enum
+    for node in graph_def.node:
+        weight = node.op == "ReadVariableOp" and node.attr["dtype"].type == double
+        given = node.op == "Cast" and node.input[0] in arguments and node.attr["DstT"].type == double
+        yielded = node.name in results and "T" in node.attr and node.attr["T"].type == double
+        if weight or given or yielded:
+            return True
+    return False
 
 
 def half_in(graph_def: GraphDef) -> str:

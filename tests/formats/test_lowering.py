@@ -208,3 +208,29 @@ def test_updated_slice(tmp_path: Path) -> None:
         return ops.slice_update(x[0] * 1.0, start, x[0, :3, :4] + 5.0)[None] + 0.0 * x
 
     check(call, tmp_path, (5, 8))
+
+
+def test_sparse_results(tmp_path: Path) -> None:
+    import tensorflow as tf
+    from keras import ops
+
+    def call(x: Any) -> list[Any]:
+        whole = ops.cast(ops.floor(x[0, :, :1] * 3.0 + 3.0), "int32")
+        sums = tf.scatter_nd(whole, x[0, :, 0], [7])
+        labels, scores = ops.ctc_decode(x, ops.full_like(ops.cast(x[:, 0, 0], "int32"), 4), mask_index=7)
+        return [sums + 0.0 * x[:, 0, :7], labels[0] + 0, scores, ops.cross(x[..., :3], x[:, :1, 4:7])]
+
+    check(call, tmp_path, (5, 8))
+
+
+@pytest.mark.parametrize("mode", ["constant", "nearest", "reflect", "wrap"])
+def test_projections(mode: str, tmp_path: Path) -> None:
+    from keras import ops
+
+    def call(x: Any) -> list[Any]:
+        moved = ops.concatenate([x[:, 0, :3, 0] * 0.3 + ops.array([0.8, 0.1, -1.3]), x[:, 1, :5, 0] * 0.01], axis=1)
+        moved = moved + ops.array([0.0, 0.0, 0.0, 0.2, 1.1, 3.1, 0.0, 0.0])
+        kinds = ("bilinear", "nearest") if mode == "constant" else ("bilinear",)
+        return [ops.image.affine_transform(x, moved, kind, mode, 0.3) for kind in kinds]
+
+    check(call, tmp_path, (6, 7, 2), tolerance=2e-5)

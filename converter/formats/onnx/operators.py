@@ -8,10 +8,10 @@ from converter.tracing.equivalents.convolutions import PADDED
 from converter.tracing.lowering import lowered
 
 OPERATORS = (
-    "BesselI0", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Bucketize", "Cholesky", "Cross", "Cumprod",
-    "DenseBincount", "Erfc", "Erfinv", "Expm1", "ExtractImagePatches", "HSVToRGB", "InTopKV2", "Invert", "Log1p",
-    "LogMatrixDeterminant", "LowerBound", "MatrixInverse", "MatrixSolve", "MatrixTriangularSolve", "RGBToHSV",
-    "UpperBound",
+    "BesselI0", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "BroadcastArgs", "Bucketize", "CTCGreedyDecoder",
+    "Cholesky", "Cross", "Cumprod", "DenseBincount", "Erfc", "Erfinv", "Expm1", "ExtractImagePatches", "HSVToRGB",
+    "ImageProjectiveTransformV3", "InTopKV2", "Invert", "Log1p", "LogMatrixDeterminant", "LowerBound",
+    "MatrixInverse", "MatrixSolve", "MatrixTriangularSolve", "RGBToHSV", "ScatterNd", "UpperBound",
     "XlaDynamicUpdateSlice",
 )  # fmt: skip
 

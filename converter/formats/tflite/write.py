@@ -11,7 +11,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from converter.core.data import Array, Artifact, Format, Traced, WriteOptions
@@ -30,7 +30,7 @@ def write(traced: Traced, directory: Path, options: WriteOptions) -> Artifact:
     Raises ConversionError, which names the Keras layer, where an operator has no TFLite builtin, and where the weights
     take more than 2 GB.
     """
-    from converter.formats.tflite import bind, file, outputs
+    from converter.formats.tflite import bind, file, operators, outputs
 
     started = time.perf_counter()
     total = sum(array.nbytes for array in traced.weights.values())
@@ -38,20 +38,21 @@ def write(traced: Traced, directory: Path, options: WriteOptions) -> Artifact:
         raise ConversionError(
             f"the weights ({total / 1e9:.1f} GB) are more than a TFLite file can hold (2 GB)\nexport ONNX instead"
         )
-    model, inlined = _converted(traced)
-    weights = {} if inlined else bind.bind(model, traced.weights)
+    graph_def, weights = operators.with_biases(operators.replaced(traced.graph_def), traced.weights)
+    model, inlined = _converted(replace(traced, graph_def=graph_def, weights=weights))
+    buffers = {} if inlined else bind.bind(model, weights)
     outputs.separate(model, list(traced.outputs))
     bind.add_signature(model, SIGNATURE_KEY)
     names = bind.operator_names(model)
-    operators = Counter(names[each.opcodeIndex] for graph in model.subgraphs for each in graph.operators)
-    size = file.save(model, weights, directory / FILENAME)
+    counts = Counter(names[each.opcodeIndex] for graph in model.subgraphs for each in graph.operators)
+    size = file.save(model, buffers, directory / FILENAME)
     return Artifact(
         format="tflite",
         path=FILENAME,
         precision="float32",
         inputs=tuple(traced.inputs.values()),
         outputs=tuple(traced.outputs.values()),
-        operators=dict(sorted(operators.items())),
+        operators=dict(sorted(counts.items())),
         size=size,
         seconds=time.perf_counter() - started,
         options={**asdict(options), "layout": "nhwc", "files": [FILENAME], "weights_inlined": inlined},
@@ -67,7 +68,7 @@ def _converted(traced: Traced) -> tuple[FlatbufferObject, bool]:
 
     from converter.formats.tflite.operators import FUSED, replaced
 
-    graph_def = replaced(traced.graph_def)
+    graph_def = traced.graph_def
     for attempt in range(2):
         try:
             return _convert(graph_def, traced, traced.weights), False

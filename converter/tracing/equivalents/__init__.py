@@ -7,7 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from converter.tracing.equivalents import bits, convolutions, counting, elementwise, images, matrices, windows
+from converter.tracing.equivalents import (
+    bits,
+    convolutions,
+    counting,
+    elementwise,
+    images,
+    matrices,
+    projections,
+    sparse,
+    windows,
+)
 from converter.tracing.lowering import Rule
 
 RULES: Mapping[str, Rule] = {
@@ -18,4 +28,6 @@ RULES: Mapping[str, Rule] = {
     **convolutions.RULES,
     **matrices.RULES,
     **images.RULES,
+    **projections.RULES,
+    **sparse.RULES,
 }

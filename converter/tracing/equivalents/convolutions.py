@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from converter.core.foreign import NodeDef, Tensor
 from converter.tracing.equivalents.windows import sizes_of
-from converter.tracing.lowering import Rule
+from converter.tracing.lowering import Rule, output_shape
 
 
 def transposed(node: NodeDef, size: Tensor, kernel: Tensor, x: Tensor) -> Tensor | None:
@@ -21,10 +21,9 @@ def transposed(node: NodeDef, size: Tensor, kernel: Tensor, x: Tensor) -> Tensor
     last = node.attr["data_format"].s in (b"", b"NHWC")
     if not last or (len(rates) < 2 or rates == [1, 1]) or None in kernel.shape or None in x.shape[1:]:
         return None
-    sizes = tf.get_static_value(size, partial=True)
-    if sizes is None or any(each is None for each in sizes[1:3]):
+    wanted = output_shape(node)[1:3]
+    if len(wanted) != 2 or -1 in wanted:
         return None
-    wanted = [int(each) for each in sizes[1:3]]
     x = _spread(x, strides)
     pads = []
     for axis in (0, 1):
@@ -65,9 +64,9 @@ def padded(node: NodeDef, size: Tensor, kernel: Tensor, x: Tensor) -> Tensor | N
 
     axes = kernel.shape.rank - 2
     strides, rates = (list(node.attr[name].list.i)[1:-1] or [1] * axes for name in ("strides", "dilations"))
-    sizes = tf.get_static_value(size, partial=True)
+    sizes = output_shape(node)
     first = node.attr["data_format"].s in (b"NCHW", b"NCDHW")
-    if first or sizes is None or None in sizes[1:-1] or None in kernel.shape or None in x.shape[1:-1]:
+    if first or not sizes or -1 in sizes[1:-1] or None in kernel.shape or None in x.shape[1:-1]:
         return None
     same = node.attr["padding"].s == b"SAME"
     whole, cuts, added = [], [], []

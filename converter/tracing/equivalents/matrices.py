@@ -1,4 +1,4 @@
-"""Operators on small square matrices of a known size: solved, inverted and factored row by row."""
+"""Operators on matrices: small square ones are solved, inverted and factored row by row; products of integers."""
 
 from __future__ import annotations
 
@@ -165,6 +165,20 @@ def cross(node: NodeDef, x: Tensor, y: Tensor) -> Tensor:
     return tf.stack([b * f - c * e, c * d - a * f, a * e - b * d], axis=-1)
 
 
+def product_of_bytes(node: NodeDef, x: Tensor, y: Tensor) -> Tensor | None:
+    """The product of matrices of int8, by one of float32: exact up to 1040 terms, rounded once beyond."""
+    import tensorflow as tf
+
+    if {x.dtype, y.dtype} - {tf.int8, tf.uint8}:
+        return None
+    single = (tf.cast(each, tf.float32) for each in (x, y))
+    return tf.cast(tf.matmul(*single, adjoint_a=node.attr["adj_x"].b, adjoint_b=node.attr["adj_y"].b), _result(node))
+
+
+def _result(node: NodeDef) -> int:
+    return int(node.attr["Tout"].type)
+
+
 RULES: Mapping[str, Rule] = {
     "MatrixSolve": solve,
     "MatrixInverse": inverse,
@@ -174,4 +188,5 @@ RULES: Mapping[str, Rule] = {
     "MatrixTriangularSolve": solve_triangular,
     "MatrixDiagPartV3": diagonal,
     "Cross": cross,
+    "BatchMatMulV3": product_of_bytes,
 }
