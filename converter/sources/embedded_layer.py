@@ -33,7 +33,9 @@ class Preprocess(keras.layers.Layer):  # type: ignore[misc]
 
     def call(self, images: Tensor) -> Tensor:
         """The inputs of the model."""
-        pixels = tf.cast(images, tf.float64)
+        pixels = tf.cast(
+            tf.cast(images, tf.int32), tf.float64
+        )  # an input that becomes float64 at once: a float64 model
         if self.preprocessing.channels == "gray":
             red, green, blue = (pixels[..., index : index + 1] for index in range(3))
             pixels = tf.floor((red * 19595.0 + green * 38470.0 + blue * 7471.0 + 32768.0) / 65536.0)
