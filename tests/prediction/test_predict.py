@@ -133,6 +133,29 @@ def test_a_file_of_someone_else(trained: Trained, tmp_path: Path) -> None:
         converter.predict(trained.export, image, labels=tmp_path / "labels.txt")
 
 
+def test_a_fixed_batch_and_channels_first(trained: Trained, tmp_path: Path) -> None:
+    """The last batch is filled, and the layout of the file is that of its inputs."""
+    import converter
+
+    report = converter.export(trained.model, formats="onnx", batch=4, layout="nchw", output=tmp_path / "fixed")
+    assert report.verdict == "pass"
+    found = converter.predict(tmp_path / "fixed", trained.images)
+    expected = converter.predict(trained.export, trained.images)
+    for one, other in zip(found.predictions, expected.predictions, strict=True):
+        assert [each.index for each in one.top] == [each.index for each in other.top]
+        assert one.top[0].probability == pytest.approx(other.top[0].probability, abs=1e-5)
+
+
+def test_an_evaluation_does_not_keep_an_export_from_being_replaced(
+    trained: Trained, tmp_path: Path, cnnexport: Callable[..., Any]
+) -> None:
+    directory = Path(shutil.copytree(trained.export, tmp_path / "export"))
+    assert cnnexport("evaluate", directory, "--data", trained.images, "--max-drop", 30, "-q").code == 0
+    assert (directory / "evaluation.json").is_file()
+    assert cnnexport(trained.model, "-o", directory, "-f", "onnx", "--samples", 3, "-q").code == 0
+    assert not (directory / "evaluation.json").exists()
+
+
 def test_a_table_and_one_json_document(trained: Trained, cnnexport: Callable[..., Any]) -> None:
     pattern = trained.images / "red" / "*.png"
     outcome = cnnexport("predict", trained.export, pattern, "--top", 1)
