@@ -17,6 +17,7 @@ from converter.core.data import Shape, ShapesByInput, SourceOptions
 from converter.core.errors import InputError, OutputError, UsageError
 from converter.core.foreign import Given
 from converter.core.samples import InputOptions
+from converter.data.about import check_given
 from converter.pipeline.options import (
     ExportKeywords,
     ExportOptions,
@@ -49,6 +50,8 @@ def export_options(options: ExportOptions | None, keywords: ExportKeywords) -> E
         given["formats"] = names_in(given["formats"], "formats")
         if not given["formats"]:
             raise UsageError("--format: no format given\nleave the option out to write all formats")
+    for name in _TEXTS & given.keys():
+        given[name] = None if given[name] is None else fspath(path_of(given[name], name))
     about = {name: given.pop(name) for name in _INPUTS & given.keys()}
     if about:
         given["inputs"] = _inputs(result.inputs, about)
@@ -61,6 +64,10 @@ def export_options(options: ExportOptions | None, keywords: ExportKeywords) -> E
         result, write=replace(result.write, **write), source=source_options(source, result.source), **given
     )
     result = replace(result, formats=_formats(names_in(result.formats, "formats")))
+    if result.embed_preprocessing:
+        result = replace(
+            result, formats=_with_float64(result.formats, bool(given.get("formats") or (options and options.formats)))
+        )
     _check_values(result)
     return result
 
@@ -128,6 +135,7 @@ def names_in(value: object, name: str) -> tuple[str, ...]:
 
 
 _WRITE = {"batch", "opset", "layout"}
+_TEXTS = {"preprocessing", "labels"}
 _INPUTS = {"inputs", "range", "dynamic_size"}
 
 
@@ -178,6 +186,16 @@ def _formats(names: tuple[str, ...]) -> tuple[str, ...]:
             hint = f"did you mean {guess[0]}? " if guess else ""
             raise UsageError(f"--format {name or '(none)'}: no such format\n{hint}choose from {', '.join(FORMATS)}")
     return tuple(dict.fromkeys(known[name.lower().replace("_", "-")] for name in names)) or tuple(FORMATS)
+
+
+def _with_float64(formats: tuple[str, ...], chosen: bool) -> tuple[str, ...]:
+    """The formats that can hold the resize of images, which computes in float64. Raises UsageError for a chosen one."""
+    if chosen and "tflite" in formats:
+        raise UsageError(
+            "--embed-preprocessing: TFLite has no arithmetic in float64, in which the resize equals Pillow's\n"
+            "add --format onnx,saved-model"
+        )
+    return tuple(each for each in formats if each != "tflite")
 
 
 def _require_whole(name: str, value: object, at_least: int) -> None:
@@ -250,12 +268,14 @@ def _check_values(options: ExportOptions) -> None:
     if isinstance(options.budget, bool) or not isinstance(options.budget, int | float) or not options.budget > 0:
         raise UsageError(f"--budget {options.budget}: give a number of seconds above 0")
     require_flag("force", options.force)
+    require_flag("embed_preprocessing", options.embed_preprocessing)
     require_choice("layout", write.layout, get_args(Layout))
     require_choice("groups", options.groups, get_args(Groups))
     if write.layout == "nchw" and "onnx" not in options.formats:
         raise UsageError("--layout nchw: only ONNX can be channels-first, not TFLite or SavedModel\nadd --format onnx")
     if options.output is not None and Path(options.output).is_file():
         raise OutputError(f"{options.output}: is a file; --output needs a directory")
+    check_given(options.preprocessing, options.labels)
     _check_tolerance(options.tolerance)
     require_device(options.device)
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from converter.core.data import Array, Artifact, Format, TensorSpec, Traced, WriteOptions
+from converter.core.data import Array, Artifact, Format, Interface, TensorSpec, Traced, WriteOptions
 from converter.core.errors import ConversionError
 from converter.core.foreign import GraphDef, OnnxGraph, OnnxModel, OnnxNode
 from converter.core.text import first_line
@@ -42,7 +42,7 @@ def write(traced: Traced, directory: Path, options: WriteOptions) -> Artifact:
     """
     import onnx
 
-    from converter.formats.onnx import bind, file, padding
+    from converter.formats.onnx import bind, file, metadata, padding
 
     started = time.perf_counter()
     model = _converted(traced, options)
@@ -60,6 +60,8 @@ def write(traced: Traced, directory: Path, options: WriteOptions) -> Artifact:
     _name_axes(model.graph)
     del model.graph.value_info[:]
     model.producer_name, model.producer_version, model.doc_string = "cnnexport", "", ""
+    inputs = tuple(_as_written(spec, options.layout) for spec in traced.inputs.values())
+    metadata.add(model, traced, Interface(inputs, tuple(traced.outputs.values())))
     try:
         onnx.checker.check_model(_with_weights_as_inputs(model, weights), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
@@ -70,7 +72,7 @@ def write(traced: Traced, directory: Path, options: WriteOptions) -> Artifact:
         format="onnx",
         path=FILENAME,
         precision="float32",
-        inputs=tuple(_as_written(spec, options.layout) for spec in traced.inputs.values()),
+        inputs=inputs,
         outputs=tuple(traced.outputs.values()),
         operators=dict(sorted(operators.items())),
         size=sum(file.stat().st_size for file in files),
