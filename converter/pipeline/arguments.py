@@ -25,6 +25,7 @@ from converter.pipeline.options import (
     SourceKeywords,
     VerifyKeywords,
 )
+from converter.pipeline.precision_arguments import KEYWORDS, check_formats, precision_options
 from converter.proof.plan import ProofOptions, check_runtimes
 from converter.report.baseline import GROWTH, Baseline, read_baseline
 
@@ -55,12 +56,23 @@ def export_options(options: ExportOptions | None, keywords: ExportKeywords) -> E
     growth = given.pop("growth", None)
     if "baseline" in given or growth is not None:
         given["baseline"] = _baseline(given.get("baseline"), growth)
+    precise = {name: given.pop(name) for name in KEYWORDS if name in given}
+    for name in ("precision", "keep_float"):
+        if name in precise:
+            precise[name] = names_in(precise[name], name)
+    if precise.get("calibration") is not None:
+        precise["calibration"] = path_of(precise["calibration"], "calibration")
     write = {name: given.pop(name) for name in _WRITE & given.keys()}
     source = {name: given.pop(name) for name in SourceKeywords.__annotations__.keys() & given.keys()}
     result = replace(
         result, write=replace(result.write, **write), source=source_options(source, result.source), **given
     )
-    result = replace(result, formats=_formats(names_in(result.formats, "formats")))
+    result = replace(
+        result,
+        formats=_formats(names_in(result.formats, "formats")),
+        precision=precision_options(result.precision, precise),
+    )
+    check_formats(result.precision, result.formats)
     _check_values(result)
     return result
 
@@ -250,6 +262,7 @@ def _check_values(options: ExportOptions) -> None:
     if isinstance(options.budget, bool) or not isinstance(options.budget, int | float) or not options.budget > 0:
         raise UsageError(f"--budget {options.budget}: give a number of seconds above 0")
     require_flag("force", options.force)
+    require_flag("float16_io", options.precision.half_ports)
     require_choice("layout", write.layout, get_args(Layout))
     require_choice("groups", options.groups, get_args(Groups))
     if write.layout == "nchw" and "onnx" not in options.formats:

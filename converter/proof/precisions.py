@@ -1,0 +1,148 @@
+"""The rows of artifacts in another precision than float32, with a tolerance that follows from that precision.
+
+float16 and int8-weights are compared with Keras's outputs on the golden inputs; the noise is what rounding the weights
+does, measured when the file was written. int8 is compared with the float32 file on samples that did not calibrate it;
+the noise is what the planned rounding does, computed in float32. The float32 artifacts are proven first: none of these
+tolerances would notice a small fault of the graph.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from converter.bundle.golden import read_golden
+from converter.core.data import Arrays, Artifact, Golden, Interface, TensorSpec, Verdict, first_samples
+from converter.core.distance import FLOAT32 as FLOAT32_GATE
+from converter.core.distance import Gate
+from converter.core.errors import InputError
+from converter.core.foreign import Json
+from converter.core.results import Comparison, Control, Tolerance
+from converter.proof.comparison import compare_outputs, separation
+from converter.proof.verdict import judge
+
+FLOAT32 = "float32"
+GATES = {
+    "float16": Gate(factor=3.0, floor=1e-4, cap=1e-1),
+    "int8": Gate(factor=2.0, floor=1e-3, cap=1e-1),  # 20 dB at most
+    "int8-weights": Gate(factor=2.0, floor=1e-4, cap=1e-1),
+}
+UNKNOWN = {"float16": 1e-3, "int8": 1e-1, "int8-weights": 1e-1}
+"""The tolerance where the noise was not measured"""
+
+BY_NOISE = "int8-calibrated-by-noise"
+"""The control that may say nothing: where noise calibrates as well as the samples do"""
+
+AS_GOOD = 1.5
+"""Multiple of the noise up to which it does"""
+
+
+@dataclass(frozen=True)
+class Precise:
+    """What an artifact of another precision is compared with: golden arrays, their file, and tolerances."""
+
+    golden: Golden
+    path: Path
+    tolerances: Mapping[str, Tolerance]
+    apart: Mapping[str, float]
+    doubts: tuple[str, ...] = ()
+
+
+def precise(directory: Path, artifact: Artifact, interface: Interface, golden: Golden, default: Path) -> Precise:
+    """What `artifact` of `directory` is compared with: `golden`, of the file `default`, or the arrays of its own.
+
+    Raises InputError where the manifest says nothing useful about its precision.
+    """
+    facts = artifact.options.get("quantization")
+    if not isinstance(facts, dict):
+        raise InputError(
+            f"{artifact.path}: the manifest does not say how its precision was made; export the model again"
+        )
+    path = default
+    if artifact.precision == "int8":
+        name = facts.get("golden")
+        if not isinstance(name, str) or Path(name).name != name:
+            raise InputError(f"{artifact.path}: the manifest names no arrays for it; export the model again")
+        path = directory / name
+        golden = read_golden(path, interface)
+    specs = interface.by_output
+    tolerances = {name: tolerance_of(artifact.precision, _pair(facts.get("noise"), name)) for name in specs}
+    calibration = facts.get("calibration")
+    doubts: tuple[str, ...] = ()
+    if isinstance(calibration, dict) and calibration.get("source") == "noise":
+        doubts = (
+            f"{artifact.path}: is calibrated by noise, which says nothing about real data; "
+            "give samples with --calibration",
+        )
+    return Precise(golden, path, tolerances, separation(golden.references, specs), doubts)
+
+
+def tolerance_of(precision: str, noise: tuple[float, float] | None) -> Tolerance:
+    """The tolerance of one output: min(cap, max(floor, factor * noise)); its maximum is not limited above 1 in int8."""
+    gate = GATES[precision]
+    if noise is None:
+        value = UNKNOWN[precision]
+        return Tolerance(value, value if precision == "float16" else 1.0, None, None, gate.factor, gate.floor, gate.cap)
+    highest = gate.cap if precision == "float16" else 1.0
+    largest = min(highest, max(gate.floor, gate.factor * noise[1]))
+    return Tolerance(gate.bound(noise[0]), largest, *noise, gate.factor, gate.floor, gate.cap)
+
+
+def controls_of(found: Precise, artifact: Artifact, specs: Mapping[str, TensorSpec]) -> list[Control]:
+    """The wrong outputs in the golden arrays of an artifact, compared: each has to fail on one output at least.
+
+    A control whose outputs are the reference's says nothing, nor does noise that calibrates as well as the samples.
+    """
+    references = found.golden.references
+    wrong = {"another-sample": {name: np.roll(array, 1, axis=0) for name, array in references.items()}}
+    if artifact.precision == "int8":
+        wrong |= {name: dict(arrays) for name, arrays in sorted(found.golden.controls.items())}
+    return [_control(name, arrays, found, artifact, specs) for name, arrays in wrong.items()]
+
+
+def verdict_of(found: Precise, row: Comparison, controls: Sequence[Control]) -> tuple[Verdict, tuple[str, ...]]:
+    """The verdict about one row; int8 that is calibrated by noise never passes.
+
+    Rounding that is larger than the tolerance allows is a failure here, not a doubt.
+    """
+    limits = {name: replace(bound, noise=None, noise_max=None) for name, bound in found.tolerances.items()}
+    verdict, reasons = judge([row], controls, found.apart, limits)
+    if found.doubts and verdict == "pass":
+        verdict = "inconclusive"
+    return verdict, (*reasons, *found.doubts)
+
+
+def _control(
+    name: str, outputs: Arrays, found: Precise, artifact: Artifact, specs: Mapping[str, TensorSpec]
+) -> Control:
+    count = min(len(array) for array in outputs.values())
+    reference = first_samples(found.golden.references, count)
+    results = [each for each in compare_outputs(reference, outputs, specs, found.tolerances) if each.output in specs]
+    figures = {each.output: each.relative_l2 for each in results if each.relative_l2 is not None}
+    caught = tuple(each.output for each in results if each.output in figures and not each.passed)
+    changed = any(value > FLOAT32_GATE.floor for value in figures.values())
+    alike = not caught and (not changed or (name == BY_NOISE and _as_good(figures, found.tolerances)))
+    detail = "" if caught else "not distinguished from the reference"
+    if alike:
+        says = "noise calibrates this model as well as the samples" if changed else "its outputs are the reference's"
+        detail = f"not applicable: {says}"
+    largest = max(figures.values(), default=None)
+    return Control(f"{artifact.format} {artifact.precision}: {name}", bool(caught), largest, detail, caught, not alike)
+
+
+def _as_good(figures: Mapping[str, float], tolerances: Mapping[str, Tolerance]) -> bool:
+    """Whether no output is further from the reference than the planned rounding explains."""
+    return all(value <= AS_GOOD * (tolerances[name].noise or 0.0) for name, value in figures.items())
+
+
+def _pair(noise: Json, name: str) -> tuple[float, float] | None:
+    """The two figures of an output, None if they were not measured."""
+    pair = noise.get(name) if isinstance(noise, dict) else None
+    if not isinstance(pair, list | tuple) or len(pair) != 2 or not all(isinstance(each, int | float) for each in pair):
+        return None
+    first, second = float(pair[0]), float(pair[1])
+    return (first, second) if math.isfinite(first) and math.isfinite(second) and min(first, second) >= 0 else None
