@@ -22,7 +22,6 @@ from converter.cli.options import (
 from converter.cli.streams import Progress, result_only
 from converter.core.effort import Effort
 
-
 OPTIONAL = ("calibration_method", "int8_target", "keep_float", "precision")
 """The options that are keywords only if they are given"""
 

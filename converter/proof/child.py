@@ -109,7 +109,7 @@ def as_declared(array: Array, spec: TensorSpec) -> Array:
 
 
 def as_keras(array: Array, name: str, artifact: Artifact, types: Mapping[str, str]) -> Array:
-    """An output of an artifact in the layout of Keras; a declared float16 output in the type that Keras has, `types`."""
+    """An output of an artifact in the layout of Keras, and in Keras's type of `types` where it is declared float16."""
     layout, dtype = next(((spec.layout, spec.dtype) for spec in artifact.outputs if spec.name == name), ("", ""))
     array = array.astype(types[name]) if dtype == HALF and array.dtype == np.float16 and name in types else array
     return array.transpose(0, 2, 3, 1) if layout == "nchw" and array.ndim == 4 else array

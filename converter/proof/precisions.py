@@ -9,6 +9,7 @@ tolerances would notice a small fault of the graph.
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,13 +17,14 @@ from pathlib import Path
 import numpy as np
 
 from converter.bundle.golden import read_golden
-from converter.core.data import Arrays, Artifact, Golden, Interface, TensorSpec, Verdict, first_samples
+from converter.core.data import Array, Arrays, Artifact, Golden, Interface, TensorSpec, Verdict, first_samples
 from converter.core.distance import FLOAT32 as FLOAT32_GATE
 from converter.core.distance import Gate
 from converter.core.errors import InputError
 from converter.core.foreign import Json
 from converter.core.results import Comparison, Control, Tolerance
 from converter.proof.comparison import compare_outputs, separation
+from converter.proof.plan import Run
 from converter.proof.verdict import judge
 
 FLOAT32 = "float32"
@@ -78,7 +80,7 @@ def precise(directory: Path, artifact: Artifact, interface: Interface, golden: G
             f"{artifact.path}: is calibrated by noise, which says nothing about real data; "
             "give samples with --calibration",
         )
-    return Precise(golden, path, tolerances, separation(golden.references, specs), doubts)
+    return Precise(golden, path, tolerances, _apart(golden, specs, artifact.precision), doubts)
 
 
 def tolerance_of(precision: str, noise: tuple[float, float] | None) -> Tolerance:
@@ -92,16 +94,21 @@ def tolerance_of(precision: str, noise: tuple[float, float] | None) -> Tolerance
     return Tolerance(gate.bound(noise[0]), largest, *noise, gate.factor, gate.floor, gate.cap)
 
 
-def controls_of(found: Precise, artifact: Artifact, specs: Mapping[str, TensorSpec]) -> list[Control]:
-    """The wrong outputs in the golden arrays of an artifact, compared: each has to fail on one output at least.
+def controls_of(found: Precise, run: Run, specs: Mapping[str, TensorSpec], actual: Arrays) -> list[Control]:
+    """The wrong outputs of an artifact, compared: each has to fail on one output at least.
+
+    They are those in its golden arrays, and its own outputs `actual`, shifted by one sample.
 
     A control whose outputs are the reference's says nothing, nor does noise that calibrates as well as the samples.
     """
-    references = found.golden.references
-    wrong = {"another-sample": {name: np.roll(array, 1, axis=0) for name, array in references.items()}}
+    artifact = run.artifact
+    wrong = {"another-sample": _shifted(found.golden.references)}
     if artifact.precision == "int8":
         wrong |= {name: dict(arrays) for name, arrays in sorted(found.golden.controls.items())}
-    return [_control(name, arrays, found, artifact, specs) for name, arrays in wrong.items()]
+    named = {f"{artifact.format} {artifact.precision}: {name}": arrays for name, arrays in wrong.items()}
+    if actual:
+        named[f"{artifact.format} {artifact.precision} in {run.runtime}: another sample"] = _shifted(actual)
+    return [_control(name, arrays, found, specs) for name, arrays in named.items()]
 
 
 def verdict_of(found: Precise, row: Comparison, controls: Sequence[Control]) -> tuple[Verdict, tuple[str, ...]]:
@@ -116,22 +123,37 @@ def verdict_of(found: Precise, row: Comparison, controls: Sequence[Control]) -> 
     return verdict, (*reasons, *found.doubts)
 
 
-def _control(
-    name: str, outputs: Arrays, found: Precise, artifact: Artifact, specs: Mapping[str, TensorSpec]
-) -> Control:
-    count = min(len(array) for array in outputs.values())
+def _shifted(arrays: Arrays) -> dict[str, Array]:
+    return {name: np.roll(array, 1, axis=0) if array.ndim else array for name, array in arrays.items()}
+
+
+def _control(name: str, outputs: Arrays, found: Precise, specs: Mapping[str, TensorSpec]) -> Control:
+    count = min(len(array) if array.ndim else 0 for array in outputs.values())
     reference = first_samples(found.golden.references, count)
     results = [each for each in compare_outputs(reference, outputs, specs, found.tolerances) if each.output in specs]
     figures = {each.output: each.relative_l2 for each in results if each.relative_l2 is not None}
     caught = tuple(each.output for each in results if each.output in figures and not each.passed)
     changed = any(value > FLOAT32_GATE.floor for value in figures.values())
-    alike = not caught and (not changed or (name == BY_NOISE and _as_good(figures, found.tolerances)))
+    alike = not caught and (not changed or (name.endswith(BY_NOISE) and _as_good(figures, found.tolerances)))
     detail = "" if caught else "not distinguished from the reference"
     if alike:
         says = "noise calibrates this model as well as the samples" if changed else "its outputs are the reference's"
         detail = f"not applicable: {says}"
     largest = max(figures.values(), default=None)
-    return Control(f"{artifact.format} {artifact.precision}: {name}", bool(caught), largest, detail, caught, not alike)
+    return Control(name, bool(caught), largest, detail, caught, not alike)
+
+
+def _apart(golden: Golden, specs: Mapping[str, TensorSpec], precision: str) -> dict[str, float]:
+    """How far two samples are apart, by output: the closest two; of int8 the median, for real samples may be alike."""
+    references = golden.references
+    if precision != "int8":
+        return separation(references, specs)
+    pairs = [
+        first_samples({name: np.roll(array, -place, 0) for name, array in references.items()}, 2)
+        for place in range(golden.samples)
+    ]
+    found = [separation(pair, specs) for pair in pairs]
+    return {name: statistics.median(each[name] for each in found) for name in specs}
 
 
 def _as_good(figures: Mapping[str, float], tolerances: Mapping[str, Tolerance]) -> bool:

@@ -71,8 +71,8 @@ class Exported:
 class Evidence:
     """The result of a proof.
 
-    `tolerances` are those of float32; rows of TF32 and of another precision have theirs in `facts`. `notes` are sentences: the
-    reason for each runtime that "all" includes and that was not run, and what the proof does not show.
+    `tolerances` are those of float32; rows of TF32 and of another precision have theirs in `facts`. `notes` are
+    sentences: the reason for each runtime that "all" includes and that was not run, and what the proof does not show.
     """
 
     rows: tuple[Comparison, ...]
@@ -137,7 +137,7 @@ def prove(exported: Exported, options: ProofOptions, clock: Clock) -> Evidence:
         if one is not None:
             judged.append(one[0])
             rows.append(one[1].comparison)
-            controls.extend(one[1].controls)
+            controls.extend(each for each in one[1].controls if each not in controls)
     order: tuple[Verdict, ...] = ("fail", "inconclusive", "pass")
     causes = (f"{row.subject} in {row.runtime} on {row.device}: {row.diagnosis.text}" for row in rows if row.diagnosis)
     mixed = ("the model mixes the samples of a batch: only the whole batch was compared",) if exported.mixes else ()
@@ -179,7 +179,7 @@ def _judged_precision(
     row = _tried(own, run, Bounds(found.tolerances, found.tolerances), clock, left_out)
     if row is None:
         return None
-    controls = [*controls_of(found, run.artifact, interface.by_output), *row.controls]
+    controls = controls_of(found, run, interface.by_output, row.outputs)
     facts = {**row.comparison.facts, "tolerance": found.tolerances}
     row = replace(row, comparison=replace(row.comparison, facts=facts), controls=tuple(controls))
     return verdict_of(found, row.comparison, controls), row
@@ -261,7 +261,8 @@ def _row(exported: Exported, run: Run, bounds: Bounds) -> _Row:
         },
         points=pick(golden, ran.by_batch, specs, results),
     )
+    if not full:
+        return _Row(row, (), ran.largest)
     control = check_shifted(golden, ran.largest, specs, bounds.whole)
-    precision = "" if full else f" {artifact.precision}"
-    named = replace(control, name=f"{artifact.format}{precision} in {run.runtime}: {control.name}")
+    named = replace(control, name=f"{artifact.format} in {run.runtime}: {control.name}")
     return _Row(row, (named,), ran.largest)

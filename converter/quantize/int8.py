@@ -7,11 +7,9 @@ what int8 may differ by is measured: the ONNX file run without optimizations com
 from __future__ import annotations
 
 import statistics
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -35,7 +33,10 @@ SIMULATION = "onnxruntime-noopt"
 
 @dataclass(frozen=True)
 class Side:
-    """One format: its float32 artifact, its operators, the range of each tensor, and how many are the other format's."""
+    """One format: its float32 artifact, its operators, and the range of each tensor.
+
+    `shared` is how many of the ranges are those of the first format.
+    """
 
     artifact: Artifact
     steps: Sequence[Operator]
@@ -102,9 +103,7 @@ def write_int8(work: Work, calibration: Calibration, noise: Calibration) -> Made
         )
         for (side, own, written), found in zip(made, saturations, strict=True)
     )
-    controls = faults.controls(
-        work, first, plans[0], calibration.proving, _observed(work, steps, faint(noise))[0][0]
-    )
+    controls = faults.controls(work, first, plans[0], calibration.proving, _observed(work, steps, faint(noise))[0][0])
     write_golden(work.directory / GOLDEN_INT8, Golden(calibration.proving, references, {}, controls))
     agreement = _agreement(work, artifacts, calibration.proving)
     return Made(artifacts, (*_sentences(base, plans[0], saturations[0], artifacts), *agreement))
@@ -193,15 +192,15 @@ def _sentences(base: Facts, own: Plan, found: Facts, artifacts: Sequence[Artifac
     unsafe = found["can_saturate"]
     listed = ", ".join(unsafe[:4]) + (f" and {len(unsafe) - 4} more" if len(unsafe) > 4 else "")
     remedy = f" ({listed}); --int8-target any avoids it" if unsafe else ""
-    kept = [each for each in own.kept]
+    kept = list(own.kept)
     float_layers = "; ".join(f"{each.operator}: {each.reason}" for each in kept[:6])
     more = f"; and {len(kept) - 6} more" if len(kept) > 6 else ""
     spread_of = base["spread"]
     return (
         f"{names}: {found['verdict']}{remedy}; this processor ({cpu['machine']}) has {flags}",
         *([f"{names}: in float are {float_layers}{more}"] if kept else []),
-        f"{names}: ranges from two halves of the calibration samples differ by {spread_of['median']:.1%} in the median, "
-        f"by {spread_of['largest']:.1%} at most ({spread_of['tensor']})",
+        f"{names}: ranges from two halves of the calibration samples differ by {spread_of['median']:.1%} in the "
+        f"median, by {spread_of['largest']:.1%} at most ({spread_of['tensor']})",
     )
 
 

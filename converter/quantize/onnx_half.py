@@ -25,7 +25,8 @@ _HALF_TYPE = "tensor(float16)"
 def write(source: Path, target: Path, ports: bool = False) -> tuple[list[Path], dict[str, int]]:
     """Write the float32 file `source` in float16 to `target`; returns the files and the operator histogram.
 
-    With `ports` its inputs and outputs are float16 as well. Raises ConversionError where a weight is beyond float16, and for graphs with graphs inside them.
+    With `ports` its inputs and outputs are float16 as well. Raises ConversionError where a weight is beyond float16,
+    and for graphs with graphs inside them.
     """
     model, weights = load(source)
     types, _ = inferred(model, weights)
@@ -130,7 +131,5 @@ def _halve_attributes(node: OnnxNode) -> None:
         if attribute.HasField("t") and attribute.t.data_type == FLOAT:
             array = half(node.name, np.asarray(onnx.numpy_helper.to_array(attribute.t)))
             attribute.t.CopyFrom(onnx.numpy_helper.from_array(array, attribute.t.name))
-        elif node.op_type == "Cast" and attribute.name == "to" and attribute.i == FLOAT:
-            attribute.i = HALF
-        elif attribute.name == "dtype" and attribute.i == FLOAT:
+        elif attribute.name in ("to", "dtype") and attribute.i == FLOAT:  # of Cast, and of what draws numbers
             attribute.i = HALF

@@ -20,7 +20,9 @@ BINS = 2048
 TAIL = 1e-5
 """The share of values that "percentile" leaves out, at either end."""
 
-LEVELS = 128  # of int8 on either side of zero, as "entropy" counts them
+LEVELS = 128
+"""The levels of int8 on either side of zero; a tensor that is never negative, or never positive, has twice as many"""
+
 _STEPS = 32  # clippings that "entropy" compares
 LOWEST, HIGHEST = -128, 127
 
@@ -142,20 +144,25 @@ def spread(one: tuple[float, float], other: tuple[float, float]) -> float:
 
 
 def _entropy(bins: Float64, edges: Float64) -> tuple[float, float]:
-    """The range whose clipping and rounding to `LEVELS` keeps the most of the distribution of |x|.
+    """The range whose clipping and rounding to the levels of int8 keeps the most of the distribution of |x|.
 
-    A side on which nothing was seen stays empty.
+    A side on which nothing was seen stays empty. Zero is always exact, so that its bin, which a ReLU fills, counts like
+    the next one.
     """
+    levels_of = 2 * LEVELS if edges[0] >= 0 or edges[-1] <= 0 else LEVELS
     centres = (edges[:-1] + edges[1:]) / 2
     largest = float(np.abs(edges[[0, -1]]).max())
     counts = np.histogram(np.abs(centres), BINS, (0.0, largest), weights=bins)[0]
+    counts[0] = min(counts[0], counts[1])
+    if not counts.any():
+        return float(edges[0]), float(edges[-1])
     best, kept = math.inf, BINS
-    for size in np.unique(np.linspace(LEVELS, BINS, _STEPS).astype(int)):
+    for size in np.unique(np.linspace(levels_of, BINS, _STEPS).astype(int)):
         clipped = counts[:size].copy()
         clipped[-1] += counts[size:].sum()
-        levels = np.minimum(np.arange(size) * LEVELS // size, LEVELS - 1)
+        levels = np.minimum(np.arange(size) * levels_of // size, levels_of - 1)
         present = counts[:size] > 0
-        sums, members = (np.bincount(levels, each, LEVELS) for each in (counts[:size], present.astype(float)))
+        sums, members = (np.bincount(levels, each, levels_of) for each in (counts[:size], present.astype(float)))
         rounded = np.where(present, (sums / np.maximum(members, 1))[levels], 0.0)
         divergence = _divergence(clipped, rounded)
         if divergence < best:
