@@ -16,7 +16,7 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-from converter.cli import export, list_models, rewrite, runtimes, verify
+from converter.cli import bench, export, list_models, rewrite, runtimes, verify
 from converter.cli.options import SOURCES, variable_of
 from converter.core.errors import CnnExportError, UnavailableError
 from converter.core.text import printable
@@ -28,6 +28,7 @@ COMMANDS: dict[str, click.Command] = {
     "rewrite": rewrite.command,
     "list": list_models.command,
     "runtimes": runtimes.command,
+    "bench": bench.command,
 }
 PROGRAM = "cnnexport"
 _QUOTED = re.compile(r"^'([^']*)'")
@@ -68,6 +69,7 @@ def cli(ctx: click.Context) -> int | None:
     cnnexport verify artifacts/resnet50   repeat the proof from the directory
     cnnexport rewrite MODEL -o new.keras  save with Lambda groups as grouped convolutions
     cnnexport runtimes                    the runtimes for verify --runtime, and their availability
+    cnnexport bench artifacts/resnet50    latency, throughput and memory of every file and runtime
 
     \b
     Each option can be set by an environment variable: CNNEXPORT_OPSET=17 for --opset 17.
