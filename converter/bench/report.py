@@ -120,7 +120,7 @@ def _row(found: Measured, seed: int) -> Row:
     return Row(
         file=case.name,
         format=case.artifact.format,
-        precision=case.artifact.precision,
+        precision="" if case.foreign else case.artifact.precision,
         runtime=found.subject.runtime,
         peer=case.peer,
         size=case.artifact.size,

@@ -34,6 +34,11 @@ class Case:
     peer: bool = False
 
     @property
+    def foreign(self) -> bool:
+        """Whether no manifest describes it: its precision is not known, nor need its signature have its names."""
+        return self.artifact.options.get("signature") == "none"
+
+    @property
     def name(self) -> str:
         """The file's name in a report, with its folder where several have the same."""
         return f"{self.path.parent.name}/{self.path.name}"
@@ -59,7 +64,7 @@ def cases(paths: Sequence[Path], against: Sequence[Path], seed: int) -> list[Cas
 
 def keras_subject(source: str, found: Sequence[Case]) -> Subject:
     """The model `source` in Keras, on the inputs of the first case of an export. Raises UsageError if there is none."""
-    like = next((case for case in found if not case.peer and case.artifact.options.get("signature") != "none"), None)
+    like = next((case for case in found if not case.peer and not case.foreign), None)
     if like is None:
         raise UsageError("--keras: needs an export among the arguments, whose inputs the model takes")
     artifact = replace(like.artifact, format=KERAS, path=source, precision="float32", size=0, operators={})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -25,19 +26,7 @@ from converter.cli.streams import Progress, columns, result_only
 @option("--json", "as_json", is_flag=True, help="Print the report as one JSON document.")
 @option("--quiet", "-q", is_flag=True, help="No progress on standard error.")
 @option("--debug", is_flag=True, help="Show the traceback of errors.")
-def command(
-    paths: tuple[Path, ...],
-    against: tuple[Path, ...],
-    runtimes: tuple[str, ...],
-    keras: str,
-    batches: tuple[int, ...],
-    seconds: float,
-    threads: int | None,
-    seed: int,
-    as_json: bool,
-    quiet: bool,
-    debug: bool,
-) -> int:
+def command(paths: tuple[Path, ...], as_json: bool, quiet: bool, **given: Any) -> int:
     """Measure load, latency, throughput, memory and size of every file in every runtime."""
     with result_only() as result:
         from converter.bench.measure import BenchOptions
@@ -47,8 +36,9 @@ def command(
         from converter.pipeline.arguments import names_in
         from converter.pipeline.bench import BenchRequest, bench
 
-        request = BenchRequest(paths, against, names_in(runtimes, "runtimes"), keras, threads)
-        options = BenchOptions(batches=batches, seconds=seconds, seed=seed)
+        runtimes = names_in(given["runtimes"], "runtimes")
+        request = BenchRequest(paths, given["against"], runtimes, given["keras"], given["threads"])
+        options = BenchOptions(batches=given["batches"], seconds=given["seconds"], seed=given["seed"])
         report = bench(request, options, Progress(quiet))
         if as_json:
             result.write(dumps(report))

@@ -14,6 +14,8 @@ from converter.core.foreign import OnnxGraph, OnnxModel, OnnxNode
 from converter.core.text import first_line
 from converter.formats.onnx import file
 
+_SMALL = 64  # elements
+
 
 def load(path: Path) -> tuple[OnnxModel, dict[str, Array]]:
     """The model in `path` without its float32 initializers, and these by name.
@@ -79,12 +81,15 @@ def _has_shape(kind: OnnxGraph) -> bool:
 
 
 def _with_inputs(model: OnnxModel, weights: Mapping[str, Array]) -> OnnxModel:
-    """A copy with the weights' types and shapes as inputs."""
+    """A copy with the weights' types and shapes as inputs; the smallest keep their values, which shapes follow from."""
     import onnx
 
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     for name, array in weights.items():
+        if array.size <= _SMALL:
+            copy.graph.initializer.append(onnx.numpy_helper.from_array(array, name))
+            continue
         kind = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
         copy.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, array.shape))
     return copy

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from converter.core.data import Array
 from converter.core.foreign import OnnxModel, OnnxNode
-from converter.quantize.plan import Kernel, Operator
+from converter.quantize.plan import ENDS, Kernel, Operator
 from converter.quantize.ranges import SIGMOID, TANH
 from converter.tracing.naming import layer_of
 
 FLOAT = 1  # onnx.TensorProto.FLOAT
 SHARE = {
     "MaxPool", "AveragePool", "Reshape", "Transpose", "Flatten", "Squeeze", "Unsqueeze", "Concat", "Slice", "Split",
-    "Pad", "Resize", "DepthToSpace", "SpaceToDepth", "Identity",
+    "Pad", "Resize", "DepthToSpace", "SpaceToDepth", "Identity", "GlobalMaxPool", "ReduceMax",
 }  # fmt: skip
 FREE = {"Add", "Mul", "Sub", "GlobalAveragePool", "ReduceMean", "LeakyRelu", "Relu", "Clip", "HardSwish"}
 FIXED = {"Sigmoid": SIGMOID, "Tanh": TANH}
@@ -51,7 +51,9 @@ def operators(model: OnnxModel, facts: OnnxFacts) -> list[Operator]:
             continue
         group = _group(index, nodes, facts, {name: each for name, each in readers.items() if name not in outputs})
         taken.update(group)
-        found.append(_operator([nodes[each] for each in group], group, facts))
+        step = _operator([nodes[each] for each in group], group, facts)
+        last = step.fixed is not None and bool(outputs & set(step.outputs))
+        found.append(replace(step, kind="float", fixed=None, reason=ENDS) if last else step)
     return found
 
 

@@ -17,6 +17,7 @@ from converter.core.foreign import OnnxModel, OnnxNode
 from converter.quantize.onnx_file import inferred, load, replace_nodes, save
 
 LARGEST = 65504.0  # float16
+SMALLEST = 2.0**-24  # float16 above zero
 FLOAT, HALF = 1, 10  # onnx.TensorProto
 _LAST = ("Softmax", "Sigmoid", "LogSoftmax")
 _HALF_TYPE = "tensor(float16)"
@@ -108,13 +109,19 @@ class _Halved:
 
 
 def half(name: str, array: Array) -> Array:
-    """`array` as float16. Raises ConversionError, naming it, where a value is too large."""
+    """`array` as float16. A single number that is not zero does not become zero: optimizers treat that differently.
+
+    Raises ConversionError, naming the array, where a value is too large.
+    """
     largest = float(np.abs(array).max(initial=0.0))
     if not largest <= LARGEST:
         raise ConversionError(
             f"{name}: the value {largest:.3g} is beyond float16, which ends at {LARGEST:.0f}\nexport float32 or int8"
         )
-    return array.astype(np.float16)
+    rounded = array.astype(np.float16)
+    if array.size == 1 and array.any() and not rounded.any():
+        return np.asarray(np.copysign(SMALLEST, array), np.float16)
+    return rounded
 
 
 def _cast(source: str, target: str, kind: int) -> OnnxNode:

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from converter.core.data import Array
-from converter.core.foreign import OnnxNode
-from converter.quantize.onnx_file import load, replace_nodes, save
+from converter.core.foreign import OnnxModel, OnnxNode
+from converter.quantize.onnx_file import inferred, load, replace_nodes, save
 from converter.quantize.weights import Weight
 
 
@@ -32,13 +32,33 @@ def write(source: Path, target: Path, kernels: Mapping[str, Weight]) -> tuple[li
 
 
 def rounded(source: Path, target: Path, kernels: Mapping[str, Weight] | None) -> None:
-    """Write `source` in float32 with rounded weights: `kernels`, or if that is None every weight, to float16."""
+    """Write `source` in float32 with rounded weights: `kernels`, or if that is None every weight, to float16.
+
+    With float16 weights the results of all nodes are rounded to float16 as well.
+    """
     model, weights = load(source)
     if kernels is None:
+        _round_results(model, inferred(model, weights)[0])
         weights = {name: _through_half(array) for name, array in weights.items()}
     else:
         weights |= {name: weight.real for name, weight in kernels.items()}
     save(model, weights, target)
+
+
+def _round_results(model: OnnxModel, types: Mapping[str, int]) -> None:
+    """Round what every node computes to float16, by a Cast there and one back, in place."""
+    import onnx
+
+    made: list[OnnxNode] = []
+    for node in model.graph.node:
+        results = [name for name in node.output if types.get(name) == onnx.TensorProto.FLOAT]
+        raw = {name: f"{name}/exact" for name in results}
+        node.output[:] = [raw.get(name, name) for name in node.output]
+        made.append(node)
+        for name, exact in raw.items():
+            made.append(onnx.helper.make_node("Cast", [exact], [f"{name}/half"], to=onnx.TensorProto.FLOAT16))
+            made.append(onnx.helper.make_node("Cast", [f"{name}/half"], [name], to=onnx.TensorProto.FLOAT))
+    replace_nodes(model.graph, made)
 
 
 def _through_half(array: Array) -> Array:

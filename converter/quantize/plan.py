@@ -17,6 +17,9 @@ from converter.quantize.ranges import Scale, scale_of
 Kind = Literal["weights", "share", "free", "float"]
 Range = tuple[float, float]
 
+ENDS = "it ends the model, and int8 has too few probabilities"
+"""Why the sigmoid or tanh of an output stays in float"""
+
 
 @dataclass(frozen=True)
 class Kernel:
@@ -80,6 +83,7 @@ def plan(
 
     `ranges` has the range of every float tensor that was seen, `keep` are the Keras layers that stay in float.
     """
+    ranges = completed(operators, ranges)
     chosen: set[int] = set()
     kept: list[Kept] = []
     made: set[str] = set()
@@ -110,6 +114,23 @@ def plan(
             for name in (*each.inputs, *each.outputs):
                 groups.join(each.inputs[0], name)
     return Plan(frozenset(chosen), _scales(operators, chosen, ranges, groups, fixed), tuple(kept))
+
+
+def completed(operators: Sequence[Operator], ranges: Mapping[str, Range]) -> dict[str, Range]:
+    """`ranges`, and those of tensors that no runtime shows, on either side of an operator that only moves values.
+
+    Such as a batch that holds patches of images, whose first axis is not the samples.
+    """
+    found = dict(ranges)
+    for step in (*operators, *reversed(operators)):
+        if step.kind != "share":
+            continue
+        known = [found[name] for name in (*step.inputs, *step.outputs) if name in found]
+        if known:
+            whole = min(low for low, _ in known), max(high for _, high in known)
+            for name in (*step.inputs, *step.outputs):
+                found.setdefault(name, whole)
+    return found
 
 
 def _refusal(each: Operator, ranges: Mapping[str, Range], keep: Collection[str]) -> str:

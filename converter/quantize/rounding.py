@@ -12,10 +12,12 @@ from converter.core.data import Artifact, TensorSpec, first_samples
 from converter.core.errors import ChildError, ConversionError, InputError
 from converter.core.precision import PRECISIONS
 from converter.quantize import onnx_half, tflite_half
-from converter.quantize.observe import RUNTIMES_OF
 from converter.quantize.trial import Noise, error, outputs_of
 from converter.quantize.weights import Weight, quantized
 from converter.quantize.work import INT8, WEIGHTS, Made, Work, Written, recorded
+
+SIMULATIONS = {"onnx": "onnxruntime-noopt", "tflite": "litert"}
+"""The runtimes that round where the file says so"""
 
 SMALLEST = 256
 """The fewest elements of a kernel that int8-weights rounds: a smaller one saves nothing"""
@@ -63,7 +65,7 @@ def write_weights(work: Work) -> Made:
 
 def _noise(work: Work, artifact: Artifact, kernels: Mapping[str, Weight] | None) -> Noise:
     """What rounding the weights does to the outputs of the float32 file; empty if that file cannot be run."""
-    golden, runtime = work.golden, RUNTIMES_OF[artifact.format]
+    golden, runtime = work.golden, SIMULATIONS[artifact.format]
     with tempfile.TemporaryDirectory(prefix="cnnexport-") as scratch:
         target = Path(scratch, artifact.path)
         WEIGHTS[artifact.format].rounded(work.source(artifact), target, kernels)

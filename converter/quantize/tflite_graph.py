@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 
 from converter.core.foreign import FlatbufferObject
-from converter.quantize.plan import Kernel, Operator
+from converter.quantize.plan import ENDS, Kernel, Operator
 from converter.quantize.ranges import SIGMOID, TANH
 from converter.quantize.tflite_file import FLOAT32, NONE, TfliteFile
 from converter.tracing.naming import layer_of
@@ -17,6 +18,7 @@ KERNELS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}
 SHARE = {
     "MAX_POOL_2D", "AVERAGE_POOL_2D", "RESHAPE", "TRANSPOSE", "SQUEEZE", "EXPAND_DIMS", "CONCATENATION", "SLICE",
     "STRIDED_SLICE", "SPLIT", "PAD", "RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH",
+    "SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND", "REDUCE_MAX",
 }  # fmt: skip
 FREE = {"ADD", "MUL", "SUB", "MEAN", "LEAKY_RELU", "RELU", "RELU6", "HARD_SWISH"}
 FIXED = {"LOGISTIC": SIGMOID, "TANH": TANH}
@@ -36,9 +38,12 @@ def operators(file: TfliteFile, layers: Mapping[str, str]) -> list[Operator]:
     """
     names = tensor_names(file)
     found = []
+    ends = {int(index) for index in file.graph.outputs}
     for place, operator in enumerate(file.operators):
         if any(file.tensors[index].type == FLOAT32 for index in operator.outputs):
-            found.append(_operator(file, names, place, operator, layers))
+            step = _operator(file, names, place, operator, layers)
+            last = step.fixed is not None and any(int(index) in ends for index in operator.outputs)
+            found.append(replace(step, kind="float", fixed=None, reason=ENDS) if last else step)
     return found
 
 

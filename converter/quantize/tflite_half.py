@@ -28,15 +28,13 @@ def write(source: Path, target: Path) -> tuple[int, dict[str, int]]:
     for operator in file.operators:
         inputs = [int(index) for index in operator.inputs]
         for place, index in enumerate(inputs):
-            array = file.constant(index)
-            if array is None or file.tensors[index].type != FLOAT32 or array.size < SMALLEST:
-                continue
-            if index not in halved:
+            array = None if index in halved else file.constant(index)
+            if array is not None and file.tensors[index].type == FLOAT32 and array.size >= SMALLEST:
                 full = file.add(index, f"{file.name(index)}/float32", FLOAT32)
                 file.set(index, half(file.name(index), np.asarray(array)), FLOAT16)
                 halved[index] = full
                 made.append(file.operator("DEQUANTIZE", DEQUANTIZE_HALF, [index], [full]))
-            inputs[place] = halved[index]
+            inputs[place] = halved.get(index, index)
         operator.inputs = inputs
     file.graph.operators = [*made, *file.operators]
     return file.save(target)
