@@ -26,7 +26,7 @@ from converter.proof.isolate import Ran, run_artifact
 from converter.proof.measures import Measures
 from converter.proof.plan import ProofOptions, Run, plan, skipped
 from converter.proof.points import pick
-from converter.proof.precisions import FLOAT32, controls_of, precise, verdict_of
+from converter.proof.precisions import FLOAT32, controls_of, over_all, precise, verdict_of
 from converter.proof.protocol import Subject
 from converter.proof.tolerance import tolerances
 from converter.proof.verdict import judge, notes
@@ -181,7 +181,8 @@ def _judged_precision(
         return None
     controls = controls_of(found, run, interface.by_output, row.outputs)
     facts = {**row.comparison.facts, "tolerance": found.tolerances}
-    row = replace(row, comparison=replace(row.comparison, facts=facts), controls=tuple(controls))
+    comparison = over_all(found, replace(row.comparison, facts=facts), row.outputs, interface.by_output)
+    row = replace(row, comparison=comparison, controls=tuple(controls))
     return verdict_of(found, row.comparison, controls), row
 
 

@@ -7,6 +7,8 @@ sample or of several, in the order of their names.
 from __future__ import annotations
 
 import hashlib
+import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,8 +121,9 @@ def folder(path: Path, specs: Sequence[TensorSpec]) -> dict[str, Array]:
 
 def _read(file: Path) -> Array:
     try:
-        return np.asarray(np.load(file, allow_pickle=False))
-    except (OSError, ValueError, EOFError) as error:
+        with file.open("rb") as stream:
+            return np.asarray(np.load(stream, allow_pickle=False))
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(
             f"--calibration {file}: not a readable {file.suffix} file: {first_line(error, 120)}"
         ) from error
@@ -129,13 +132,13 @@ def _read(file: Path) -> Array:
 def _of_npz(file: Path, specs: Sequence[TensorSpec]) -> dict[str, Array]:
     """The array of each input; other arrays, such as labels, are left out."""
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             names = archive.files
             wanted = {spec.name: spec.name for spec in specs if spec.name in names}
             if len(specs) == 1 and len(names) == 1:
                 wanted = {specs[0].name: names[0]}
             arrays = {name: np.asarray(archive[key]) for name, key in wanted.items()}
-    except (OSError, ValueError, EOFError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"--calibration {file}: not a readable .npz file: {first_line(error, 120)}") from error
     for spec in specs:
         if spec.name not in arrays:
