@@ -268,3 +268,14 @@ def test_operators_are_named_after_their_layers(precise: Path) -> None:
     for module, name in ((onnx_int8, "model.onnx"), (tflite_int8, "model.tflite")):
         steps = module.described(precise / name, layers)
         assert sorted(step.layer for step in steps if step.kernel) == ["aux", "grouped", "main", "stem"]
+
+
+@pytest.mark.parametrize("name", ["manifest", "report"])
+def test_what_an_export_writes_is_valid(name: str, precise: Path) -> None:
+    import jsonschema
+
+    schemas = Path(__file__).resolve().parents[2] / "docs" / "schemas"
+    schema = json.loads((schemas / f"{name}.schema.json").read_text(encoding="utf-8"))
+    content = json.loads((precise / f"{name}.json").read_text(encoding="utf-8"))
+    found = [error.message[:200] for error in jsonschema.Draft202012Validator(schema).iter_errors(content)]
+    assert found == []
