@@ -30,23 +30,30 @@ def with_variants(written: Written, options: PrecisionOptions, seed: int, clock:
     work = Work(exported.directory, sources, exported.interface, written.layers, exported.golden, options, seed)
     artifacts: list[Artifact] = []
     warnings: list[str] = []
-    failures: list[str] = []
-    for name in options.names:
+    failures: list[str] = [] if sources else ["precisions: neither ONNX nor TFLite was written, which hold them"]
+    for name in options.names if sources else ():
         with clock(f"write {name}"):
-            try:
-                if not sources:
-                    raise ConversionError("neither ONNX nor TFLite was written, which hold it")
-                made = _made(work, name)
-                artifacts += made.artifacts
-                warnings += made.warnings
-            except ConversionError as error:
-                failures.append(f"{name}: {error}")
+            for part in _parts(work, name):
+                try:
+                    made = _made(part, name)
+                    artifacts += made.artifacts
+                    warnings += made.warnings
+                    failures += [f"{name}: {each}" for each in made.failures]
+                except ConversionError as error:
+                    failures.append(f"{name}: {error}")
     return replace(
         written,
         exported=replace(exported, artifacts=(*exported.artifacts, *artifacts)),
         facts=replace(written.facts, warnings=(*written.facts.warnings, *warnings)),
         failures=(*written.failures, *failures),
     )
+
+
+def _parts(work: Work, name: str) -> list[Work]:
+    """One format after the other, so that what one cannot hold costs the other nothing; int8 is one plan for both."""
+    if name == "int8":
+        return [work]
+    return [replace(work, artifacts=(each,)) for each in work.artifacts]
 
 
 def _made(work: Work, name: str) -> Made:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from converter.core.errors import ConversionError, UsageError
 from converter.core.foreign import Facts
 from converter.core.precision import AUTO
 from converter.quantize import faults, sensitivity
+from converter.quantize.agreement import Agreement, agreement
 from converter.quantize.calibration import Calibration, faint
 from converter.quantize.kernels import kernels_of, processor, saturation
 from converter.quantize.observe import RUNTIMES_OF, Halves, observe, whole
@@ -35,13 +36,13 @@ SIMULATION = "onnxruntime-noopt"
 class Side:
     """One format: its float32 artifact, its operators, and the range of each tensor.
 
-    `shared` is how many of the ranges are those of the first format.
+    `twins` has the tensor of the first format that holds the same values, whose range its tensor has.
     """
 
     artifact: Artifact
     steps: Sequence[Operator]
     ranges: Mapping[str, Range]
-    shared: int
+    twins: Mapping[str, str]
 
     @property
     def tensors(self) -> set[str]:
@@ -56,7 +57,8 @@ def write_int8(work: Work, calibration: Calibration, noise: Calibration) -> Made
     model does not have.
     """
     started = time.perf_counter()
-    steps = {each.format: INT8[each.format].described(work.source(each), work.layers) for each in work.artifacts}
+    steps, failures = _described(work)
+    work = replace(work, artifacts=tuple(each for each in work.artifacts if each.format in steps))
     _require_layers(work, steps)
     sides, halves = _observed(work, steps, calibration.calibrating)
     first = sides[0]
@@ -98,15 +100,30 @@ def write_int8(work: Work, calibration: Calibration, noise: Calibration) -> Made
                 **base,
                 "kept_float": list(own.kept),
                 "saturation": found,
-                "scales": {"tensors": len(side.tensors), "of_the_other_format": side.shared},
+                "scales": {"tensors": len(side.tensors), "of_the_other_format": len(side.twins)},
             },
         )
         for (side, own, written), found in zip(made, saturations, strict=True)
     )
     controls = faults.controls(work, first, plans[0], calibration.proving, _observed(work, steps, faint(noise))[0][0])
     write_golden(work.directory / GOLDEN_INT8, Golden(calibration.proving, references, {}, controls))
-    agreement = _agreement(work, artifacts, calibration.proving)
-    return Made(artifacts, (*_sentences(base, plans[0], saturations[0], artifacts), *agreement))
+    said_of_both = _agreement(work, artifacts, sides[-1].twins, calibration.proving)
+    said = _sentences(base, plans, saturations[0], artifacts)
+    return Made(artifacts, (*said, *said_of_both), failures)
+
+
+def _described(work: Work) -> tuple[dict[str, Sequence[Operator]], tuple[str, ...]]:
+    """The operators of each format, and why a format's file cannot be edited. Raises ConversionError if none can."""
+    steps: dict[str, Sequence[Operator]] = {}
+    failures = []
+    for artifact in work.artifacts:
+        try:
+            steps[artifact.format] = INT8[artifact.format].described(work.source(artifact), work.layers)
+        except ConversionError as error:
+            failures.append(str(error))
+    if not steps:
+        raise ConversionError("\n".join(failures))
+    return steps, tuple(failures)
 
 
 def tensors_of(steps: Sequence[Operator]) -> set[str]:
@@ -131,12 +148,10 @@ def _observed(
         both = whole(seen)
         if not sides:
             known, halves = both, seen
-        pairs = {
-            name: next((each for each in known.values() if each.alike(found)), None) for name, found in both.items()
-        }
-        ranges = {name: range_of(pairs[name] or found, method) for name, found in both.items()}
-        shared = sum(each is not None for each in pairs.values())
-        sides.append(Side(artifact, steps[artifact.format], ranges, shared))
+        alike = {name: next((key for key, one in known.items() if one.alike(each)), "") for name, each in both.items()}
+        twins = {name: key for name, key in alike.items() if key}
+        ranges = {name: range_of(known[twins[name]] if name in twins else each, method) for name, each in both.items()}
+        sides.append(Side(artifact, steps[artifact.format], ranges, twins))
     return sides, halves
 
 
@@ -161,10 +176,11 @@ def _spread(halves: Mapping[str, Halves], work: Work) -> Facts:
     return {"median": statistics.median(found.values()), "largest": found[worst], "tensor": worst}
 
 
-def _agreement(work: Work, artifacts: Sequence[Artifact], inputs: Arrays) -> tuple[str, ...]:
-    """How far the int8 files of two formats agree on the samples that prove, as a sentence."""
+def _agreement(work: Work, artifacts: Sequence[Artifact], twins: Mapping[str, str], inputs: Arrays) -> tuple[str, ...]:
+    """How far the int8 files of two formats agree on the samples that prove, as sentences."""
     if len(artifacts) < 2:
         return ()
+    inside = agreement(work.directory, artifacts, twins, inputs)
     sides = [outputs_of(each, [work.directory / each.path], RUNTIMES_OF[each.format], inputs)[0] for each in artifacts]
     found = []
     for name in work.interface.by_output:
@@ -175,7 +191,19 @@ def _agreement(work: Work, artifacts: Sequence[Artifact], inputs: Arrays) -> tup
             f"{name}: {equal:.1%} of the values are equal, the largest difference is {gap:.2g}{_winners(one, other)}"
         )
     names = " and ".join(each.path for each in artifacts)
-    return (f"{names} in {' and '.join(RUNTIMES_OF[each.format] for each in artifacts)}: {'; '.join(found)}",)
+    where = " and ".join(RUNTIMES_OF[each.format] for each in artifacts)
+    return (f"{names} in {where}: {'; '.join(found)}", *_inside(names, inside))
+
+
+def _inside(names: str, found: Agreement | None) -> tuple[str, ...]:
+    """How far the stored tensors agree, as a sentence; nothing if that could not be seen."""
+    if found is None:
+        return ()
+    said = f"{names}: {found.equal} of {found.tensors} tensors are stored bit for bit alike"
+    first = (
+        f"; the first that is not is {found.first}, {found.share:.2%} of its values are equal" if found.first else ""
+    )
+    return (said + first,)
 
 
 def _winners(one: Array, other: Array) -> str:
@@ -184,7 +212,7 @@ def _winners(one: Array, other: Array) -> str:
     return f", the winner is the same in {int(np.sum(one.argmax(1) == other.argmax(1)))} of {len(one)} samples"
 
 
-def _sentences(base: Facts, own: Plan, found: Facts, artifacts: Sequence[Artifact]) -> tuple[str, ...]:
+def _sentences(base: Facts, plans: Sequence[Plan], found: Facts, artifacts: Sequence[Artifact]) -> tuple[str, ...]:
     """What a reader of the report should know of the int8 files."""
     names = " and ".join(each.path for each in artifacts)
     cpu = base["processor"]
@@ -192,16 +220,19 @@ def _sentences(base: Facts, own: Plan, found: Facts, artifacts: Sequence[Artifac
     unsafe = found["can_saturate"]
     listed = ", ".join(unsafe[:4]) + (f" and {len(unsafe) - 4} more" if len(unsafe) > 4 else "")
     remedy = f" ({listed}); --int8-target any avoids it" if unsafe else ""
-    kept = list(own.kept)
-    float_layers = "; ".join(f"{each.operator}: {each.reason}" for each in kept[:6])
-    more = f"; and {len(kept) - 6} more" if len(kept) > 6 else ""
     spread_of = base["spread"]
     return (
         f"{names}: {found['verdict']}{remedy}; this processor ({cpu['machine']}) has {flags}",
-        *([f"{names}: in float are {float_layers}{more}"] if kept else []),
+        *(f"{each.path}: in float are {_kept(own)}" for each, own in zip(artifacts, plans, strict=True) if own.kept),
         f"{names}: ranges from two halves of the calibration samples differ by {spread_of['median']:.1%} in the "
         f"median, by {spread_of['largest']:.1%} at most ({spread_of['tensor']})",
     )
+
+
+def _kept(own: Plan) -> str:
+    """The operators that stay in float, with their reasons, the first six."""
+    listed = "; ".join(f"{each.operator}: {each.reason}" for each in own.kept[:6])
+    return listed + (f"; and {len(own.kept) - 6} more" if len(own.kept) > 6 else "")
 
 
 def _require_layers(work: Work, steps: Mapping[str, Sequence[Operator]]) -> None:

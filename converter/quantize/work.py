@@ -42,10 +42,11 @@ class Work:
 
 @dataclass(frozen=True)
 class Made:
-    """The artifacts of one precision, and sentences for the report."""
+    """The artifacts of one precision, sentences for the report, and one for each format that cannot hold it."""
 
     artifacts: tuple[Artifact, ...]
     warnings: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
