@@ -26,6 +26,7 @@ FEWEST = 8
 MOST_PROVING = 64
 _SHARE = 4  # one sample of so many proves
 _NOISE_SAMPLES = 64
+_DIGITS = 16  # of the hash of a sample
 
 
 @dataclass(frozen=True)
@@ -173,8 +174,7 @@ def _divided(arrays: Arrays, source: str, path: Path) -> Calibration:
     count = len(next(iter(arrays.values())))
     hashes: dict[str, int] = {}
     for index in range(count):
-        content = b"".join(arrays[name][index].tobytes() for name in sorted(arrays))
-        hashes.setdefault(hashlib.sha256(content).hexdigest(), index)
+        hashes.setdefault(_hash(arrays, index), index)
     if len(hashes) < FEWEST:
         same = f", {len(hashes)} of them different" if len(hashes) < count else ""
         raise InputError(
@@ -194,5 +194,19 @@ def _divided(arrays: Arrays, source: str, path: Path) -> Calibration:
         {name: array[proving] for name, array in arrays.items()},
         source,
         every,
-        tuple(key[:16] for key, _ in rest),
+        tuple(key[:_DIGITS] for key, _ in rest),
     )
+
+
+def overlap(hashes: Sequence[str], arrays: Arrays) -> int:
+    """How many samples of `arrays`, by input name as a model takes them, are among those with the `hashes`.
+
+    `hashes` are the `sample_hashes` of an int8 artifact: accuracy on samples that calibrated it says too much.
+    """
+    known = set(hashes)
+    return sum(_hash(arrays, index)[:_DIGITS] in known for index in range(len(next(iter(arrays.values())))))
+
+
+def _hash(arrays: Arrays, index: int) -> str:
+    content = b"".join(np.ascontiguousarray(arrays[name][index]).tobytes() for name in sorted(arrays))
+    return hashlib.sha256(content).hexdigest()

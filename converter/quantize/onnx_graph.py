@@ -140,11 +140,24 @@ def _kernel(nodes: Sequence[OnnxNode], facts: OnnxFacts) -> Kernel | None:
     if first.op_type == "Conv" and array.ndim in (3, 4):
         bias = first.input[2] if len(first.input) > 2 else ""
         return Kernel(first.input[1], array, 0, bias, facts.weights.get(bias)) if bias in {"", *facts.weights} else None
+    if first.op_type == "Gemm" and array.ndim == _FLAT:
+        bias = first.input[2] if len(first.input) > 2 else ""
+        values = facts.weights.get(bias)
+        plain = (_number(first, "alpha", 1.0), _number(first, "beta", 1.0), _number(first, "transA", 0.0))
+        if plain != (1.0, 1.0, 0.0) or (bias and (values is None or values.ndim != 1)):
+            return None
+        return Kernel(first.input[1], array, 0 if _number(first, "transB", 0.0) else 1, bias, values)
     if first.op_type == "MatMul" and array.ndim == _FLAT:
         bias = next((found for node in nodes[1:] if (found := _bias(node, first.output[0], facts))), "")
         flat = facts.ranks.get(first.input[0]) == _FLAT
         return Kernel(first.input[1], array, 1, bias if flat else "", facts.weights.get(bias) if flat else None)
     return None
+
+
+def _number(node: OnnxNode, name: str, default: float) -> float:
+    """The attribute `name` of a node, a number."""
+    found = [attribute for attribute in node.attribute if attribute.name == name]
+    return float(found[0].f or found[0].i) if found else default
 
 
 def _pads_zero(node: OnnxNode, facts: OnnxFacts) -> bool:

@@ -19,7 +19,9 @@ from converter.quantize.onnx_file import inferred, load, replace_nodes, save
 LARGEST = 65504.0  # float16
 SMALLEST = 2.0**-24  # float16 above zero
 FLOAT, HALF = 1, 10  # onnx.TensorProto
-_LAST = ("Softmax", "Sigmoid", "LogSoftmax")
+LAST = ("Softmax", "Sigmoid", "LogSoftmax")
+"""The operators that stay in float32 where they end the model"""
+
 _HALF_TYPE = "tensor(float16)"
 
 
@@ -90,7 +92,7 @@ class _Halved:
             for formal, names in ((schema.inputs, node.input), (schema.outputs, node.output))
         )
         floats = [place for place, name in enumerate(node.output) if self.types.get(name) == FLOAT]
-        last = node.op_type in _LAST and bool(self.outputs & set(node.output))
+        last = node.op_type in LAST and bool(self.outputs & set(node.output))
         return (FLOAT if last or not all(outputs[place] for place in floats) else HALF), inputs
 
     def _as(self, name: str, kind: int) -> str:

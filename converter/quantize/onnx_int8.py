@@ -102,7 +102,10 @@ class _Writer:
         if kernel.name not in self.stored:
             self.stored.add(kernel.name)
             self._constant(kernel.name, weight.values, weight.scales, weight.axis)
-            if nodes[0].op_type == "MatMul":  # onnxruntime has an int8 Gemm only where the kernel states its zero point
+            if nodes[0].op_type in (
+                "MatMul",
+                "Gemm",
+            ):  # onnxruntime has an int8 Gemm only where the kernel states its zero point
                 self.nodes[-1].input.append(f"{kernel.name}/z")
                 self.weights[f"{kernel.name}/z"] = np.zeros(len(weight.scales), np.int8)
         if not kernel.bias:

@@ -13,6 +13,7 @@ import numpy as np
 from converter.core.data import Array
 from converter.core.foreign import OnnxModel, OnnxNode
 from converter.quantize.onnx_file import inferred, load, replace_nodes, save
+from converter.quantize.onnx_half import LAST
 from converter.quantize.weights import Weight
 
 
@@ -34,7 +35,8 @@ def write(source: Path, target: Path, kernels: Mapping[str, Weight]) -> tuple[li
 def rounded(source: Path, target: Path, kernels: Mapping[str, Weight] | None) -> None:
     """Write `source` in float32 with rounded weights: `kernels`, or if that is None every weight, to float16.
 
-    With float16 weights the results of all nodes are rounded to float16 as well.
+    With float16 weights the results of all nodes are rounded to float16 as well, but for those that end the model and
+    stay in float32.
     """
     model, weights = load(source)
     if kernels is None:
@@ -50,8 +52,11 @@ def _round_results(model: OnnxModel, types: Mapping[str, int]) -> None:
     import onnx
 
     made: list[OnnxNode] = []
+    outputs = {each.name for each in model.graph.output}
     for node in model.graph.node:
         results = [name for name in node.output if types.get(name) == onnx.TensorProto.FLOAT]
+        if node.op_type in LAST and outputs & set(node.output):
+            results = []
         raw = {name: f"{name}/exact" for name in results}
         node.output[:] = [raw.get(name, name) for name in node.output]
         made.append(node)

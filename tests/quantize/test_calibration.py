@@ -9,7 +9,7 @@ import pytest
 
 from converter.core.data import Interface, TensorSpec
 from converter.core.errors import InputError
-from converter.quantize.calibration import faint, noise_calibration, read_calibration
+from converter.quantize.calibration import faint, noise_calibration, overlap, read_calibration
 
 IMAGE = TensorSpec("image", (None, 4, 4, 1))
 FLAG = TensorSpec("flag", (None, 2))
@@ -32,6 +32,8 @@ def test_samples_that_prove_do_not_calibrate(tmp_path: Path) -> None:
     assert not one & other
     assert len(found.hashes) == 30
     assert found.facts("minmax")["samples"] == 30
+    assert overlap(found.hashes, {"image": IMAGES}) == 30
+    assert overlap(found.hashes, found.proving) == 0
 
 
 def test_a_sample_that_occurs_twice_is_on_one_side(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -81,6 +82,17 @@ def test_both_formats_have_the_same_scales(precise: Path) -> None:
     single = {scale[0] for scale in found if len(scale) == 1}
     activations = {float(array) for name, array in weights.items() if name.startswith("int8/s")}
     assert activations == {float(each) for each in single}
+
+
+def test_the_report_says_how_far_both_formats_agree(precise: Path) -> None:
+    said = [each for each in manifest(precise)["warnings"] if "stored bit for bit alike" in each]
+    assert len(said) == 1
+    found = re.search(r": (\d+) of (\d+) tensors", said[0])
+    assert found is not None
+    assert 0 <= int(found[1]) <= int(found[2])
+    assert int(found[2]) >= 4
+    share = re.search(r", ([\d.]+)% of its values are equal", said[0])
+    assert share is None or float(share[1]) > 95
 
 
 def test_the_manifest_says_how_int8_was_made(precise: Path, samples: Path) -> None:
@@ -279,3 +291,20 @@ def test_what_an_export_writes_is_valid(name: str, precise: Path) -> None:
     content = json.loads((precise / f"{name}.json").read_text(encoding="utf-8"))
     found = [error.message[:200] for error in jsonschema.Draft202012Validator(schema).iter_errors(content)]
     assert found == []
+
+
+def test_a_fixed_batch_and_channels_first_lose_no_int8(nets: Path, tmp_path: Path, samples: Path) -> None:
+    """tf2onnx then writes Gemm instead of MatMul."""
+    report = converter.export(
+        "tiny_nets:two_heads",
+        output=tmp_path / "fixed",
+        formats="onnx",
+        precision="int8",
+        calibration=samples,
+        batch=4,
+        layout="nchw",
+    )
+    assert report.verdict == "pass", report.reasons
+    (int8,) = [each for each in report.artifacts if each.precision == "int8"]
+    assert {each.reason for each in int8.options["quantization"]["kept_float"]} == {"Softmax has no int8 form"}
+    assert int8.operators["Gemm"] == 2
