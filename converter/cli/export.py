@@ -16,10 +16,14 @@ from converter.cli.options import (
     choice,
     option,
     output_options,
+    precision_options,
     source_options,
 )
 from converter.cli.streams import Progress, result_only
 from converter.core.effort import Effort
+
+OPTIONAL = ("calibration_method", "int8_target", "keep_float", "precision")
+"""The options that are keywords only if they are given"""
 
 
 @click.command("export")
@@ -64,6 +68,7 @@ from converter.core.effort import Effort
 @option("--labels", metavar="FILE|imagenet", help="Names of the classes, one a line. [default: the model's own]")
 @option("--range", "range", type=Span(), help="Lowest and highest valid input value, as in 0:255.")
 @option("--dynamic-size", type=Sizes(), help="Sizes to prove of dynamic axes, as in H=320,W=240. [default: 224]")
+@precision_options
 @source_options
 @output_options
 def command(model: str, formats: tuple[str, ...], quiet: bool, **given: Any) -> int:
@@ -74,6 +79,7 @@ def command(model: str, formats: tuple[str, ...], quiet: bool, **given: Any) -> 
 
         where = delivery.destinations(given)
         chosen = {name: value for name, value in given.items() if name not in delivery.REPORT_OPTIONS}
+        chosen = {name: value for name, value in chosen.items() if name not in OPTIONAL or value not in (None, ())}
         if formats:
             chosen["formats"] = formats
         report = export(model, progress=Progress(quiet), commands=list(main.COMMANDS), **chosen)

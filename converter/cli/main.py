@@ -16,7 +16,7 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-from converter.cli import evaluate, export, inspect, list_models, predict, rewrite, runtimes, train, verify
+from converter.cli import bench, evaluate, export, inspect, list_models, predict, rewrite, runtimes, train, verify
 from converter.cli.options import SOURCES, variable_of
 from converter.core.errors import CnnExportError, UnavailableError
 from converter.core.text import printable
@@ -32,6 +32,7 @@ COMMANDS: dict[str, click.Command] = {
     "inspect": inspect.command,
     "list": list_models.command,
     "runtimes": runtimes.command,
+    "bench": bench.command,
 }
 PROGRAM = "cnnexport"
 _QUOTED = re.compile(r"^'([^']*)'")
@@ -76,6 +77,7 @@ def cli(ctx: click.Context) -> int | None:
     cnnexport evaluate artifacts/NAME --data DIR   accuracy beside Keras's, image by image
     cnnexport inspect artifacts/resnet50  operators, parameters, cost and metadata
     cnnexport runtimes                    the runtimes for verify --runtime, and their availability
+    cnnexport bench artifacts/resnet50    latency, throughput and memory of every file and runtime
 
     \b
     Each option can be set by an environment variable: CNNEXPORT_OPSET=17 for --opset 17.

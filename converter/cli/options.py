@@ -198,6 +198,25 @@ def output_options(function: Function) -> Function:
     return function
 
 
+def precision_options(function: Function) -> Function:
+    """The options of other precisions than float32, see `converter.core.precision`."""
+    for decorator in (
+        option("--float16-io", is_flag=True, help="fp16 ONNX files take and return float16."),
+        option("--int8-target", type=choice("vnni", "any"),
+               help="any: no product of two int8 values can saturate, on any x86. [default: vnni]"),
+        option("--keep-float", type=Names(lambda: ("auto",), multiple=True), multiple=True, metavar="auto|LAYER,…",
+               help="Layers that int8 leaves in float; auto measures each."),
+        option("--calibration-method", type=choice("minmax", "percentile", "entropy"),
+               help="How samples become ranges. [default: minmax]"),
+        option("--calibration", type=click.Path(path_type=Path), metavar="FILE.npz|FOLDER|noise",
+               help="Samples of real inputs for int8: arrays by the name of the input."),
+        option("--precision", type=Names(lambda: ("fp16", "int8", "int8-weights"), multiple=True), multiple=True,
+               metavar="NAME", help="fp16, int8 or int8-weights, besides float32; repeatable or comma-separated."),
+    ):  # fmt: skip
+        function = decorator(function)
+    return function
+
+
 def source_options(function: Function) -> Function:
     """The options of a source, and how its Lambda groups are treated."""
     groups = option("--groups", type=choice("preserve", "as-written"), default="preserve", show_default=True,

@@ -19,7 +19,8 @@ from converter.core.foreign import Json
 from converter.core.jsonable import dumps
 from converter.data.feed import Feed
 from converter.data.samples import load_samples, match_labels
-from converter.pipeline.arguments import names_in, path_of, refuse_unknown, require_choice, require_device
+from converter.pipeline.arguments import require_device
+from converter.pipeline.checks import names_in, path_of, refuse_unknown, require_choice
 from converter.pipeline.evaluation_parts import SUBSETS, chosen
 from converter.pipeline.options import EvaluateKeywords, PathText
 from converter.prediction.classify import Classifier, Probabilities, probabilities

@@ -9,7 +9,7 @@ from pathlib import Path
 from converter.bundle.manifest import MANIFEST, read_manifest
 from converter.core.errors import UsageError
 from converter.inspection.describe import Described, describe, difference
-from converter.pipeline.arguments import path_of
+from converter.pipeline.checks import path_of
 from converter.pipeline.options import PathText
 
 

@@ -11,6 +11,7 @@ from typing import Literal, TypedDict
 from converter.core.data import Shape, ShapesByInput, SourceOptions, WriteOptions
 from converter.core.effort import Effort
 from converter.core.foreign import Json, KerasModel
+from converter.core.precision import Method, PrecisionOptions, Target
 from converter.core.samples import InputOptions
 from converter.report.baseline import Baseline
 
@@ -44,6 +45,7 @@ class ExportOptions:
     preprocessing: str | None = None
     labels: str | None = None
     embed_preprocessing: bool = False
+    precision: PrecisionOptions = field(default_factory=PrecisionOptions)
 
 
 class SourceKeywords(TypedDict, total=False):
@@ -91,6 +93,12 @@ class ExportKeywords(SourceKeywords, total=False):
     baseline: PathText | Baseline | None
     growth: float
     force: bool
+    precision: str | Iterable[str]
+    calibration: PathText | None
+    calibration_method: Method
+    keep_float: str | Iterable[str]
+    int8_target: Target
+    float16_io: bool
 
 
 class TrainKeywords(SourceKeywords, total=False):

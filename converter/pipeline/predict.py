@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Unpack
 
 from converter.core.clock import Clock, Progress
 from converter.core.errors import InputError, OutputError, UsageError
-from converter.pipeline.arguments import path_of, refuse_unknown, require_device
+from converter.pipeline.arguments import require_device
+from converter.pipeline.checks import path_of, refuse_unknown
 from converter.pipeline.options import PathText, PredictKeywords
 
 if TYPE_CHECKING:

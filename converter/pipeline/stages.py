@@ -7,10 +7,10 @@ golden arrays and the facts for manifest and report remain.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from converter.bundle.golden import write_golden
@@ -76,11 +76,15 @@ class Predicted:
 
 @dataclass(frozen=True)
 class Written:
-    """An export as files: the artifacts to prove, the facts of the model, and the formats that could not be written."""
+    """An export as files: the artifacts to prove, the facts of the model, and the formats that could not be written.
+
+    `layers` has the class of each Keras layer by name.
+    """
 
     exported: Exported
     facts: ModelFacts
     failures: tuple[str, ...] = ()
+    layers: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_artifacts(opened: Opened, options: ExportOptions, directory: Path, clock: Clock) -> Written:
@@ -124,7 +128,7 @@ def _written(loaded: Loaded, options: ExportOptions, directory: Path, clock: Clo
         mixes=facts.mixes,
         measures=predicted.measures,
     )
-    return Written(exported, replace(facts, warnings=(*facts.warnings, *read.warnings)), failures)
+    return Written(exported, replace(facts, warnings=(*facts.warnings, *read.warnings)), failures, traced.layers)
 
 
 def _load(opened: Opened, options: ExportOptions) -> Loaded:

@@ -13,7 +13,7 @@ from converter.core.errors import OutputError
 from converter.core.foreign import Facts
 from converter.core.jsonable import dumps
 from converter.data.about import SUFFIX, About, write_beside
-from converter.pipeline.arguments import path_of, refuse_unknown, require_flag
+from converter.pipeline.checks import path_of, refuse_unknown, require_flag
 from converter.pipeline.options import PathText, TrainKeywords
 from converter.pipeline.training_plan import Asked, Parts, Ready, asked, feeds, parts_of, ready
 from converter.report.curves import curves_svg

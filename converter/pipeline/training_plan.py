@@ -16,7 +16,8 @@ from converter.data.fingerprint import digests_of, fingerprint
 from converter.data.preprocessing import HOWS, Channels, How, Preprocessing, Resize, given, named, of_model
 from converter.data.samples import Samples, load_samples
 from converter.data.split import PARTS, Split, split
-from converter.pipeline.arguments import require_choice, source_options
+from converter.pipeline.arguments import source_options
+from converter.pipeline.checks import require_choice
 from converter.pipeline.options import SourceKeywords, TrainKeywords
 from converter.training.options import OPTIMIZERS, SCHEDULES, TrainOptions
 

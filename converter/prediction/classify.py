@@ -44,7 +44,7 @@ class Classifier:
         with muted(not self._ran):  # some libraries finish loading in the first run
             found = in_batches(self.prepared.run, {spec.name: given}, batch)
         self._ran = True
-        return {name: as_keras(array, name, self.subject.artifact) for name, array in found.items()}
+        return {name: as_keras(array, name, self.subject.artifact, {}) for name, array in found.items()}
 
     def probabilities(self, inputs: Values) -> Probabilities:
         """The probability of each class for each image: shape (images, classes)."""
