@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 from conftest import once
@@ -20,6 +21,14 @@ from pictures import bomb, photograph
 
 COLOURS = {"blue": (20, 40, 200), "green": (30, 180, 40), "red": (200, 30, 30)}
 SIZE = 24
+
+
+def problems(found: Any) -> Iterator[str]:
+    """What the schema of evaluation.json finds wrong."""
+    text = (Path(__file__).parents[2] / "docs" / "schemas" / "evaluation.schema.json").read_text(encoding="utf-8")
+    schema = json.loads(text)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    yield from (error.message for error in jsonschema.Draft202012Validator(schema).iter_errors(found))
 
 
 def images(folder: Path, count: int, seed: int = 0) -> Path:
@@ -273,6 +282,8 @@ def test_evaluation_beside_keras(trained: Trained, tmp_path: Path, cnnexport: Ca
         assert row["paired"]["answer"] == "within"
         assert row["seconds"] > 0
     assert json.loads((directory / "evaluation.json").read_text()) == found
+    assert list(problems(found)) == []
+    assert list(problems({**found, "verdict": "perhaps"}))
     loading = found["loading"]
     assert loading["verdict"] == "pass"
     assert loading["pixels"] == 0.0
