@@ -208,8 +208,8 @@ def precision_options(function: Function) -> Function:
                help="Layers that int8 leaves in float; auto measures each."),
         option("--calibration-method", type=choice("minmax", "percentile", "entropy"),
                help="How samples become ranges. [default: minmax]"),
-        option("--calibration", type=click.Path(path_type=Path), metavar="FILE.npz|FOLDER|noise",
-               help="Samples of real inputs for int8: arrays by the name of the input."),
+        option("--calibration", type=click.Path(path_type=Path), metavar="FILE.npz|FOLDER|mnist|digits|noise",
+               help="Samples of real inputs for int8: arrays by the name of the input, or images."),
         option("--precision", type=Names(lambda: ("fp16", "int8", "int8-weights"), multiple=True), multiple=True,
                metavar="NAME", help="fp16, int8 or int8-weights, besides float32; repeatable or comma-separated."),
     ):  # fmt: skip

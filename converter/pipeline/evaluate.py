@@ -21,7 +21,7 @@ from converter.data.feed import Feed
 from converter.data.samples import load_samples, match_labels
 from converter.pipeline.arguments import require_device
 from converter.pipeline.checks import names_in, path_of, refuse_unknown, require_choice
-from converter.pipeline.evaluation_parts import SUBSETS, chosen
+from converter.pipeline.evaluation_parts import SUBSETS, chosen, refuse_calibrating
 from converter.pipeline.options import EvaluateKeywords, PathText
 from converter.prediction.classify import Classifier, Probabilities, probabilities
 from converter.prediction.evaluation import Evaluation, Measured, Row, Task, judge, row
@@ -88,6 +88,7 @@ def evaluate(
     task = Task(tuple(samples.names[index] for index in indices), labels, names, allowed, confidence)
     with clock("classify"):
         feed.batch([0])  # a damaged image is found before the artifacts are loaded
+        refuse_calibrating(found, feed)
         classifiers = tuple(Classifier(each) for each in found)
         setting = Setting(classifiers, feed, keras, clock)
         rows, reference = _rows(setting, task)

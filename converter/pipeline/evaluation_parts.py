@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from converter.core.errors import UsageError
 from converter.core.foreign import Json
-from converter.data.fingerprint import digests_of, fingerprint
+from converter.data.feed import Feed
+from converter.data.fingerprint import digests_of, fingerprint, overlap
 from converter.data.samples import Indices, Samples
 from converter.data.split import PARTS, split
+from converter.prediction.subject import Subject
 
 SUBSETS = (*PARTS, "all")
+GROUP = 256
+"""Images that are looked at together"""
 
 
 def chosen(
@@ -49,3 +53,22 @@ def chosen(
         indices = np.sort(indices[order])
         notes = (*notes, f"{limit:,} of the images, drawn at random")
     return part, indices, notes
+
+
+def refuse_calibrating(subjects: Sequence[Subject], feed: Feed) -> None:
+    """Raise UsageError where an int8 artifact was calibrated with images of `feed`: its accuracy on them says too much.
+
+    They are recognized by the hash of the input that they become.
+    """
+    for subject in subjects:
+        facts = subject.artifact.options.get("quantization")
+        hashes = facts.get("sample_hashes", ()) if isinstance(facts, Mapping) else ()
+        if not hashes:
+            continue
+        groups = (range(start, min(start + GROUP, len(feed))) for start in range(0, len(feed), GROUP))
+        found = sum(overlap(hashes, {"images": feed.batch(group)}) for group in groups)
+        if found:
+            raise UsageError(
+                f"--data {feed.samples.title}: {found:,} of {len(feed):,} images calibrated {subject.artifact.path}\n"
+                "evaluate on other images, or export again with another --calibration"
+            )
