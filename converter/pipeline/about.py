@@ -21,7 +21,8 @@ def described(source: Source, signature: Signature, preprocessing: str | None, l
     """
     facts: Mapping[str, Json] = source.preprocessing
     if preprocessing is not None:
-        facts = given(preprocessing, facts).to_json()
+        gray = {spec.shape[-1] for spec in signature.inputs if len(spec.shape) == 4} == {1}
+        facts = given(preprocessing, {"channels": "gray"} if gray else facts).to_json()
     elif (found := of_model(facts, "preprocessing")) is not None and found.mode != CUSTOM:
         facts = {**facts, "mode": found.mode, "resize": found.to_json()["resize"]}
     names = read_labels(labels) if labels is not None else source.labels

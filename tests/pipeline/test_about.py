@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 
 from converter.core.data import Source, TensorSpec
+from converter.core.errors import UsageError
 from converter.data.labels import imagenet_labels
 from converter.data.preprocessing import named
 from converter.pipeline.about import about, described
 
 
-def signature(classes: int) -> Any:
-    return SimpleNamespace(outputs=(TensorSpec("predictions", (None, classes), activation="softmax"),))
+def signature(classes: int, channels: int = 3) -> Any:
+    image = TensorSpec("image", (None, 8, 8, channels), layout="nhwc")
+    return SimpleNamespace(inputs=(image,), outputs=(TensorSpec("predictions", (None, classes), activation="softmax"),))
 
 
 @pytest.mark.parametrize(
@@ -44,6 +46,13 @@ def test_the_user_outranks_the_source(tmp_path: Path) -> None:
     changed = described(source, signature(2), "torch", str(tmp_path / "labels.txt"))
     assert (changed.labels, changed.preprocessing["mode"]) == (("x", "y"), "torch")
     assert about(changed) == {"preprocessing": changed.preprocessing, "labels": ["x", "y"]}
+
+
+def test_a_model_of_gray_images_has_a_preprocessing_of_gray_images() -> None:
+    found = described(Source(None, "model", "file"), signature(2, 1), "tf", None).preprocessing
+    assert (found["channels"], found["mean"]) == ("gray", [1.0])
+    with pytest.raises(UsageError, match="three channels"):
+        described(Source(None, "model", "file"), signature(2, 1), "caffe", None)
 
 
 @pytest.mark.parametrize(
