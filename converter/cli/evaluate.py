@@ -78,10 +78,9 @@ def print_result(found: Evaluation, file: IO[str], as_json: bool) -> None:
             )
     if found.loading is not None:
         controls = ", ".join(f"{each.name} {each.outcome}" for each in found.loading.controls)
-        worst = max(found.loading.differences.values(), default=0.0)
         lines.append(
             f"preprocessing: {found.loading.verdict}; {found.loading.images} images as Keras loads them, "
-            f"inputs differ by {found.loading.pixels:.1e}, probabilities by {worst:.1e}"
+            f"inputs differ by {found.loading.pixels:.1e}, probabilities in float32 by {found.loading.largest:.1e}"
         )
         lines.append(f"controls: {controls}")
     lines += [f"note: {clean(text, 200)}" for text in found.notes]

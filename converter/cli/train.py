@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from converter.pipeline.train import TrainResult
 
 
+INTERRUPTED = 130
+
+
 @click.command("train")
 @click.argument("model", type=SOURCES)
 @option("--data", required=True, metavar="DIRECTORY|mnist|digits",
@@ -46,7 +49,12 @@ def command(model: str, data: str, quiet: bool, as_json: bool, debug: bool, **gi
     with result_only() as result:
         from converter.pipeline.train import train
 
-        print_result(train(model, data, progress=Progress(quiet), **given), result, as_json)
+        try:
+            found = train(model, data, progress=Progress(quiet), **given)
+        except KeyboardInterrupt:
+            click.echo("\ncnnexport: interrupted; go on after the last whole epoch with --resume", err=True)
+            return INTERRUPTED
+        print_result(found, result, as_json)
         return 0
 
 

@@ -12,7 +12,7 @@ from converter.data.samples import Samples
 
 
 def digests_of(samples: Samples) -> list[str]:
-    """The sha256 of every image. Raises OSError where a file cannot be read."""
+    """The sha256 of every image. Raises InputError where a file cannot be read."""
     return [samples.digest(index) for index in range(len(samples))]
 
 

@@ -54,13 +54,17 @@ def read_picture(path: Path, channels: Channels) -> Picture:
 
     Raises InputError where the file is missing, no image, truncated, of floating point pixels, or too large.
     """
+    return decode(read_bytes(path), str(path), channels)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of an image file. Raises InputError where it cannot be read or is too large for an image."""
     try:
         if path.stat().st_size > MAX_FILE:
             raise InputError(f"{path}: larger than {MAX_FILE >> 20} MB, which no image needs\ngive a smaller image")
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}\ncheck the path") from error
-    return decode(content, str(path), channels)
 
 
 def decode(content: bytes, name: str, channels: Channels) -> Picture:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from converter.core.errors import InputError, UnavailableError, UsageError
 from converter.data.preprocessing import Channels, Pixels, Resize
-from converter.data.reading import Picture, pixels_of, read_picture
+from converter.data.reading import Picture, pixels_of, read_bytes, read_picture
 
 EXTENSIONS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp", ".tif", ".tiff", ".pgm", ".ppm")
 BUILT_IN = ("mnist", "digits")
@@ -89,7 +89,7 @@ def read_folder(directory: Path) -> Samples:
         labels=labels.astype(np.int64),
         names=tuple(path.relative_to(directory).as_posix() for path in paths),
         read=lambda index, channels: read_picture(paths[index], channels),
-        content=lambda index: paths[index].read_bytes(),
+        content=lambda index: read_bytes(paths[index]),
         notes=notes,
     )
 

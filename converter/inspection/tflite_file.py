@@ -29,33 +29,33 @@ def read(path: Path) -> FileGraph:
     if content[4:8] != b"TFL3":
         raise InputError(f"{path}: not a TFLite file (its identifier is not TFL3)")
     try:
-        return _graph(schema, schema.Model.GetRootAs(content, 0))
+        return _graph(schema, schema.Model.GetRootAs(content, 0), len(content))
     except _DAMAGED as error:
         raise InputError(f"{path}: damaged: {first_line(error)}") from error
 
 
-def _graph(schema: Module, model: FlatbufferObject) -> FileGraph:
+def _graph(schema: Module, model: FlatbufferObject, limit: int) -> FileGraph:
     graph = model.Subgraphs(0)
     types = {value: name.lower() for name, value in vars(schema.TensorType).items() if isinstance(value, int)}
     kinds = {value: name for name, value in vars(schema.BuiltinOperator).items() if isinstance(value, int)}
     values: list[Value] = []
     signed = []
-    for index in range(graph.TensorsLength()):
+    for index in _indices(graph.TensorsLength(), limit):
         tensor = graph.Tensors(index)
-        shape = tuple(int(tensor.Shape(axis)) for axis in range(tensor.ShapeLength()))
+        shape = tuple(int(tensor.Shape(axis)) for axis in _indices(tensor.ShapeLength(), limit))
         buffer = model.Buffers(tensor.Buffer())
         name = (tensor.Name() or b"").decode(errors="replace") or f"tensor {index}"
         stored = buffer.DataLength() > 0 or buffer.Size() > 1
         values.append(Value(f"{name}#{index}", shape, types.get(tensor.Type(), "unknown"), stored))
-        signature = tuple(int(tensor.ShapeSignature(axis)) for axis in range(tensor.ShapeSignatureLength()))
+        signature = tuple(int(tensor.ShapeSignature(axis)) for axis in _indices(tensor.ShapeSignatureLength(), limit))
         signed.append(tuple(None if size < 0 else size for size in signature) or shape)
     operations = []
-    for index in range(graph.OperatorsLength()):
+    for index in _indices(graph.OperatorsLength(), limit):
         operator = graph.Operators(index)
         code = model.OperatorCodes(operator.OpcodeIndex())
         kind = kinds.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), "unknown")
-        inputs = [operator.Inputs(each) for each in range(operator.InputsLength())]
-        outputs = [operator.Outputs(each) for each in range(operator.OutputsLength())]
+        inputs = [operator.Inputs(each) for each in _indices(operator.InputsLength(), limit)]
+        outputs = [operator.Outputs(each) for each in _indices(operator.OutputsLength(), limit)]
         cost = _cost(
             kind, [values[each] if each >= 0 else None for each in inputs], values[outputs[0]] if outputs else None
         )
@@ -72,10 +72,17 @@ def _graph(schema: Module, model: FlatbufferObject) -> FileGraph:
     return FileGraph(
         tuple(operations),
         {each.name: each for each in values},
-        tuple(_bare(values, signed, graph.Inputs(each)) for each in range(graph.InputsLength())),
-        tuple(_bare(values, signed, graph.Outputs(each)) for each in range(graph.OutputsLength())),
+        tuple(_bare(values, signed, graph.Inputs(each)) for each in _indices(graph.InputsLength(), limit)),
+        tuple(_bare(values, signed, graph.Outputs(each)) for each in _indices(graph.OutputsLength(), limit)),
         {"schema": str(model.Version()), "producer": version},
     )
+
+
+def _indices(count: int, limit: int) -> range:
+    """The indices of a list in the file, which cannot have more entries than the file has bytes: `limit`."""
+    if count > limit:
+        raise ValueError(f"a list of {count:,} entries in a file of {limit:,} bytes")
+    return range(count)
 
 
 def _bare(values: list[Value], signed: list[tuple[int | None, ...]], index: int) -> Value:

@@ -46,6 +46,8 @@ class LoadingControl:
 class LoadingProof:
     """`pixels` is the largest difference of an input value, `differences` that of a probability by artifact.
 
+    `exact` are the artifacts in float32, which have to agree.
+
     `verdict` is "pass", "fail", or "inconclusive" where a control was not detected or none applied.
     """
 
@@ -54,7 +56,13 @@ class LoadingProof:
     differences: dict[str, float]
     controls: tuple[LoadingControl, ...]
     verdict: str
+    exact: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+
+    @property
+    def largest(self) -> float:
+        """The largest difference of a probability in float32."""
+        return max((self.differences[name] for name in self.exact), default=0.0)
 
 
 def prove_loading(
@@ -74,7 +82,9 @@ def prove_loading(
     applicable = [each for each in controls if each.detected is not None]
     doubt = not applicable or not exact or any(not each.detected for each in applicable)
     verdict = "fail" if wrong else "inconclusive" if doubt else "pass"
-    return LoadingProof(len(ours), float(np.abs(theirs - ours).max()), differences, controls, verdict)
+    return LoadingProof(
+        len(ours), float(np.abs(theirs - ours).max()), differences, controls, verdict, tuple(sorted(exact))
+    )
 
 
 def wrong_inputs(

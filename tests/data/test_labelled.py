@@ -61,6 +61,13 @@ def test_what_is_no_data(tmp_path: Path) -> None:
             load_samples(str(tmp_path / name))
 
 
+def test_a_file_that_is_gone(tmp_path: Path) -> None:
+    found = read_folder(classes(tmp_path / "pets"))
+    (tmp_path / "pets" / "cat" / "1.png").unlink()
+    with pytest.raises(InputError, match=r"1\.png: No such file"):
+        digests_of(found)
+
+
 def test_images_by_file_folder_and_pattern(tmp_path: Path) -> None:
     root = classes(tmp_path / "pets", count=2)
     assert len(find_images([str(root)])) == 4

@@ -141,6 +141,24 @@ def test_a_damaged_tflite_file(exported: Any, tmp_path: Path) -> None:
             describe(path)
 
 
+def test_changed_bytes_never_hang_or_crash(exported: Any, tmp_path: Path) -> None:
+    """A TFLite file with four changed bytes is described, or refused in words."""
+    content = (exported.directory / "model.tflite").read_bytes()
+    rng = np.random.default_rng(0)
+    path = tmp_path / "a.tflite"
+    refused = 0
+    for _ in range(200):
+        changed = bytearray(content)
+        start = int(rng.integers(8, len(content) - 4))
+        changed[start : start + 4] = rng.integers(0, 256, 4, np.uint8).tobytes()
+        path.write_bytes(bytes(changed))
+        try:
+            describe(path)
+        except InputError:
+            refused += 1
+    assert refused
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [

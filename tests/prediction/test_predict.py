@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import numpy as np
 import pytest
 from conftest import once
@@ -20,6 +21,14 @@ from pictures import bomb, photograph
 
 COLOURS = {"blue": (20, 40, 200), "green": (30, 180, 40), "red": (200, 30, 30)}
 SIZE = 24
+
+
+def problems(found: Any) -> Iterator[str]:
+    """What the schema of evaluation.json finds wrong."""
+    text = (Path(__file__).parents[2] / "docs" / "schemas" / "evaluation.schema.json").read_text(encoding="utf-8")
+    schema = json.loads(text)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    yield from (error.message for error in jsonschema.Draft202012Validator(schema).iter_errors(found))
 
 
 def images(folder: Path, count: int, seed: int = 0) -> Path:
@@ -131,6 +140,29 @@ def test_a_file_of_someone_else(trained: Trained, tmp_path: Path) -> None:
     (tmp_path / "labels.txt").write_text("blue\ngreen\n")
     with pytest.raises(UsageError, match="2 labels, fewer than the model's 3 classes"):
         converter.predict(trained.export, image, labels=tmp_path / "labels.txt")
+
+
+def test_a_fixed_batch_and_channels_first(trained: Trained, tmp_path: Path) -> None:
+    """The last batch is filled, and the layout of the file is that of its inputs."""
+    import converter
+
+    report = converter.export(trained.model, formats="onnx", batch=4, layout="nchw", output=tmp_path / "fixed")
+    assert report.verdict == "pass"
+    found = converter.predict(tmp_path / "fixed", trained.images)
+    expected = converter.predict(trained.export, trained.images)
+    for one, other in zip(found.predictions, expected.predictions, strict=True):
+        assert [each.index for each in one.top] == [each.index for each in other.top]
+        assert one.top[0].probability == pytest.approx(other.top[0].probability, abs=1e-5)
+
+
+def test_an_evaluation_does_not_keep_an_export_from_being_replaced(
+    trained: Trained, tmp_path: Path, cnnexport: Callable[..., Any]
+) -> None:
+    directory = Path(shutil.copytree(trained.export, tmp_path / "export"))
+    assert cnnexport("evaluate", directory, "--data", trained.images, "--max-drop", 30, "-q").code == 0
+    assert (directory / "evaluation.json").is_file()
+    assert cnnexport(trained.model, "-o", directory, "-f", "onnx", "--samples", 3, "-q").code == 0
+    assert not (directory / "evaluation.json").exists()
 
 
 def test_a_table_and_one_json_document(trained: Trained, cnnexport: Callable[..., Any]) -> None:
@@ -250,6 +282,8 @@ def test_evaluation_beside_keras(trained: Trained, tmp_path: Path, cnnexport: Ca
         assert row["paired"]["answer"] == "within"
         assert row["seconds"] > 0
     assert json.loads((directory / "evaluation.json").read_text()) == found
+    assert list(problems(found)) == []
+    assert list(problems({**found, "verdict": "perhaps"}))
     loading = found["loading"]
     assert loading["verdict"] == "pass"
     assert loading["pixels"] == 0.0

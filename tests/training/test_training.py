@@ -228,6 +228,23 @@ def test_moving_averages_follow_and_are_put_back() -> None:
     assert [each.momentum for each in model.layers[1:]] == [0.99, 0.5]
 
 
+def test_an_interruption_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cnnexport: Callable[..., Any]
+) -> None:
+    from converter.training import store
+
+    def stopping(self: Any, model: Any, state: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store.Store, "save", stopping)
+    outcome = cnnexport(
+        "train", "resnet18", "--data", digits(tmp_path / "digits", 60), "--input-shape", "32x32x1", "--width", "0.125",
+        "--depth", "0.5", "-q",
+    )  # fmt: skip
+    assert (outcome.code, outcome.stdout) == (130, "")
+    assert "go on after the last whole epoch with --resume" in outcome.stderr
+
+
 def test_it_stops_early(tmp_path: Path) -> None:
     import converter
 
