@@ -172,9 +172,12 @@ def _control(name: str, outputs: Arrays, found: Precise, specs: Mapping[str, Ten
 
 
 def _apart(golden: Golden, specs: Mapping[str, TensorSpec], precision: str) -> dict[str, float]:
-    """How far two samples are apart, by output: the closest two; of int8 the median, for real samples may be alike."""
+    """How far two samples are apart, by output: the closest two; of int8 the median.
+
+    Its tolerance is wide, and real samples of one class may be alike.
+    """
     references = golden.references
-    if precision != "int8":
+    if not precision.startswith("int8"):
         return separation(references, specs)
     pairs = [
         first_samples({name: np.roll(array, -place, 0) for name, array in references.items()}, 2)
