@@ -143,6 +143,28 @@ def test_a_wrong_scale_in_an_int8_file_fails(
     assert failed == [("onnx", "int8")]
 
 
+def test_a_failure_on_a_processor_without_vnni_names_the_cause(
+    cnnexport: Callable[..., Any], copy: Path, repair: Callable[[Path, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnx
+
+    from converter.core.processor import Processor
+
+    path = copy / "model.int8.onnx"
+    model = onnx.load(str(path))
+    (scale,) = [each for each in model.graph.initializer if each.name == "grouped/kernel/s"]
+    scale.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(scale) * np.float32(2), scale.name))
+    onnx.save(model, str(path))
+    repair(copy, path.name)
+    here = "converter.proof.precisions.processor"
+    monkeypatch.setattr(here, lambda: Processor("x86_64", ("avx2",), exact=False, known=True))
+    outcome = cnnexport("verify", path, "--json", "--quiet")
+    assert outcome.code == 1
+    assert any("can exceed 16 bits" in each and "(x86_64) has avx2" in each for each in outcome.json["reasons"])
+    monkeypatch.setattr(here, lambda: Processor("x86_64", ("avx2", "avx_vnni"), exact=True, known=True))
+    assert not any("can exceed 16 bits" in each for each in cnnexport("verify", path, "--json").json["reasons"])
+
+
 def test_a_wrong_zero_point_in_a_tflite_file_fails(
     cnnexport: Callable[..., Any], copy: Path, repair: Callable[[Path, str], None]
 ) -> None:
