@@ -106,7 +106,9 @@ def write_int8(work: Work, calibration: Calibration, noise: Calibration) -> Made
         )
         for (side, own, written), found in zip(made, saturations, strict=True)
     )
-    controls = faults.controls(work, first, plans[0], calibration.proving, _observed(work, steps, faint(noise))[0][0])
+    alone = replace(work, artifacts=(first.artifact,))
+    by_noise = _observed(alone, steps, faint(noise))[0][0]
+    controls = faults.controls(work, first, plans[0], calibration.proving, by_noise)
     write_golden(work.directory / GOLDEN_INT8, Golden(calibration.proving, references, {}, controls))
     said_of_both = _agreement(work, artifacts, sides[-1].twins, calibration.proving)
     said = _sentences(base, plans, saturations[0], artifacts)
