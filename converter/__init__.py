@@ -28,11 +28,16 @@ if TYPE_CHECKING:
         UsageError,
     )
     from converter.core.results import Report
+    from converter.pipeline.evaluate import evaluate
     from converter.pipeline.export import export
+    from converter.pipeline.inspect import InspectResult, inspect
     from converter.pipeline.load import load
     from converter.pipeline.options import ExportOptions
+    from converter.pipeline.predict import PredictResult, predict
     from converter.pipeline.rewrite import RewriteResult, rewrite
+    from converter.pipeline.train import TrainResult, train
     from converter.pipeline.verify import verify
+    from converter.prediction.evaluation import Evaluation
     from converter.report.baseline import Baseline
 
 __all__ = [
@@ -40,23 +45,31 @@ __all__ = [
     "ChildError",
     "CnnExportError",
     "ConversionError",
+    "Evaluation",
     "ExportOptions",
     "InconclusiveError",
     "InputError",
+    "InspectResult",
     "OutputError",
     "ParityError",
+    "PredictResult",
     "Report",
     "RewriteResult",
     "Source",
     "SourceOptions",
+    "TrainResult",
     "UnavailableError",
     "UnsafeError",
     "UsageError",
     "WriteOptions",
     "__version__",
+    "evaluate",
     "export",
+    "inspect",
     "load",
+    "predict",
     "rewrite",
+    "train",
     "verify",
 ]
 
@@ -67,11 +80,16 @@ _HOMES = {
         "ParityError", "UnavailableError", "UnsafeError", "UsageError",
     ),
     "converter.core.results": ("Report",),
+    "converter.pipeline.evaluate": ("evaluate",),
     "converter.pipeline.export": ("export",),
+    "converter.pipeline.inspect": ("InspectResult", "inspect"),
     "converter.pipeline.load": ("load",),
     "converter.pipeline.options": ("ExportOptions",),
+    "converter.pipeline.predict": ("PredictResult", "predict"),
     "converter.pipeline.rewrite": ("RewriteResult", "rewrite"),
+    "converter.pipeline.train": ("TrainResult", "train"),
     "converter.pipeline.verify": ("verify",),
+    "converter.prediction.evaluation": ("Evaluation",),
     "converter.report.baseline": ("Baseline",),
 }  # fmt: skip
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}

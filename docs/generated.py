@@ -105,6 +105,30 @@ def verify_keywords() -> str:
     return _keywords(VerifyKeywords, command)
 
 
+def train_keywords() -> str:
+    """The keywords of `converter.train` as a table."""
+    from converter.cli.train import command
+    from converter.pipeline.options import TrainKeywords
+
+    return _keywords(TrainKeywords, command)
+
+
+def predict_keywords() -> str:
+    """The keywords of `converter.predict` as a table."""
+    from converter.cli.predict import command
+    from converter.pipeline.options import PredictKeywords
+
+    return _keywords(PredictKeywords, command)
+
+
+def evaluate_keywords() -> str:
+    """The keywords of `converter.evaluate` as a table."""
+    from converter.cli.evaluate import command
+    from converter.pipeline.options import EvaluateKeywords
+
+    return _keywords(EvaluateKeywords, command)
+
+
 def rewrite_keywords() -> str:
     """The keywords of `converter.rewrite` as a table."""
     from converter.cli.rewrite import command
@@ -207,6 +231,34 @@ def _cells(line: Sequence[str]) -> Iterator[str]:
     return (" ".join(cell.split()).replace("|", r"\|") for cell in line)
 
 
+def operators() -> str:
+    """Each operator that a format gets in another form, and that form: the first sentence of its rule."""
+    from converter.formats.onnx import operators as onnx
+    from converter.formats.tflite import operators as tflite
+    from converter.tracing.equivalents import RULES, convolutions
+
+    lists = {"ONNX": {*onnx.OPERATORS, *convolutions.PADDED}, "TFLite": {*tflite.OPERATORS, *tflite.FUSED}}
+    rows = []
+    for name in sorted(set().union(*lists.values())):
+        formats = [each for each, names in lists.items() if name in names]
+        rules = {"ONNX": {**RULES, **convolutions.PADDED}, "TFLite": RULES}
+        texts = {_rule_text(rules[each][name]): None for each in formats}
+        rows.append((f"`{name}`", ", ".join(formats), " ".join(texts)))
+    return _table(("operator", "where", "becomes"), rows)
+
+
+def _rule_text(rule: Callable[..., object]) -> str:
+    """The first sentence of the docstring of a rule, or of the function that it was made of."""
+    inner = rule
+    while isinstance(inner, partial) or getattr(inner, "__closure__", None):
+        if isinstance(inner, partial):
+            inner = inner.func
+        else:
+            inner = next(cell.cell_contents for cell in inner.__closure__ or () if callable(cell.cell_contents))
+    paragraph = (inner.__doc__ or "").split("\n\n")[0]
+    return " ".join(paragraph.split())
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "commands": commands,
     "top_options": top_options,
@@ -214,9 +266,13 @@ PARTS: dict[str, Callable[[], str]] = {
     "verify_keywords": verify_keywords,
     "rewrite_keywords": rewrite_keywords,
     "load_keywords": load_keywords,
+    "train_keywords": train_keywords,
+    "predict_keywords": predict_keywords,
+    "evaluate_keywords": evaluate_keywords,
     "zoo": zoo,
     "runtimes": runtimes,
     "exit_codes": exit_codes,
+    "operators": operators,
     "coverage_counts": coverage_table.counts,
     "coverage_reasons": coverage_table.reasons,
     "coverage_layers": partial(coverage_table.rows, "layers"),

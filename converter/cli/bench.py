@@ -33,8 +33,8 @@ def command(paths: tuple[Path, ...], as_json: bool, quiet: bool, **given: Any) -
         from converter.bench.report import lines, sentences
         from converter.core.jsonable import dumps
         from converter.core.text import inert
-        from converter.pipeline.arguments import names_in
         from converter.pipeline.bench import BenchRequest, bench
+        from converter.pipeline.checks import names_in
 
         runtimes = names_in(given["runtimes"], "runtimes")
         request = BenchRequest(paths, given["against"], runtimes, given["keras"], given["threads"])

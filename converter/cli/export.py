@@ -55,6 +55,17 @@ OPTIONAL = ("calibration_method", "int8_target", "keep_float", "precision")
     metavar="FILE",
     help="Your own inputs, an .npz file with an array for each input, instead of seeded ones.",
 )
+@option(
+    "--preprocessing",
+    metavar="MODE|FILE.json",
+    help="How images become inputs: caffe, tf, torch, plain, unit, a file. [default: the model's own]",
+)
+@option(
+    "--embed-preprocessing",
+    is_flag=True,
+    help="Write models that take 8-bit RGB images of any size and resize them as Pillow does; ONNX and SavedModel.",
+)
+@option("--labels", metavar="FILE|imagenet", help="Names of the classes, one a line. [default: the model's own]")
 @option("--range", "range", type=Span(), help="Lowest and highest valid input value, as in 0:255.")
 @option("--dynamic-size", type=Sizes(), help="Sizes to prove of dynamic axes, as in H=320,W=240. [default: 224]")
 @precision_options

@@ -16,7 +16,7 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-from converter.cli import bench, export, list_models, rewrite, runtimes, verify
+from converter.cli import bench, evaluate, export, inspect, list_models, predict, rewrite, runtimes, train, verify
 from converter.cli.options import SOURCES, variable_of
 from converter.core.errors import CnnExportError, UnavailableError
 from converter.core.text import printable
@@ -26,6 +26,10 @@ COMMANDS: dict[str, click.Command] = {
     "export": export.command,
     "verify": verify.command,
     "rewrite": rewrite.command,
+    "train": train.command,
+    "predict": predict.command,
+    "evaluate": evaluate.command,
+    "inspect": inspect.command,
     "list": list_models.command,
     "runtimes": runtimes.command,
     "bench": bench.command,
@@ -68,6 +72,10 @@ def cli(ctx: click.Context) -> int | None:
     cnnexport path/to/file.py:function    the same, from a file
     cnnexport verify artifacts/resnet50   repeat the proof from the directory
     cnnexport rewrite MODEL -o new.keras  save with Lambda groups as grouped convolutions
+    cnnexport train MODEL --data DIR      train on folders of images, one a class
+    cnnexport predict artifacts/NAME *.jpg   the classes of images, in any runtime
+    cnnexport evaluate artifacts/NAME --data DIR   accuracy beside Keras's, image by image
+    cnnexport inspect artifacts/resnet50  operators, parameters, cost and metadata
     cnnexport runtimes                    the runtimes for verify --runtime, and their availability
     cnnexport bench artifacts/resnet50    latency, throughput and memory of every file and runtime
 

@@ -97,8 +97,9 @@ class Traced:
     outputs: Mapping[str, TensorSpec]
     weights: Mapping[str, Array]
     layers: Mapping[str, str] = field(default_factory=dict)  # class name by Keras layer name
-    half: str = ""  # "float16" or "bfloat16" if Keras computes in it; the graph is float32 in any case
+    half: str = ""  # "float16", "bfloat16" or "float64" if Keras computes in it; the graph is float32
     warnings: tuple[str, ...] = ()  # what the graph leaves out of the model
+    about: Mapping[str, Json] = field(default_factory=dict)  # "preprocessing" and "labels", written into artifacts
 
 
 @dataclass(frozen=True)

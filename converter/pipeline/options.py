@@ -42,6 +42,9 @@ class ExportOptions:
     force: bool = False
     inputs: InputOptions = field(default_factory=InputOptions)
     budget: float = Effort.seconds
+    preprocessing: str | None = None
+    labels: str | None = None
+    embed_preprocessing: bool = False
     precision: PrecisionOptions = field(default_factory=PrecisionOptions)
 
 
@@ -80,6 +83,9 @@ class ExportKeywords(SourceKeywords, total=False):
     tolerance: float | None
     samples: int | None
     budget: float
+    preprocessing: PathText | None
+    labels: PathText | None
+    embed_preprocessing: bool
     inputs: PathText | None
     range: tuple[float, float] | None
     dynamic_size: Mapping[str, int] | None
@@ -93,6 +99,54 @@ class ExportKeywords(SourceKeywords, total=False):
     keep_float: str | Iterable[str]
     int8_target: Target
     float16_io: bool
+
+
+class TrainKeywords(SourceKeywords, total=False):
+    """The keywords of `converter.train`, one for each option of `cnnexport train`; `classes` are those of the data."""
+
+    output: PathText | None
+    width: float
+    depth: float
+    epochs: int
+    batch: int
+    optimizer: str
+    rate: float | None
+    schedule: str
+    patience: int
+    validation: float
+    test: float
+    preprocessing: PathText | None
+    resize: str
+    resume: bool
+    force: bool
+
+
+class PredictKeywords(TypedDict, total=False):
+    """The keywords of `converter.predict`, one for each option of `cnnexport predict`."""
+
+    runtime: str | None
+    device: str
+    top: int
+    output: str | None
+    preprocessing: PathText | None
+    labels: PathText | None
+    size: tuple[int, int] | None
+    heatmap: PathText | None
+
+
+class EvaluateKeywords(TypedDict, total=False):
+    """The keywords of `converter.evaluate`, one for each option of `cnnexport evaluate`."""
+
+    keras: ModelOrPath | None
+    runtimes: str | Iterable[str]
+    subset: str | None
+    limit: int | None
+    max_drop: float
+    confidence: float
+    preprocessing: PathText | None
+    labels: PathText | None
+    size: tuple[int, int] | None
+    device: str
 
 
 class VerifyKeywords(TypedDict, total=False):

@@ -11,6 +11,7 @@ from typing import TypeVar
 from converter.core.errors import InputError, UsageError
 from converter.core.foreign import Given
 from converter.core.precision import AUTO, FORMATS, METHODS, NOISE, PRECISIONS, TARGETS, PrecisionOptions
+from converter.data.samples import BUILT_IN
 
 KEYWORDS = ("precision", "calibration", "calibration_method", "keep_float", "int8_target", "float16_io")
 """The keywords of `converter.export` that make `PrecisionOptions`"""
@@ -68,7 +69,7 @@ def _check(options: PrecisionOptions, given: Given) -> None:
     if int8 and options.calibration is None:
         raise UsageError(
             "--precision int8: needs samples of real inputs\n"
-            "add --calibration FILE.npz or a folder; int8-weights needs none"
+            "add --calibration FILE.npz, or a folder of images or arrays; int8-weights needs none"
         )
     for name in ("calibration", "calibration_method", "keep_float", "int8_target"):
         if name in given and given[name] not in (None, ()) and not int8:
@@ -77,10 +78,16 @@ def _check(options: PrecisionOptions, given: Given) -> None:
         raise UsageError("--float16-io: has no effect without --precision fp16")
     if AUTO in options.keep_float and len(options.keep_float) > 1:
         raise UsageError("--keep-float: give auto alone, or the names of layers")
-    if int8 and options.calibration is not None and not options.noise and not Path(options.calibration).exists():
+    if int8 and options.calibration is not None and not _known(options):
         raise InputError(
             f"--calibration {options.calibration}: no such file or folder\n({NOISE} calibrates by seeded noise)"
         )
+
+
+def _known(options: PrecisionOptions) -> bool:
+    """Whether the calibration is noise, a built-in set of images, or exists."""
+    path = Path(options.calibration or "")
+    return options.noise or str(path) in BUILT_IN or path.exists()
 
 
 def _choice(name: str, value: Choice, choices: tuple[Choice, ...]) -> Choice:

@@ -9,6 +9,7 @@ from converter.core.clock import Clock
 from converter.core.data import Artifact
 from converter.core.errors import ConversionError
 from converter.core.precision import FORMATS, PrecisionOptions
+from converter.pipeline.facts import ModelFacts
 from converter.pipeline.stages import Written
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def with_variants(written: Written, options: PrecisionOptions, seed: int, clock:
         with clock(f"write {name}"):
             for part in _parts(work, name):
                 try:
-                    made = _made(part, name)
+                    made = _made(part, name, written.facts)
                     artifacts += made.artifacts
                     warnings += made.warnings
                     failures += [f"{name}: {each}" for each in made.failures]
@@ -56,8 +57,9 @@ def _parts(work: Work, name: str) -> list[Work]:
     return [replace(work, artifacts=(each,)) for each in work.artifacts]
 
 
-def _made(work: Work, name: str) -> Made:
-    from converter.quantize.calibration import noise_calibration, read_calibration
+def _made(work: Work, name: str, facts: ModelFacts) -> Made:
+    from converter.pipeline.calibration_images import has_images, image_samples
+    from converter.quantize.calibration import calibration_of, noise_calibration, read_calibration
     from converter.quantize.int8 import write_int8
     from converter.quantize.rounding import write_half, write_weights
 
@@ -68,4 +70,8 @@ def _made(work: Work, name: str) -> Made:
     noise = noise_calibration(work.interface, work.seed, work.golden.inputs)
     given = work.options.calibration
     assert given is not None
-    return write_int8(work, noise if work.options.noise else read_calibration(given, work.interface), noise)
+    if work.options.noise:
+        return write_int8(work, noise, noise)
+    if has_images(given):
+        return write_int8(work, calibration_of(given, image_samples(given, facts), work.interface), noise)
+    return write_int8(work, read_calibration(given, work.interface), noise)

@@ -21,12 +21,12 @@ from converter.core.foreign import Facts
 from converter.core.precision import Method
 from converter.core.samples import generate
 from converter.core.text import first_line
+from converter.data.fingerprint import DIGITS, array_hash
 
 FEWEST = 8
 MOST_PROVING = 64
 _SHARE = 4  # one sample of so many proves
 _NOISE_SAMPLES = 64
-_DIGITS = 16  # of the hash of a sample
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,11 @@ def read_calibration(path: Path, interface: Interface) -> Calibration:
     else:
         what = "expected an .npz file or a folder" if path.exists() else "no such file or folder"
         raise InputError(f"--calibration {path}: {what}")
+    return calibration_of(path, arrays, interface)
+
+
+def calibration_of(path: Path, arrays: Arrays, interface: Interface) -> Calibration:
+    """The calibration with `arrays`, by input name, that were read from `path`. Raises InputError as above."""
     checked = {spec.name: _checked(path, spec, arrays[spec.name]) for spec in interface.inputs}
     counts = {name: len(array) for name, array in checked.items()}
     if len(set(counts.values())) > 1:
@@ -174,7 +179,7 @@ def _divided(arrays: Arrays, source: str, path: Path) -> Calibration:
     count = len(next(iter(arrays.values())))
     hashes: dict[str, int] = {}
     for index in range(count):
-        hashes.setdefault(_hash(arrays, index), index)
+        hashes.setdefault(array_hash(arrays, index), index)
     if len(hashes) < FEWEST:
         same = f", {len(hashes)} of them different" if len(hashes) < count else ""
         raise InputError(
@@ -194,19 +199,5 @@ def _divided(arrays: Arrays, source: str, path: Path) -> Calibration:
         {name: array[proving] for name, array in arrays.items()},
         source,
         every,
-        tuple(key[:_DIGITS] for key, _ in rest),
+        tuple(key[:DIGITS] for key, _ in rest),
     )
-
-
-def overlap(hashes: Sequence[str], arrays: Arrays) -> int:
-    """How many samples of `arrays`, by input name as a model takes them, are among those with the `hashes`.
-
-    `hashes` are the `sample_hashes` of an int8 artifact: accuracy on samples that calibrated it says too much.
-    """
-    known = set(hashes)
-    return sum(_hash(arrays, index)[:_DIGITS] in known for index in range(len(next(iter(arrays.values())))))
-
-
-def _hash(arrays: Arrays, index: int) -> str:
-    content = b"".join(np.ascontiguousarray(arrays[name][index]).tobytes() for name in sorted(arrays))
-    return hashlib.sha256(content).hexdigest()

@@ -53,7 +53,7 @@ def prepare(path: Path, artifact: Artifact, device: str) -> Prepared:
     accidental = (LookupError, TypeError, AttributeError, AssertionError, RuntimeError)
     errors = (OSError, ValueError, *accidental, tf.errors.OpError)
     try:
-        inputs = _refuse_files(path)
+        inputs = refuse_files(path)
         loaded = tf.saved_model.load(str(path))
         function = loaded.signatures[SIGNATURE]
     except errors as error:
@@ -73,7 +73,7 @@ def prepare(path: Path, artifact: Artifact, device: str) -> Prepared:
     return Prepared(run, {"tensorflow": tf.__version__, "signature": SIGNATURE})
 
 
-def _refuse_files(path: Path) -> set[str]:
+def refuse_files(path: Path) -> set[str]:
     """The names of the inputs of the signature.
 
     Raises UnsafeError where the SavedModel has operations that access more than the model: it is a program, not data.

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from converter.core.data import Source, SourceOptions
@@ -17,6 +18,7 @@ from converter.core.errors import InputError, UnsafeError
 from converter.core.files import sha256_of
 from converter.core.foreign import Facts, JsonObject, KerasModel, KerasVariable
 from converter.core.text import one_line
+from converter.data.about import read_beside
 from converter.sources.finish import finish, require_built
 from converter.sources.functions import CustomObjects, call_builder, custom_objects
 from converter.sources.inspection.inspect import inspect_file
@@ -71,7 +73,13 @@ def load_file(text: str, options: SourceOptions) -> Source:
         detail["custom_objects"] = list(options.custom_objects)
     if options.trust:
         detail["trusted"] = True
-    return finish(model, title_of(text), "file", detail, input_shape=options.input_shape, repairs=repairs)
+    source = finish(model, title_of(text), "file", detail, input_shape=options.input_shape, repairs=repairs)
+    about = read_beside(path, detail["sha256"])
+    if about is None:
+        return source
+    detail = {**source.detail, "training": about.training}
+    facts = {**source.preprocessing, **about.preprocessing}
+    return replace(source, detail=detail, preprocessing=facts, labels=about.labels)
 
 
 def rebuild(config: JsonObject, stored: int, custom: CustomObjects, options: SourceOptions, title: str) -> KerasModel:

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from converter.core.foreign import KerasLayer, KerasModel, Tensor
-from converter.tracing.widening import HALVES
+from converter.tracing.widening import OTHERS
 
 Call = Callable[..., Tensor]
 """A layer's `call`"""
@@ -73,7 +73,7 @@ def affine(layer: KerasLayer) -> Call | None:
     if type(layer) is not keras.layers.BatchNormalization or not layer.built:
         return None
     rank = layer.input_spec.ndim or len(layer.input_spec.shape or ())
-    if layer.compute_dtype not in ("float32", *HALVES) or layer.axis not in (-1, rank - 1):
+    if layer.compute_dtype not in ("float32", *OTHERS) or layer.axis not in (-1, rank - 1):
         return None
     mean, variance = (np.asarray(value, np.float64) for value in (layer.moving_mean, layer.moving_variance))
     scale = 1.0 / np.sqrt(variance + layer.epsilon)

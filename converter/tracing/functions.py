@@ -19,15 +19,20 @@ def called_by(node: NodeDef) -> list[str]:
     return names
 
 
+def _named_by(node: NodeDef) -> list[str]:
+    """What may be a function: those of the attributes, and the operator itself, as older TensorFlow calls them."""
+    return [node.op, *called_by(node)]
+
+
 def reachable(nodes: Iterable[NodeDef], functions: Mapping[str, FunctionDef]) -> list[str]:
     """The functions that `nodes` call, directly or through others, each once."""
     found: dict[str, None] = {}
-    waiting = [name for node in nodes for name in called_by(node)]
+    waiting = [name for node in nodes for name in _named_by(node)]
     while waiting:
         name = waiting.pop()
         if name in functions and name not in found:
             found[name] = None
-            waiting.extend(inner for node in functions[name].node_def for inner in called_by(node))
+            waiting.extend(inner for node in functions[name].node_def for inner in _named_by(node))
     return list(found)
 
 
@@ -60,7 +65,7 @@ def name_by_content(graph_def: GraphDef) -> None:
         ready = [
             name
             for name, each in waiting.items()
-            if not any(inner in waiting for node in each.node_def for inner in called_by(node))
+            if not any(inner in waiting for node in each.node_def for inner in _named_by(node))
         ]
         if not ready:
             break
@@ -80,6 +85,7 @@ def name_by_content(graph_def: GraphDef) -> None:
 
 
 def _rename_calls(node: NodeDef, renamed: Mapping[str, str]) -> None:
+    node.op = renamed.get(node.op, node.op)
     for value in node.attr.values():
         if value.WhichOneof("value") == "func":
             value.func.name = renamed.get(value.func.name, value.func.name)

@@ -1,6 +1,7 @@
 """Functions of `keras.ops` in operators that every format has, while a model is traced.
 
-Same arguments and results as Keras's own. `keras.ops.scan`, `map` and `switch` are in `.scans`.
+Same arguments and results as Keras's own. `keras.ops.scan`, `map` and `switch` are in `.scans`, Fourier
+transforms in `.fourier`, quantiles in `.quantiles`.
 """
 
 from __future__ import annotations
@@ -13,17 +14,23 @@ import numpy as np
 
 from converter.core.data import Array
 from converter.core.foreign import Tensor
+from converter.tracing.fourier import transforms
+from converter.tracing.quantiles import percentile, quantile
 from converter.tracing.scans import map_rows, scan, switch
 
 
 @contextmanager
 def plain_functions() -> Iterator[None]:
     """Within the context, `keras.ops` uses these functions, wherever a layer calls it."""
-    from keras.src.backend import core, image, numpy
+    from keras.src.backend import core, image, math, nn, numpy
 
     replaced: tuple[tuple[object, Mapping[str, Callable[..., object]]], ...] = (
         (core, {"scan": scan, "map": map_rows, "switch": switch}),
         (numpy, {"argmax": partial(_extreme, True), "argmin": partial(_extreme, False), "roll": roll}),
+        (numpy, {"signbit": _negative, "_quantile": partial(quantile, numpy._quantile)}),
+        (numpy, {"percentile": partial(percentile, numpy.percentile)}),
+        (nn, {"conv": partial(_convolution, nn.conv)}),
+        (math, transforms(partial(getattr, math))),
         (image, {"resize": partial(resize, image.resize)}),
     )
     before = [(module, {name: vars(module)[name] for name in functions}) for module, functions in replaced]
@@ -67,6 +74,41 @@ def roll(x: Tensor, shift: int | Sequence[int], axis: int | Sequence[int] | None
         whole = [slice(None)] * place
         given = tf.concat([given[(*whole, slice(cut, None))], given[(*whole, slice(0, cut))]], axis=place)
     return given
+
+
+def _negative(x: Tensor) -> Tensor:
+    """Whether each number is negative, or the zero that is; see `keras.ops.signbit`. No bits are read."""
+    import tensorflow as tf
+
+    given = tf.convert_to_tensor(x)
+    if not given.dtype.is_floating:
+        return tf.zeros_like(given, tf.bool) if given.dtype.is_bool else given < 0
+    zero = tf.equal(given, 0.0)
+    return tf.logical_or(given < 0.0, tf.logical_and(zero, 1.0 / given < 0.0))
+
+
+def _convolution(
+    original: Callable[..., Tensor],
+    inputs: Tensor,
+    kernel: Tensor,
+    strides: int | Sequence[int] = 1,
+    padding: str = "valid",
+    data_format: str | None = None,
+    dilation_rate: int | Sequence[int] = 1,
+) -> Tensor:
+    """See `keras.ops.conv`: over three axes, each group on its own, as TensorFlow's kernel for a CPU has no groups."""
+    import keras
+    import tensorflow as tf
+
+    form = data_format or keras.config.image_data_format()
+    axis = -1 if form == "channels_last" else 1
+    given, depth = tf.convert_to_tensor(inputs), kernel.shape[-2]
+    if given.shape.rank != 5 or given.shape[axis] == depth:
+        return original(inputs, kernel, strides, padding, form, dilation_rate)
+    groups = given.shape[axis] // depth
+    pairs = zip(tf.split(given, groups, axis), tf.split(kernel, groups, -1), strict=True)
+    found = [original(each, part, strides, padding, form, dilation_rate) for each, part in pairs]
+    return tf.concat(found, axis=axis)
 
 
 MATRICES = ("bicubic", "lanczos3", "lanczos5", "area")

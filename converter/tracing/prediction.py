@@ -6,7 +6,7 @@ the samples through a pipeline of data. Nothing here uses `converter.tracing.tra
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import numpy as np
@@ -87,6 +87,10 @@ class Prediction:
         if key not in self._compiled:
             try:
                 self._compiled[key] = self._traced(flat, inlined_functions())
+                if _has_groups(
+                    self._compiled[key], ("Conv3D",)
+                ):  # TensorFlow has a kernel of its own for two axes only
+                    self._compiled[key] = self._traced(flat, nullcontext())
             except Exception:  # noqa: BLE001  the layers' own code runs here and may raise anything
                 try:
                     self._compiled[key] = self._traced(flat, nullcontext())
@@ -117,10 +121,10 @@ def predict(model: KerasModel, signature: Signature, inputs: Arrays) -> dict[str
     return Prediction(model, signature)(inputs)
 
 
-def _has_groups(function: TfFunction) -> bool:
+def _has_groups(function: TfFunction, operators: Sequence[str] = ("Conv2D",)) -> bool:
     """Whether a convolution in the graph of `function` has fewer channels in its kernel than in its input."""
     for operation in function.graph.get_operations():
-        if operation.type in ("Conv2D", "Conv3D"):
+        if operation.type in operators:
             first = operation.get_attr("data_format") in (b"NCHW", b"NCDHW")
             given, kernel = operation.inputs[0].shape, operation.inputs[1].shape
             if given.rank and kernel.rank and given[1 if first else -1] != kernel[-2]:

@@ -77,7 +77,7 @@ def _replaced(layer: KerasLayer) -> dict[str, object]:
         unset = bool(drawn and drawn.pop())
         nested = initial_state if keras.tree.is_nested(initial_state) else [initial_state]
         masks = [each for each in keras.tree.flatten(mask) if each is not None]
-        keep = tf.cast(masks[0], tf.bool) if masks else None
+        keep = _mask_of(layer, masks[0], sequences) if masks else None
         operator = operator_of(layer, keep is not None, unset)
         inputs = tf.identity(swapped(sequences), name=STEPS)
         if operator is None or layer.unroll:
@@ -90,6 +90,19 @@ def _replaced(layer: KerasLayer) -> dict[str, object]:
         return last, whole, keras.tree.pack_sequence_as(nested, final)
 
     return {"get_initial_state": get_initial_state, "inner_loop": inner_loop}
+
+
+def _mask_of(layer: KerasLayer, mask: Tensor, sequences: Tensor) -> Tensor:
+    """`mask` as truth values, shape (batch, steps). Raises ValueError, which names the layer, for another shape."""
+    import tensorflow as tf
+
+    keep = tf.cast(mask, tf.bool)
+    if not keep.shape[:2].is_compatible_with(sequences.shape[:2]) or keep.shape.rank != 2:
+        raise ValueError(
+            f"{layer.name}: a mask of shape {tuple(keep.shape)} for steps of shape {tuple(sequences.shape)}; "
+            "it must have shape (batch, steps)"
+        )
+    return keep
 
 
 def _as_loop(

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
 from converter.core.foreign import KerasLayer, NodeDef
-from converter.tracing.widening import HALVES
+from converter.tracing.widening import OTHERS
 
 _PREFIX = "cnnexport:"
 
@@ -62,7 +62,7 @@ def operator_of(layer: KerasLayer, masked: bool, unset: bool) -> Recurrent | Non
     cell = layer.cell
     kinds = {keras.layers.LSTMCell: "LSTM", keras.layers.GRUCell: "GRU", keras.layers.SimpleRNNCell: "RNN"}
     kind = kinds.get(type(cell))
-    if kind is None or cell.compute_dtype not in ("float32", *HALVES):
+    if kind is None or cell.compute_dtype not in ("float32", *OTHERS):
         return None
     activation, recurrent = _activation(cell.activation), _activation(getattr(cell, "recurrent_activation", None))
     if not activation or (kind != "RNN" and not recurrent):

@@ -27,6 +27,7 @@ from converter.tracing.running import CannotRunError, running
 from converter.tracing.sequence_controls import sequence_controls
 from converter.tracing.signature import Signature
 from converter.tracing.trace import trace
+from converter.tracing.widening import HALVES
 from converter.tracing.wrong_answers import Subject, wrong_answers
 
 
@@ -214,7 +215,7 @@ def _without_graph(model: KerasModel, signature: Signature, inputs: Arrays, effe
 
 def _precision(half: str, exact: bool) -> str:
     """The row of the tolerances: half precision only where there is no float64 to compare with."""
-    return "float16" if half and not exact else "float32"
+    return "float16" if half in HALVES and not exact else "float32"
 
 
 def _resized(graph: Graph, keras: Prediction, inputs: Arrays) -> Golden | None:

@@ -12,7 +12,10 @@ from converter.core.data import Array, Arrays, Traced
 from converter.core.errors import InputError
 from converter.core.foreign import GraphDef, NodeDef, Session, Tensor, TfOperation, TfRunOptions
 from converter.tracing import layer_ends
+from converter.tracing.equivalents.images import EXACT
 from converter.tracing.layer_ends import LayerEnd
+from converter.tracing.lowering import lowered
+from converter.tracing.memory import stopped_when_full
 from converter.tracing.naming import described_layer
 from converter.tracing.nodes import node_of
 from converter.tracing.pieces import split_products
@@ -68,21 +71,25 @@ class Runner:
         watched: list[Array] = []
         for batch in _batches(given, fixed):
             wanted = [*self.fetches, *self.extra] if watch and not pieces else [*self.fetches]
-            try:
-                fetched = self.session.run(wanted, {**self.feeds, **replaced, **batch}, options=_limited())
-            except _cannot() as error:
-                raise CannotRunError(str(error)) from error
-            except _too_late() as error:
-                raise InputError(self._endless()) from error
+            with stopped_when_full(self.session, bool(self._loops())) as full:
+                try:
+                    fetched = self.session.run(wanted, {**self.feeds, **replaced, **batch}, options=_limited())
+                except _cannot() as error:
+                    raise CannotRunError(str(error)) from error
+                except _too_late() as error:
+                    taken = f"{full[0] / 1e9:.0f} GB of memory" if full else f"{LIMIT:.0f} s"
+                    raise InputError(self._endless(taken)) from error
             watched = watched or fetched[len(self.fetches) :]
             pieces.append(fetched[: len(self.fetches)])
         joined = (np.concatenate(each)[:count] if fixed else each[0] for each in zip(*pieces, strict=True))
         return {spec.name: array for spec, array in zip(self.signature.outputs, joined, strict=True)}, watched
 
-    def _endless(self) -> str:
-        loops = [each.name for each in self.session.graph.get_operations() if each.type in ("StatelessWhile", "While")]
-        place = described_layer(loops[0], self.layers) if loops else "the model"
-        return f"{place}: one batch took more than {LIMIT:.0f} s\nmake sure that its loops end for any valid input"
+    def _loops(self) -> list[str]:
+        return [each.name for each in self.session.graph.get_operations() if each.type in ("StatelessWhile", "While")]
+
+    def _endless(self, taken: str) -> str:
+        place = described_layer(self._loops()[0], self.layers) if self._loops() else "the model"
+        return f"{place}: one batch took more than {taken}\nmake sure that its loops end for any valid input"
 
     def with_changed(self, inputs: Arrays, tensor: str, change: Callable[[Array], Array]) -> dict[str, Array]:
         """The outputs by name if a tensor of the graph had other values: what `change` makes of its own.
@@ -132,7 +139,7 @@ def running(
 
     graph_def, stored = traced.graph_def, {name: f"{name}:0" for name in traced.weights}
     if double:
-        graph_def = widened(graph_def, {"float32": "float64"})
+        graph_def = widened(lowered(graph_def, EXACT), {"float32": "float64"})
         stored = _widened_weights(graph_def, traced.weights)
     feeds = {stored[name]: array for name, array in traced.weights.items()}
     config = tf.compat.v1.ConfigProto()
@@ -178,10 +185,10 @@ def _limited() -> TfRunOptions:
     return tf.compat.v1.RunOptions(timeout_in_ms=int(1000 * LIMIT))
 
 
-def _too_late() -> type[Exception]:
+def _too_late() -> tuple[type[Exception], ...]:
     import tensorflow as tf
 
-    return tf.errors.DeadlineExceededError  # type: ignore[no-any-return]
+    return tf.errors.DeadlineExceededError, tf.errors.CancelledError
 
 
 def _cannot() -> tuple[type[Exception], ...]:

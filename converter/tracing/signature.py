@@ -17,7 +17,7 @@ from converter.core.data import Interface, TensorSpec
 from converter.core.errors import InputError
 from converter.core.foreign import KerasModel, KerasOperation, KerasTensor, Tensor, TensorTree
 from converter.core.text import reason_of
-from converter.tracing.widening import HALVES
+from converter.tracing.widening import OTHERS
 
 _ILLEGAL = re.compile(r"[^A-Za-z0-9_.\-]")
 
@@ -135,7 +135,7 @@ def _spec(name: str, tensor: KerasTensor) -> TensorSpec:
 
     shape = tuple(None if size is None else int(size) for size in tensor.shape)
     dtype = keras.backend.standardize_dtype(tensor.dtype)
-    dtype = "float32" if dtype in HALVES else dtype  # artifacts compute in float32
+    dtype = "float32" if dtype in OTHERS else dtype  # artifacts compute in float32
     return TensorSpec(name, shape, dtype, _layout(shape))
 
 

@@ -20,8 +20,11 @@ from converter.core.foreign import DType, GraphDef, KerasModel, NodeDef, Tensor,
 from converter.core.text import reason_of
 from converter.tracing.calls import affine, all_steps, any_size, replaced_calls
 from converter.tracing.context import inlined_functions
+from converter.tracing.equivalents import RULES
 from converter.tracing.folding import cancel_reversals, fold_affine, settle_reshapes
 from converter.tracing.functions import called_by, drop_unused, name_by_content
+from converter.tracing.lowering import lowered
+from converter.tracing.memory import refuse_giants
 from converter.tracing.naming import described_layer, keras_names, rename_nodes
 from converter.tracing.nodes import needed_by, node_of
 from converter.tracing.plain_functions import plain_functions
@@ -29,7 +32,7 @@ from converter.tracing.preprocessing import compared_lookup, padded_resizing
 from converter.tracing.recurrent import whole_sequences
 from converter.tracing.signature import Signature, legal_name, legal_path
 from converter.tracing.state import seed_states, without_changes
-from converter.tracing.widening import HALVES, as_single, half_in, widened
+from converter.tracing.widening import HALVES, OTHERS, as_single, computes_in_double, half_in, widened
 
 LARGE_VECTOR, LARGE_KERNEL = 64 * 1024, 1024
 """Bytes above which a vector, or a tensor of two axes and more, becomes a Placeholder. The limit for vectors is higher
@@ -55,7 +58,8 @@ def trace(model: KerasModel, signature: Signature, *, fold: bool = True) -> Trac
 
     With `fold` False the graph keeps the model's own arithmetic: nothing is precomputed or moved into the kernels, and
     every kernel is in `weights`, however small.
-    What Keras computes in half precision is float32 in the graph, including weights, inputs and outputs. Raises
+    What Keras computes in half precision, and a model of float64, is float32 in the graph, including weights, inputs
+    and outputs. Raises
     ConversionError where a layer cannot be traced for these shapes, and where the graph holds state that no format can
     store (a lookup table, for example).
     """
@@ -68,17 +72,20 @@ def trace(model: KerasModel, signature: Signature, *, fold: bool = True) -> Trac
     captured = {inner.op.name: outer for outer, inner in graph.captures}
     arguments = [tensor.op.name for tensor in graph.inputs if tensor.op.name not in captured]
     graph_def = graph.as_graph_def(add_shapes=True)
+    refuse_giants(graph_def, signature.layers)
     settle_reshapes(graph_def)
+    graph_def = lowered(graph_def, {name: RULES[name] for name in ("CheckNumerics", "Empty")})
     if fold:
         cancel_reversals(graph_def)
     seeds = {name for name, outer in captured.items() if id(outer) in seed_states(model)}
     warnings = without_changes(graph_def, [tensor.op.name for tensor in results], seeds, signature.layers)
     _keep_needed(graph_def, [*arguments, *(tensor.op.name for tensor in results)])
     paths = {id(variable.value.handle): legal_path(variable.path) for variable in model.variables}
+    double = computes_in_double(graph_def, arguments, [tensor.op.name for tensor in results])
     taken = _take_weights_out(graph_def, captured, paths, signature.layers, LARGE_KERNEL if fold else 0)
-    weights, half = taken.arrays, half_in(graph_def)
+    weights, half = taken.arrays, half_in(graph_def) or ("float64" if double else "")
     if half:
-        graph_def = widened(graph_def, dict.fromkeys(HALVES, "float32"))
+        graph_def = widened(graph_def, dict.fromkeys(OTHERS if double else HALVES, "float32"))
         weights = {name: as_single(array) for name, array in weights.items()}
     rename = keras_names(graph_def, legal_name(model.name), signature.layers, taken.paths)
     rename |= {node: spec.name for node, spec in zip(arguments, signature.inputs, strict=True)}
@@ -124,9 +131,9 @@ def _concrete(model: KerasModel, signature: Signature, fold: bool) -> TfFunction
 
 
 def _output(spec: TensorSpec, tensor: Tensor, nodes: Mapping[str, NodeDef]) -> TensorSpec:
-    """`spec` with the traced tensor's shape and type, and its activation; half precision is float32 in the graph."""
+    """`spec` with the traced tensor's shape and type, and its activation; another precision is float32 in the graph."""
     shape = spec.shape if tensor.shape.rank is None else tuple(tensor.shape.as_list())
-    dtype = "float32" if tensor.dtype.name in HALVES else tensor.dtype.name
+    dtype = "float32" if tensor.dtype.name in OTHERS else tensor.dtype.name
     return replace(spec, shape=shape, dtype=dtype, activation=_activation(nodes, spec.name))
 
 

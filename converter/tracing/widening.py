@@ -5,7 +5,7 @@ Half precision becomes float32 for the artifacts; float32 becomes float64 for th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
@@ -14,13 +14,33 @@ from converter.core.foreign import FunctionDef, GraphDef, NodeDef
 from converter.tracing.functions import all_nodes, name_by_content
 
 HALVES = ("float16", "bfloat16")
+OTHERS = (*HALVES, "float64")
+"""Types that a Keras model may compute in, and whose artifacts compute in float32"""
+
 _ALWAYS_SINGLE = {"ResizeBilinear", "ResizeBicubic", "ResizeArea"}
 """Operators whose result is float32 for every input type"""
 
 
 def as_single(array: Array) -> Array:
-    """`array` in float32 if it is half precision, otherwise `array` itself; shape unchanged."""
-    return array.astype(np.float32) if str(array.dtype) in HALVES else array
+    """`array` in float32 if it has another floating-point type, otherwise `array` itself; shape unchanged."""
+    return array.astype(np.float32) if str(array.dtype) in OTHERS else array
+
+
+def computes_in_double(graph_def: GraphDef, arguments: Collection[str], results: Collection[str]) -> bool:
+    """Whether the model that `graph_def` was traced from is one of float64: its weights, an input, or an output are.
+
+    Other models compute a place or a size in float64.
+    """
+    import tensorflow as tf
+
+    double = tf.float64.as_datatype_enum
+    for node in graph_def.node:
+        weight = node.op == "ReadVariableOp" and node.attr["dtype"].type == double
+        given = node.op == "Cast" and node.input[0] in arguments and node.attr["DstT"].type == double
+        yielded = node.name in results and "T" in node.attr and node.attr["T"].type == double
+        if weight or given or yielded:
+            return True
+    return False
 
 
 def half_in(graph_def: GraphDef) -> str:
@@ -47,6 +67,9 @@ def widened(graph_def: GraphDef, wider: Mapping[str, str]) -> GraphDef:
     result = type(graph_def)()
     result.CopyFrom(graph_def)
     for node in list(result.node):
+        if node.op == "Bitcast":
+            result.node.extend(_same_bits(node, kinds))
+            continue
         _widen_attributes(node, kinds)
         if node.op == "Cast" and node.attr["SrcT"].type == node.attr["DstT"].type:
             kind = node.attr["DstT"].type
@@ -85,6 +108,30 @@ def _widen_function(function: FunctionDef, kinds: Mapping[int, int], wider: Mapp
         node.input[:] = [renamed.get(name, name) for name in node.input]
     for name, source in function.ret.items():
         function.ret[name] = renamed.get(source, source)
+
+
+def _same_bits(node: NodeDef, kinds: Mapping[int, int]) -> list[NodeDef]:
+    """Keep the types of a Bitcast, with a Cast before it, and after it, where they are replaced elsewhere.
+
+    Returns the nodes that are added; `node` keeps its name.
+    """
+    import tensorflow as tf
+
+    old, new = node.attr["T"].type, node.attr["type"].type
+    name = {number: tf.as_dtype(number).name for number in (*kinds, *kinds.values())}
+    added = []
+    if old in kinds:
+        before = type(node)(name=f"{node.name}/before")
+        become_cast(before, node.input[0], name[kinds[old]], name[old])
+        node.input[0] = before.name
+        added.append(before)
+    if new in kinds:
+        inner = type(node)()
+        inner.CopyFrom(node)
+        inner.name = f"{node.name}/bits"
+        become_cast(node, inner.name, name[new], name[kinds[new]])
+        added.append(inner)
+    return added
 
 
 def become_cast(node: NodeDef, source: str, old: str, new: str) -> None:

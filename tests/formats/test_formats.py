@@ -294,3 +294,24 @@ def test_labels_in_every_format(tmp_path: Path) -> None:
         outputs = run(tmp_path / name / artifact.path, inputs)
         for spec, array in zip(artifact.outputs, expected, strict=True):
             np.testing.assert_array_equal(outputs[spec.name], array, err_msg=name)
+
+
+@pytest.mark.parametrize("activation", ["relu", "relu6", "tanh", "sigmoid"])
+def test_a_dense_layer_without_bias_keeps_its_activation_in_tflite(activation: str, tmp_path: Path) -> None:
+    """TensorFlow's converter drops it where the kernel, which is bound later, is an input."""
+    import keras
+    from ai_edge_litert.interpreter import Interpreter
+
+    from converter.tracing.signature import describe
+    from converter.tracing.trace import trace
+
+    layers = [keras.layers.Dense(24, activation, use_bias=False), keras.layers.Dense(30, activation)]
+    model = keras.Sequential([keras.Input((64,)), *layers])
+    FORMATS["tflite"].write(trace(model, describe(model)), tmp_path, WriteOptions())
+    given = np.random.default_rng(0).uniform(-1, 1, (1, 64)).astype(np.float32)
+    interpreter = Interpreter(str(tmp_path / "model.tflite"))
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], given)
+    interpreter.invoke()
+    found = interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+    np.testing.assert_allclose(found, np.asarray(model(given)), rtol=0, atol=1e-5)

@@ -9,7 +9,8 @@ import pytest
 
 from converter.core.data import Interface, TensorSpec
 from converter.core.errors import InputError
-from converter.quantize.calibration import faint, noise_calibration, overlap, read_calibration
+from converter.data.fingerprint import overlap
+from converter.quantize.calibration import faint, noise_calibration, read_calibration
 
 IMAGE = TensorSpec("image", (None, 4, 4, 1))
 FLAG = TensorSpec("flag", (None, 2))

@@ -134,10 +134,12 @@ def _use_fully_connected(model: FlatbufferObject, known: dict[int, Array], schem
         operator.opcodeIndex = _code(model, schema, schema.BuiltinOperator.FULLY_CONNECTED)
         operator.inputs = [operator.inputs[0], kernel, _NO_TENSOR]
         add = consumers.get(operator.outputs[0])
-        if add is None or names[add.opcodeIndex] != "ADD" or readers[operator.outputs[0]] != 1:
+        if add is None or readers[operator.outputs[0]] != 1:
+            continue
+        if names[add.opcodeIndex] != "ADD":
             continue
         other = next((index for index in add.inputs if index != operator.outputs[0]), _NO_TENSOR)
-        bias = None if other == _NO_TENSOR else _constant(model, other)
+        bias = known.get(other) if other in known or other == _NO_TENSOR else _constant(model, other)
         if bias is not None and bias.shape == (known[kernel].shape[0],):
             operator.inputs[2] = other
             operator.outputs = list(add.outputs)

@@ -11,12 +11,13 @@ import re
 import time
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from converter.core.data import Array, Artifact, Format, Traced, WriteOptions
+from converter.core.data import Array, Artifact, Format, Interface, Traced, WriteOptions
 from converter.core.errors import ConversionError
 from converter.core.foreign import FlatbufferObject, GraphDef
+from converter.core.jsonable import plain
 from converter.tracing.naming import described_layer
 
 FILENAME = "model.tflite"
@@ -30,7 +31,7 @@ def write(traced: Traced, directory: Path, options: WriteOptions) -> Artifact:
     Raises ConversionError, which names the Keras layer, where an operator has no TFLite builtin, and where the weights
     take more than 2 GB.
     """
-    from converter.formats.tflite import bind, file, outputs
+    from converter.formats.tflite import bind, file, metadata, operators, outputs
 
     started = time.perf_counter()
     total = sum(array.nbytes for array in traced.weights.values())
@@ -38,20 +39,24 @@ def write(traced: Traced, directory: Path, options: WriteOptions) -> Artifact:
         raise ConversionError(
             f"the weights ({total / 1e9:.1f} GB) are more than a TFLite file can hold (2 GB)\nexport ONNX instead"
         )
-    model, inlined = _converted(traced)
-    weights = {} if inlined else bind.bind(model, traced.weights)
+    graph_def, weights = operators.with_biases(operators.replaced(traced.graph_def), traced.weights)
+    model, inlined = _converted(replace(traced, graph_def=graph_def, weights=weights))
+    buffers = {} if inlined else bind.bind(model, weights)
     outputs.separate(model, list(traced.outputs))
     bind.add_signature(model, SIGNATURE_KEY)
     names = bind.operator_names(model)
-    operators = Counter(names[each.opcodeIndex] for graph in model.subgraphs for each in graph.operators)
-    size = file.save(model, weights, directory / FILENAME)
+    counts = Counter(names[each.opcodeIndex] for graph in model.subgraphs for each in graph.operators)
+    interface = plain(Interface(tuple(traced.inputs.values()), tuple(traced.outputs.values())))
+    metadata.add(model, traced, interface)
+    file.save(model, buffers, directory / FILENAME)
+    size = metadata.append_files(directory / FILENAME, traced, interface)
     return Artifact(
         format="tflite",
         path=FILENAME,
         precision="float32",
         inputs=tuple(traced.inputs.values()),
         outputs=tuple(traced.outputs.values()),
-        operators=dict(sorted(operators.items())),
+        operators=dict(sorted(counts.items())),
         size=size,
         seconds=time.perf_counter() - started,
         options={**asdict(options), "layout": "nhwc", "files": [FILENAME], "weights_inlined": inlined},
@@ -65,12 +70,18 @@ def _converted(traced: Traced) -> tuple[FlatbufferObject, bool]:
     """
     from tensorflow.lite.python import convert
 
+    from converter.formats.tflite.operators import FUSED, replaced
+
+    graph_def = traced.graph_def
+    for attempt in range(2):
+        try:
+            return _convert(graph_def, traced, traced.weights), False
+        except convert.ConverterError as error:
+            if attempt or not any(f"tf.{name}" in str(error) for name in FUSED):
+                break
+            graph_def = replaced(graph_def, fused=True)
     try:
-        return _convert(traced.graph_def, traced, traced.weights), False
-    except convert.ConverterError:
-        pass
-    try:
-        return _convert(_frozen(traced), traced, {}), True
+        return _convert(_frozen(graph_def, traced.weights), traced, {}), True
     except convert.ConverterError as error:
         raise _refusal(str(error), traced.layers) from error
 
@@ -89,16 +100,16 @@ def _convert(graph_def: GraphDef, traced: Traced, weights: Mapping[str, Array]) 
     return schema.ModelT.InitFromObj(schema.Model.GetRootAs(flatbuffer, 0))
 
 
-def _frozen(traced: Traced) -> GraphDef:
+def _frozen(graph_def: GraphDef, weights: Mapping[str, Array]) -> GraphDef:
     """A copy of the graph with each weight as a constant."""
     import tensorflow as tf
     from tensorflow.core.framework import graph_pb2
 
     frozen = graph_pb2.GraphDef()
-    frozen.CopyFrom(traced.graph_def)
+    frozen.CopyFrom(graph_def)
     for node in frozen.node:
-        if node.name in traced.weights:
-            array = traced.weights[node.name]
+        if node.name in weights:
+            array = weights[node.name]
             node.op = "Const"
             node.attr.pop("shape", None)
             tensor = node.attr["value"].tensor
