@@ -34,11 +34,12 @@ GATES = {
     "float16": Gate(factor=3.0, floor=1e-4, cap=1e-1),
     "int8": Gate(factor=2.0, floor=1e-3, cap=0.25),  # 12 dB for the worst sample; 20 dB over all, see LEAST_SQNR
     "int8-weights": Gate(factor=2.0, floor=1e-4, cap=0.25),
+    "int8-dynamic": Gate(factor=4.0, floor=1e-4, cap=0.25),  # the noise is that of the weights alone
 }
 LEAST_SQNR = 20.0
 """Of int8 and int8-weights over all samples together, in dB: a sample whose logits are small may be worse"""
 
-UNKNOWN = {"float16": 1e-3, "int8": 0.25, "int8-weights": 0.25}
+UNKNOWN = {"float16": 1e-3, "int8": 0.25, "int8-weights": 0.25, "int8-dynamic": 0.25}
 """The tolerance where the noise was not measured"""
 
 BY_NOISE = "int8-calibrated-by-noise"
