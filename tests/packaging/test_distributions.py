@@ -18,7 +18,7 @@ VERIFYING = ROOT / "converter" / "verify-only"
 TRAINING = {"tensorflow", "keras", "tf2onnx", "onnx", "h5py"}
 """What only loading, rewriting and exporting need."""
 
-EXPORTING = ("training", "sources", "rewrites", "tracing", "formats")
+EXPORTING = ("training", "sources", "rewrites", "tracing", "quantize", "formats")
 """Packages of the converter that only exporting needs."""
 
 DATA = {
