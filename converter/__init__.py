@@ -28,6 +28,8 @@ if TYPE_CHECKING:
         UsageError,
     )
     from converter.core.results import Report
+    from converter.fleets.fleet import fleet
+    from converter.fleets.tasks import FleetOptions, FleetReport, FleetRow
     from converter.pipeline.export import export
     from converter.pipeline.load import load
     from converter.pipeline.options import ExportOptions
@@ -41,6 +43,9 @@ __all__ = [
     "CnnExportError",
     "ConversionError",
     "ExportOptions",
+    "FleetOptions",
+    "FleetReport",
+    "FleetRow",
     "InconclusiveError",
     "InputError",
     "OutputError",
@@ -55,6 +60,7 @@ __all__ = [
     "WriteOptions",
     "__version__",
     "export",
+    "fleet",
     "load",
     "rewrite",
     "verify",
@@ -67,6 +73,8 @@ _HOMES = {
         "ParityError", "UnavailableError", "UnsafeError", "UsageError",
     ),
     "converter.core.results": ("Report",),
+    "converter.fleets.fleet": ("fleet",),
+    "converter.fleets.tasks": ("FleetOptions", "FleetReport", "FleetRow"),
     "converter.pipeline.export": ("export",),
     "converter.pipeline.load": ("load",),
     "converter.pipeline.options": ("ExportOptions",),
