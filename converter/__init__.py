@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from converter.pipeline.rewrite import RewriteResult, rewrite
     from converter.pipeline.verify import verify
     from converter.report.baseline import Baseline
+    from converter.serving.package import Package, package
 
 __all__ = [
     "Baseline",
@@ -49,6 +50,7 @@ __all__ = [
     "InconclusiveError",
     "InputError",
     "OutputError",
+    "Package",
     "ParityError",
     "Report",
     "RewriteResult",
@@ -62,6 +64,7 @@ __all__ = [
     "export",
     "fleet",
     "load",
+    "package",
     "rewrite",
     "verify",
 ]
@@ -81,6 +84,7 @@ _HOMES = {
     "converter.pipeline.rewrite": ("RewriteResult", "rewrite"),
     "converter.pipeline.verify": ("verify",),
     "converter.report.baseline": ("Baseline",),
+    "converter.serving.package": ("Package", "package"),
 }  # fmt: skip
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -74,7 +74,7 @@ def command(models: tuple[str, ...], as_json: bool, quiet: bool, debug: bool, **
 
 def print_report(report: FleetReport, file: IO[str]) -> None:
     """Write the rows, the failures and the counts to `file`."""
-    from converter.fleets.summary import total_size, worst_error
+    from converter.report.summary import total_size, worst_error
 
     cells = [("model", "status", "exit", "error", "size", "time", "changed")]
     for row in report.rows:
@@ -93,7 +93,7 @@ def print_report(report: FleetReport, file: IO[str]) -> None:
 
 
 class Watch:
-    """Shows the events of a fleet on standard error: a table that is updated on a terminal, otherwise a line for each."""
+    """Shows the events of a fleet on standard error: a table updated in place on a terminal, otherwise lines."""
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet

@@ -16,7 +16,7 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-from converter.cli import export, fleet, list_models, rewrite, runtimes, verify
+from converter.cli import export, fleet, list_models, package, rewrite, runtimes, verify
 from converter.cli.options import SOURCES, variable_of
 from converter.core.errors import CnnExportError, UnavailableError
 from converter.core.text import printable
@@ -27,6 +27,7 @@ COMMANDS: dict[str, click.Command] = {
     "verify": verify.command,
     "rewrite": rewrite.command,
     "fleet": fleet.command,
+    "package": package.command,
     "list": list_models.command,
     "runtimes": runtimes.command,
 }
@@ -69,6 +70,7 @@ def cli(ctx: click.Context) -> int | None:
     cnnexport verify artifacts/resnet50   repeat the proof from the directory
     cnnexport rewrite MODEL -o new.keras  save with Lambda groups as grouped convolutions
     cnnexport fleet models.toml           many models, with resume, on one machine or a Dask cluster
+    cnnexport package DIR --for triton -o REPOSITORY   proven artifacts laid out for a server
     cnnexport runtimes                    the runtimes for verify --runtime, and their availability
 
     \b

@@ -1,4 +1,4 @@
-"""The Dask cluster of a fleet: an embedded one, or one that runs already; its workers are checked before work starts."""
+"""The Dask cluster of a fleet: an embedded one, or one that runs already. Its workers are checked first."""
 
 from __future__ import annotations
 
@@ -33,8 +33,10 @@ _ALLOWED_FAILURES = "distributed.scheduler.allowed-failures"
 
 @dataclass
 class Cluster:
-    """A connected cluster. `resources` are the amounts of those resources that every worker declares, the least of each;
-    `threads` is the number of tasks that run at a time."""
+    """A connected cluster. `resources` are the least amounts of those resources that every worker declares.
+
+    `threads` is the number of tasks that run at a time.
+    """
 
     client: DaskClient
     resources: dict[str, float]

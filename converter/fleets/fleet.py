@@ -86,6 +86,8 @@ def fleet(
                 runner = Runner(cluster, options, shared, send, {} if verify else versions())
                 for row in runner.run(prepared):
                     rows[row.name] = row
+                    for stage, seconds in row.timings.items():
+                        send({"event": "stage", "model": row.name, "stage": stage, "seconds": seconds})
                     send(_ended(row))
         ordered = tuple(rows[task.name] for task in tasks)
         report = FleetReport(ordered, str(options.output), time.monotonic() - begun, dashboard, warnings)
@@ -182,5 +184,5 @@ def _stamped(events: Events | None) -> Events:
 
 def _ended(row: FleetRow) -> Event:
     facts = {"model": row.name, "status": row.status, "exit_code": row.exit_code, "seconds": round(row.seconds, 3)}
-    more = {"memory": row.memory, "message": row.message, "change": row.change, "stages": dict(row.timings)}
-    return {"event": "model-ended", **facts, **more}
+    more = {"memory": row.memory, "message": row.message, "change": row.change, "attempts": row.attempts}
+    return {"event": "model-ended", **facts, **more, "worker": row.worker}

@@ -54,7 +54,7 @@ def named_files(task: Task) -> list[Path]:
 
 def _source_file(source: str) -> Path | None:
     """The file of a source: a model file, or the Python file of a function."""
-    path, _, function = source.rpartition(":")
+    path = source.rpartition(":")[0]
     if not path or path == "keras":
         return Path(source)
     if path.endswith(".py"):

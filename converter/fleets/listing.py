@@ -18,7 +18,6 @@ matrix = { opset = [15, 17] }   # instead of [matrix]
 from __future__ import annotations
 
 import difflib
-import glob
 import itertools
 import json
 import tomllib
@@ -221,7 +220,11 @@ def _is_pattern(text: str) -> bool:
 
 def _expanded(text: str) -> list[str]:
     """The files that match a pattern, in order; `text` itself if it is none or nothing matches."""
-    return (sorted(glob.glob(text, recursive=True)) or [text]) if _is_pattern(text) else [text]
+    if not _is_pattern(text):
+        return [text]
+    start = Path(text).anchor
+    found = Path(start or ".").glob(text.removeprefix(start).removeprefix("./"))
+    return sorted(map(str, found)) or [text]
 
 
 def _placed(source: str, base: Path) -> str:

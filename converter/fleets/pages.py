@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -13,8 +12,8 @@ from converter.core.foreign import JsonObject
 from converter.core.jsonable import dumps, plain
 from converter.core.text import clean
 from converter.core.version import __version__
-from converter.fleets.summary import total_size, worst_error
 from converter.fleets.tasks import FleetReport, FleetRow
+from converter.report.summary import total_size, worst_error
 
 JSON, PAGE, JUNIT = "fleet.json", "fleet.html", "fleet.xml"
 TEMPLATES = Path(__file__).with_name("templates")
@@ -27,7 +26,7 @@ def write_pages(report: FleetReport, output: Path) -> None:
         try:
             temporary = output / f".{name}.partial"
             temporary.write_text(text, encoding="utf-8")
-            os.replace(temporary, output / name)
+            temporary.replace(output / name)
         except OSError as error:
             raise OutputError(f"{output / name}: cannot be written: {error.strerror or error}") from error
 

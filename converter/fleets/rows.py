@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 from converter.core.foreign import Json, JsonObject
 from converter.core.text import printable
-from converter.fleets.summary import total_size, worst_error
 from converter.fleets.tasks import FleetRow, Status, Task
 from converter.fleets.work import Outcome
+from converter.report.summary import total_size, worst_error
 
 GROWTH = 2.0
 """Factor from which another error is a change."""

@@ -1,4 +1,4 @@
-"""Runs the tasks of a fleet on its cluster: what is submitted, what is tried again, and when the cluster is given up."""
+"""Runs the tasks of a fleet on its cluster: what is submitted, tried again, and when the cluster is given up."""
 
 from __future__ import annotations
 

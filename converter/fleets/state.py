@@ -1,13 +1,12 @@
 """What a fleet knows from earlier runs: a small file for each task, below `.fleet` in the target directory.
 
-A file is written before a task starts and after it ended, each time in one step. A task counts as done if its key is the
-same and its directory has the manifest that was proven then, intact; if the run was interrupted between the commit of
-an export and the second writing, the export is recognized by its manifest, which is not the one from before the start.
+A file is written before a task starts and after it ended, each time in one step. A task counts as done if its key is
+the same and its directory has the manifest that was proven then, intact. If the run was interrupted between the commit
+of an export and the second writing, the export is recognized by its manifest, which is not the one from before.
 """
 
 from __future__ import annotations
 
-import os
 import secrets
 from pathlib import Path
 from urllib.parse import quote
@@ -17,7 +16,7 @@ from converter.core.errors import InputError
 from converter.core.files import sha256_of
 from converter.core.foreign import JsonObject
 from converter.core.jsonable import dumps, read_json
-from converter.fleets.summary import summary_of
+from converter.report.summary import summary_of
 
 FOLDER = ".fleet"
 MAX_BYTES = 64 << 20
@@ -43,7 +42,7 @@ def write_state(path: Path, state: JsonObject) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     temporary.write_text(dumps(state), encoding="ascii")
-    os.replace(temporary, path)
+    temporary.replace(path)
 
 
 def manifest_hash(directory: Path) -> str:

@@ -43,9 +43,9 @@ class Task:
 class FleetOptions:
     """How a fleet is run. `output` is the target directory.
 
-    `jobs` models at a time run on the embedded cluster, or as many as the workers of `scheduler` have threads. `tls` has
-    the files "ca", "cert" and "key". A model that takes longer than `timeout` seconds, or more than `memory` bytes, is
-    stopped: exit code 8, which is tried again `retries` times. `transfer` "auto" asks each worker whether it sees the
+    `jobs` models at a time run on the embedded cluster, or as many as the workers of `scheduler` have threads. `tls`
+    has the files "ca", "cert" and "key". A model that takes longer than `timeout` seconds, or more than `memory` bytes,
+    is stopped: exit code 8, which is tried again `retries` times. `transfer` "auto" asks each worker whether it sees the
     target directory; "stream" has every artifact sent.
     """
 

@@ -1,4 +1,4 @@
-"""Artifacts from a worker that does not see the target directory: fetched in pieces, their hashes checked at arrival."""
+"""Artifacts from a worker that does not see the target directory: fetched in pieces, with their hashes checked."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def shared_by_all(output: Path, ask: Callable[[str], Sequence[str]]) -> bool:
 def receive(outcome: Outcome, target: Path, fetch: Fetch) -> Path:
     """Fetch the files of `outcome` into `target`, in one step, and return where they are.
 
-    An export that is not proven goes to `<target>.unproven`. Raises InputError for a file whose bytes are not those that
-    the worker hashed, or whose name leads out of the directory, and OutputError if the target cannot be written.
+    An export that is not proven goes to `<target>.unproven`. Raises InputError for a file whose bytes are not those
+    that the worker hashed, or whose name leads out of the directory, OutputError if the target cannot be written.
     """
     target = target if outcome.exit_code == 0 else target.with_name(target.name + UNPROVEN)
     with stage(target) as staging:

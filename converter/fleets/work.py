@@ -24,8 +24,8 @@ from converter.core.foreign import Json, JsonObject
 from converter.core.text import one_line, printable
 from converter.fleets import state
 from converter.fleets.keys import versions
-from converter.fleets.summary import summary_of
 from converter.fleets.tasks import RETRIED
+from converter.report.summary import summary_of
 
 TICK = 0.1
 """Seconds between two looks at a child."""
@@ -39,8 +39,8 @@ PREFIX = "cnnexport-fleet-"
 class Job:
     """One task for a worker. `target` is the directory to write, "" if the client fetches what was written.
 
-    `state` is the file of the task's state, "" if the client writes it. `versions` are the client's; a worker with other
-    ones refuses. `place` is the client's current directory. `again`: the worker of an earlier attempt died.
+    `state` is the file of the task's state, "" if the client writes it. `versions` are the client's; a worker with
+    other ones refuses. `place` is the client's current directory. `again`: the worker of an earlier attempt died.
     """
 
     name: str

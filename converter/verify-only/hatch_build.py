@@ -12,7 +12,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 HERE = Path(__file__).resolve().parent
-PACKAGES = ("core", "bundle", "runtimes", "proof", "report", "pipeline", "fleets", "cli")
+PACKAGES = ("core", "bundle", "runtimes", "proof", "report", "pipeline", "fleets", "serving", "cli")
 BuildData = dict[str, Any]  # hatchling has no type for it
 FILES = ("__init__.py", "__main__.py", "py.typed")
 
