@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from types import TracebackType
 from typing import IO
 
 from converter.core.clock import Progress
 from converter.core.errors import OutputError
 from converter.core.foreign import JsonObject
+from converter.core.text import one_line
 
 
 class EventLog:
@@ -30,9 +32,13 @@ class EventLog:
                 raise OutputError(f"--log {self.path}: cannot be written: {error.strerror or error}") from error
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         if self.stream is not None:
-            self.stream.close()
+            try:
+                if error is not None:
+                    self.write({"event": "error", "kind": type(error).__name__, "message": one_line(error, 500)})
+            finally:
+                self.stream.close()
 
     def write(self, event: JsonObject) -> None:
         """Append `event` and make it visible to readers. Raises OutputError."""
@@ -43,6 +49,10 @@ class EventLog:
             self.stream.flush()
         except OSError as error:
             raise OutputError(f"--log {self.path}: cannot be written: {error.strerror or error}") from error
+
+    def verdict(self, model: str, verdict: str, exit_code: int) -> None:
+        """Append how `model` ended."""
+        self.write({"event": "model-ended", "model": model, "verdict": verdict, "exit_code": exit_code})
 
     def progress(self, model: str, then: Progress) -> Progress:
         """`then`, which also appends each stage of `model` that ends, with its seconds."""

@@ -45,8 +45,8 @@ class FleetOptions:
 
     `jobs` models at a time run on the embedded cluster, or as many as the workers of `scheduler` have threads. `tls`
     has the files "ca", "cert" and "key". A model that takes longer than `timeout` seconds, or more than `memory` bytes,
-    is stopped: exit code 8, which is tried again `retries` times. `transfer` "auto" asks each worker whether it sees the
-    target directory; "stream" has every artifact sent.
+    is stopped: exit code 8, which is tried again `retries` times. With `transfer` "auto" each worker is asked whether
+    it sees the target directory; with "stream" every artifact is sent.
     """
 
     output: Path = Path("artifacts")

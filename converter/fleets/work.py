@@ -31,6 +31,7 @@ TICK = 0.1
 """Seconds between two looks at a child."""
 LARGEST_ANSWER = 256 << 20
 UNPROVEN = ".unproven"
+PROGRAM = ("-P", "-m", "converter.fleets.guard")
 PREFIX = "cnnexport-fleet-"
 """Of the temporary directories of jobs."""
 
@@ -133,7 +134,7 @@ def run_child(arguments: tuple[str, ...], job: Job, scratch: Path) -> Outcome:
     begun = time.perf_counter()
     with (scratch / "answer").open("w+b") as answer, (scratch / "errors").open("w+b") as errors:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "converter.fleets.guard", *arguments],
+            [sys.executable, *PROGRAM, *arguments],
             stdin=subprocess.DEVNULL, stdout=answer, stderr=errors, env={**os.environ, **own},
             cwd=job.place if job.place and Path(job.place).is_dir() else None, start_new_session=True,
         )  # fmt: skip
