@@ -14,7 +14,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = {
-    "bundle", "cli", "core", "formats", "pipeline", "proof", "report", "rewrites", "runtimes", "sources", "tracing",
+    "bundle", "cli", "core", "fleets", "formats", "pipeline", "proof", "report", "rewrites", "runtimes", "serving",
+    "sources", "tracing",
 }  # fmt: skip
 MOST_PARAMETERS, MOST_LINES = 6, 300
 Function = ast.FunctionDef | ast.AsyncFunctionDef
