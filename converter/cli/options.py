@@ -190,6 +190,7 @@ def output_options(function: Function) -> Function:
         option("--growth", type=float, metavar="FACTOR", help="Allowed growth of errors over baseline. [default: 2]"),
         option("--baseline", type=click.Path(path_type=Path), metavar="REPORT.JSON",
                help="Fail if an error grew, an operator count changed or a row is missing."),
+        option("--log", type=click.Path(path_type=Path), metavar="FILE", help="Append a line of JSON for each stage."),
         option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write the report as an HTML page."),
         option("--junit", type=click.Path(path_type=Path), metavar="FILE", help="Write the report as JUnit XML."),
         option("--device", type=choice("cpu", "cuda"), default="cpu", show_default=True,
