@@ -28,6 +28,8 @@ if TYPE_CHECKING:
         UsageError,
     )
     from converter.core.results import Report
+    from converter.fleets.fleet import fleet
+    from converter.fleets.tasks import FleetOptions, FleetReport, FleetRow
     from converter.pipeline.evaluate import evaluate
     from converter.pipeline.export import export
     from converter.pipeline.inspect import InspectResult, inspect
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from converter.pipeline.verify import verify
     from converter.prediction.evaluation import Evaluation
     from converter.report.baseline import Baseline
+    from converter.serving.package import Package, package
 
 __all__ = [
     "Baseline",
@@ -47,10 +50,14 @@ __all__ = [
     "ConversionError",
     "Evaluation",
     "ExportOptions",
+    "FleetOptions",
+    "FleetReport",
+    "FleetRow",
     "InconclusiveError",
     "InputError",
     "InspectResult",
     "OutputError",
+    "Package",
     "ParityError",
     "PredictResult",
     "Report",
@@ -65,8 +72,10 @@ __all__ = [
     "__version__",
     "evaluate",
     "export",
+    "fleet",
     "inspect",
     "load",
+    "package",
     "predict",
     "rewrite",
     "train",
@@ -81,6 +90,8 @@ _HOMES = {
     ),
     "converter.core.results": ("Report",),
     "converter.pipeline.evaluate": ("evaluate",),
+    "converter.fleets.fleet": ("fleet",),
+    "converter.fleets.tasks": ("FleetOptions", "FleetReport", "FleetRow"),
     "converter.pipeline.export": ("export",),
     "converter.pipeline.inspect": ("InspectResult", "inspect"),
     "converter.pipeline.load": ("load",),
@@ -91,6 +102,7 @@ _HOMES = {
     "converter.pipeline.verify": ("verify",),
     "converter.prediction.evaluation": ("Evaluation",),
     "converter.report.baseline": ("Baseline",),
+    "converter.serving.package": ("Package", "package"),
 }  # fmt: skip
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -37,7 +37,7 @@ MAX_ENTRIES = {
     "rewrites": 1_000_000,
 }
 LARGEST_AXIS = 2**31 - 1
-PRECISIONS = ("float32", "float16", "int8", "int8-weights")
+PRECISIONS = ("float32", "float16", "int8", "int8-weights", "int8-dynamic")
 LAYOUTS, ACTIVATIONS = ("nhwc", "nchw", ""), ("softmax", "sigmoid", "linear")
 
 

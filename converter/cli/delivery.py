@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from converter.core.results import Report
 
 
-REPORT_OPTIONS = {"as_json", "junit", "html", "debug"}
+REPORT_OPTIONS = {"as_json", "junit", "html", "debug", "log"}
 """The options of `export` and `verify` that concern only the report; the others are keywords of the API functions."""
 
 

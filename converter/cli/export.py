@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from converter.cli.event_log import EventLog
 from converter.cli.options import (
     FORMAT_LIST,
     SOURCES,
@@ -82,5 +83,8 @@ def command(model: str, formats: tuple[str, ...], quiet: bool, **given: Any) -> 
         chosen = {name: value for name, value in chosen.items() if name not in OPTIONAL or value not in (None, ())}
         if formats:
             chosen["formats"] = formats
-        report = export(model, progress=Progress(quiet), commands=list(main.COMMANDS), **chosen)
+        with EventLog(given["log"]) as log:
+            progress = log.progress(model, Progress(quiet))
+            report = export(model, progress=progress, commands=list(main.COMMANDS), **chosen)
+            log.verdict(model, report.verdict, report.exit_code)
         return delivery.deliver(report, where, result)

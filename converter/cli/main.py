@@ -16,7 +16,20 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-from converter.cli import bench, evaluate, export, inspect, list_models, predict, rewrite, runtimes, train, verify
+from converter.cli import (
+    bench,
+    evaluate,
+    export,
+    fleet,
+    inspect,
+    list_models,
+    package,
+    predict,
+    rewrite,
+    runtimes,
+    train,
+    verify,
+)  # fmt: skip
 from converter.cli.options import SOURCES, variable_of
 from converter.core.errors import CnnExportError, UnavailableError
 from converter.core.text import printable
@@ -30,6 +43,8 @@ COMMANDS: dict[str, click.Command] = {
     "predict": predict.command,
     "evaluate": evaluate.command,
     "inspect": inspect.command,
+    "fleet": fleet.command,
+    "package": package.command,
     "list": list_models.command,
     "runtimes": runtimes.command,
     "bench": bench.command,
@@ -76,6 +91,8 @@ def cli(ctx: click.Context) -> int | None:
     cnnexport predict artifacts/NAME *.jpg   the classes of images, in any runtime
     cnnexport evaluate artifacts/NAME --data DIR   accuracy beside Keras's, image by image
     cnnexport inspect artifacts/resnet50  operators, parameters, cost and metadata
+    cnnexport fleet models.toml           many models, with resume, on one machine or a Dask cluster
+    cnnexport package DIR --for triton -o REPOSITORY   proven artifacts laid out for a server
     cnnexport runtimes                    the runtimes for verify --runtime, and their availability
     cnnexport bench artifacts/resnet50    latency, throughput and memory of every file and runtime
 

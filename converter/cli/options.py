@@ -16,6 +16,7 @@ from click.shell_completion import CompletionItem
 
 from converter.core.errors import UsageError
 from converter.core.foreign import ClickValue, JsonObject
+from converter.core.precision import PRECISIONS
 
 if TYPE_CHECKING:  # converter.core.data imports numpy
     from converter.core.data import Shape, ShapesByInput
@@ -189,6 +190,7 @@ def output_options(function: Function) -> Function:
         option("--growth", type=float, metavar="FACTOR", help="Allowed growth of errors over baseline. [default: 2]"),
         option("--baseline", type=click.Path(path_type=Path), metavar="REPORT.JSON",
                help="Fail if an error grew, an operator count changed or a row is missing."),
+        option("--log", type=click.Path(path_type=Path), metavar="FILE", help="Append a line of JSON for each stage."),
         option("--html", type=click.Path(path_type=Path), metavar="FILE", help="Write the report as an HTML page."),
         option("--junit", type=click.Path(path_type=Path), metavar="FILE", help="Write the report as JUnit XML."),
         option("--device", type=choice("cpu", "cuda"), default="cpu", show_default=True,
@@ -210,8 +212,8 @@ def precision_options(function: Function) -> Function:
                help="How samples become ranges. [default: minmax]"),
         option("--calibration", type=click.Path(path_type=Path), metavar="FILE.npz|FOLDER|mnist|digits|noise",
                help="Samples of real inputs for int8: arrays by the name of the input, or images."),
-        option("--precision", type=Names(lambda: ("fp16", "int8", "int8-weights"), multiple=True), multiple=True,
-               metavar="NAME", help="fp16, int8 or int8-weights, besides float32; repeatable or comma-separated."),
+        option("--precision", type=Names(lambda: PRECISIONS, multiple=True), multiple=True, metavar="NAME",
+               help="fp16, int8, int8-weights or int8-dynamic, besides float32; repeatable."),
     ):  # fmt: skip
         function = decorator(function)
     return function

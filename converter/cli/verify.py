@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from converter.cli.event_log import EventLog
 from converter.cli.options import RUNTIME_LIST, option, output_options
 from converter.cli.streams import Progress, result_only
 
@@ -26,5 +27,8 @@ def command(directory: Path, runtimes: tuple[str, ...], quiet: bool, **given: An
 
         where = delivery.destinations(given)
         chosen = {name: value for name, value in given.items() if name not in delivery.REPORT_OPTIONS}
-        report = verify(directory, progress=Progress(quiet), runtimes=runtimes, **chosen)
+        with EventLog(given["log"]) as log:
+            progress = log.progress(str(directory), Progress(quiet))
+            report = verify(directory, progress=progress, runtimes=runtimes, **chosen)
+            log.verdict(str(directory), report.verdict, report.exit_code)
         return delivery.deliver(report, where, result)

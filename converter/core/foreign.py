@@ -58,6 +58,9 @@ NodeDef: TypeAlias = Any
 FunctionDef: TypeAlias = Any
 """tensorflow.FunctionDef, a protobuf message: a function of a GraphDef's library"""
 
+MetaGraph: TypeAlias = Any
+"""tensorflow.MetaGraphDef, a protobuf message: the graph of a SavedModel, its signatures and its saver"""
+
 OnnxModel: TypeAlias = Any
 """onnx.ModelProto"""
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-PRECISIONS = {"fp16": "float16", "int8": "int8", "int8-weights": "int8-weights"}
+PRECISIONS = {"fp16": "float16", "int8": "int8", "int8-weights": "int8-weights", "int8-dynamic": "int8-dynamic"}
 """The value of an artifact's `precision` by the name that `--precision` and the file's name have for it"""
 
 FORMATS = ("onnx", "tflite")

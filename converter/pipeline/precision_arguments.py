@@ -16,7 +16,6 @@ from converter.data.samples import BUILT_IN
 KEYWORDS = ("precision", "calibration", "calibration_method", "keep_float", "int8_target", "float16_io")
 """The keywords of `converter.export` that make `PrecisionOptions`"""
 
-DYNAMIC = "int8-dynamic"
 Choice = TypeVar("Choice", bound=str)
 
 
@@ -28,11 +27,6 @@ def precision_options(options: PrecisionOptions, given: Given) -> PrecisionOptio
     """
     names = tuple(dict.fromkeys(each.lower() for each in given.get("precision", options.names)))
     for name in names:
-        if name == DYNAMIC:
-            raise UsageError(
-                "--precision int8-dynamic: convolutions lose too much with scales that change with each image\n"
-                "use int8 with --calibration, or int8-weights without"
-            )
         if name not in PRECISIONS:
             guess = difflib.get_close_matches(name, PRECISIONS, n=1, cutoff=0.4)
             hint = f"did you mean {guess[0]}? " if guess else ""
@@ -71,7 +65,9 @@ def _check(options: PrecisionOptions, given: Given) -> None:
             "--precision int8: needs samples of real inputs\n"
             "add --calibration FILE.npz, or a folder of images or arrays; int8-weights needs none"
         )
-    for name in ("calibration", "calibration_method", "keep_float", "int8_target"):
+    if given.get("int8_target") is not None and not {"int8", "int8-dynamic"} & set(options.names):
+        raise UsageError("--int8-target: has no effect without --precision int8")
+    for name in ("calibration", "calibration_method", "keep_float"):
         if name in given and given[name] not in (None, ()) and not int8:
             raise UsageError(f"--{name.replace('_', '-')}: has no effect without --precision int8")
     if given.get("float16_io") and "fp16" not in options.names:

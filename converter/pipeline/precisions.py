@@ -60,6 +60,7 @@ def _parts(work: Work, name: str) -> list[Work]:
 def _made(work: Work, name: str, facts: ModelFacts) -> Made:
     from converter.pipeline.calibration_images import has_images, image_samples
     from converter.quantize.calibration import calibration_of, noise_calibration, read_calibration
+    from converter.quantize.dynamic import write_dynamic
     from converter.quantize.int8 import write_int8
     from converter.quantize.rounding import write_half, write_weights
 
@@ -67,6 +68,8 @@ def _made(work: Work, name: str, facts: ModelFacts) -> Made:
         return write_half(work)
     if name == "int8-weights":
         return write_weights(work)
+    if name == "int8-dynamic":
+        return write_dynamic(work)
     noise = noise_calibration(work.interface, work.seed, work.golden.inputs)
     given = work.options.calibration
     assert given is not None

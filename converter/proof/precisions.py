@@ -22,6 +22,7 @@ from converter.core.distance import FLOAT32 as FLOAT32_GATE
 from converter.core.distance import Gate, norms
 from converter.core.errors import InputError
 from converter.core.foreign import Json
+from converter.core.processor import processor
 from converter.core.results import Comparison, Control, OutputResult, Tolerance
 from converter.proof.comparison import compare_outputs, separation
 from converter.proof.domains import pair
@@ -33,11 +34,12 @@ GATES = {
     "float16": Gate(factor=3.0, floor=1e-4, cap=1e-1),
     "int8": Gate(factor=2.0, floor=1e-3, cap=0.25),  # 12 dB for the worst sample; 20 dB over all, see LEAST_SQNR
     "int8-weights": Gate(factor=2.0, floor=1e-4, cap=0.25),
+    "int8-dynamic": Gate(factor=4.0, floor=1e-4, cap=0.25),  # the noise is that of the weights alone
 }
 LEAST_SQNR = 20.0
 """Of int8 and int8-weights over all samples together, in dB: a sample whose logits are small may be worse"""
 
-UNKNOWN = {"float16": 1e-3, "int8": 0.25, "int8-weights": 0.25}
+UNKNOWN = {"float16": 1e-3, "int8": 0.25, "int8-weights": 0.25, "int8-dynamic": 0.25}
 """The tolerance where the noise was not measured"""
 
 BY_NOISE = "int8-calibrated-by-noise"
@@ -49,13 +51,17 @@ AS_GOOD = 1.5
 
 @dataclass(frozen=True)
 class Precise:
-    """What an artifact of another precision is compared with: golden arrays, their file, and tolerances."""
+    """What an artifact of another precision is compared with: golden arrays, their file, and tolerances.
+
+    With `doubts` it never passes. `causes` are what may explain a failure on this machine.
+    """
 
     golden: Golden
     path: Path
     tolerances: Mapping[str, Tolerance]
     apart: Mapping[str, float]
     doubts: tuple[str, ...] = ()
+    causes: tuple[str, ...] = ()
 
 
 def precise(directory: Path, artifact: Artifact, interface: Interface, golden: Golden, default: Path) -> Precise:
@@ -84,7 +90,9 @@ def precise(directory: Path, artifact: Artifact, interface: Interface, golden: G
             f"{artifact.path}: is calibrated by noise, which says nothing about real data; "
             "give samples with --calibration",
         )
-    return Precise(golden, path, tolerances, _apart(golden, specs, artifact.precision), doubts)
+    return Precise(
+        golden, path, tolerances, _apart(golden, specs, artifact.precision), doubts, _causes(artifact, facts)
+    )
 
 
 def tolerance_of(precision: str, noise: tuple[float, float] | None) -> Tolerance:
@@ -148,7 +156,7 @@ def verdict_of(found: Precise, row: Comparison, controls: Sequence[Control]) -> 
     verdict, reasons = judge([row], controls, found.apart, limits)
     if found.doubts and verdict == "pass":
         verdict = "inconclusive"
-    return verdict, (*reasons, *found.doubts)
+    return verdict, (*reasons, *found.doubts, *(found.causes if verdict == "fail" else ()))
 
 
 def _shifted(arrays: Arrays) -> dict[str, Array]:
@@ -172,9 +180,12 @@ def _control(name: str, outputs: Arrays, found: Precise, specs: Mapping[str, Ten
 
 
 def _apart(golden: Golden, specs: Mapping[str, TensorSpec], precision: str) -> dict[str, float]:
-    """How far two samples are apart, by output: the closest two; of int8 the median, for real samples may be alike."""
+    """How far two samples are apart, by output: the closest two; of int8 the median.
+
+    Its tolerance is wide, and real samples of one class may be alike.
+    """
     references = golden.references
-    if precision != "int8":
+    if not precision.startswith("int8"):
         return separation(references, specs)
     pairs = [
         first_samples({name: np.roll(array, -place, 0) for name, array in references.items()}, 2)
@@ -187,6 +198,17 @@ def _apart(golden: Golden, specs: Mapping[str, TensorSpec], precision: str) -> d
 def _as_good(figures: Mapping[str, float], tolerances: Mapping[str, Tolerance]) -> bool:
     """Whether no output is further from the reference than the planned rounding explains."""
     return all(value <= AS_GOOD * (tolerances[name].noise or 0.0) for name, value in figures.items())
+
+
+def _causes(artifact: Artifact, facts: Mapping[str, Json]) -> tuple[str, ...]:
+    """That the products of an int8 file can saturate on this machine, as a sentence."""
+    found = facts.get("saturation")
+    layers = found.get("can_saturate") if isinstance(found, dict) else None
+    here = processor()
+    if not layers or here.exact:
+        return ()
+    said = f"sums of two products can exceed 16 bits in {len(layers)} layers, and {here}"
+    return (f"{artifact.path}: {said}; export with --int8-target any",)
 
 
 def _pair(noise: Json, name: str) -> tuple[float, float] | None:

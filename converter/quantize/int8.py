@@ -18,10 +18,11 @@ from converter.core.data import Array, Arrays, Artifact, Golden
 from converter.core.errors import ConversionError, UsageError
 from converter.core.foreign import Facts
 from converter.core.precision import AUTO
+from converter.core.processor import processor
 from converter.quantize import faults, sensitivity
 from converter.quantize.agreement import Agreement, agreement
 from converter.quantize.calibration import Calibration, faint
-from converter.quantize.kernels import kernels_of, processor, saturation
+from converter.quantize.kernels import kernels_of, saturation
 from converter.quantize.observe import RUNTIMES_OF, Halves, observe, whole
 from converter.quantize.plan import Operator, Plan, Range, plan
 from converter.quantize.ranges import Seen, range_of, spread
@@ -105,7 +106,9 @@ def write_int8(work: Work, calibration: Calibration, noise: Calibration) -> Made
         )
         for (side, own, written), found in zip(made, saturations, strict=True)
     )
-    controls = faults.controls(work, first, plans[0], calibration.proving, _observed(work, steps, faint(noise))[0][0])
+    alone = replace(work, artifacts=(first.artifact,))
+    by_noise = _observed(alone, steps, faint(noise))[0][0]
+    controls = faults.controls(work, first, plans[0], calibration.proving, by_noise)
     write_golden(work.directory / GOLDEN_INT8, Golden(calibration.proving, references, {}, controls))
     said_of_both = _agreement(work, artifacts, sides[-1].twins, calibration.proving)
     said = _sentences(base, plans, saturations[0], artifacts)
@@ -215,14 +218,12 @@ def _winners(one: Array, other: Array) -> str:
 def _sentences(base: Facts, plans: Sequence[Plan], found: Facts, artifacts: Sequence[Artifact]) -> tuple[str, ...]:
     """What a reader of the report should know of the int8 files."""
     names = " and ".join(each.path for each in artifacts)
-    cpu = base["processor"]
-    flags = ", ".join(cpu["flags"]) or "none of the flags that matter"
     unsafe = found["can_saturate"]
     listed = ", ".join(unsafe[:4]) + (f" and {len(unsafe) - 4} more" if len(unsafe) > 4 else "")
     remedy = f" ({listed}); --int8-target any avoids it" if unsafe else ""
     spread_of = base["spread"]
     return (
-        f"{names}: {found['verdict']}{remedy}; this processor ({cpu['machine']}) has {flags}",
+        f"{names}: {found['verdict']}{remedy}; {base['processor']}",
         *(f"{each.path}: in float are {_kept(own)}" for each, own in zip(artifacts, plans, strict=True) if own.kept),
         f"{names}: ranges from two halves of the calibration samples differ by {spread_of['median']:.1%} in the "
         f"median, by {spread_of['largest']:.1%} at most ({spread_of['tensor']})",

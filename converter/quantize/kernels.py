@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from converter.core.foreign import Facts
 from converter.core.precision import Target
 from converter.quantize.plan import Operator, Plan
 from converter.quantize.weights import SAFE, Weight, quantized
-
-_CPU = Path("/proc/cpuinfo")
-FLAGS = ("avx2", "avx512bw", "avx_vnni", "avx512_vnni", "amx_int8")
-"""The instructions that decide how x86 multiplies int8; the last three do not saturate"""
-
-_X86 = ("x86_64", "AMD64", "i686")
 
 
 def kernels_of(steps: Sequence[Operator], plan: Plan, target: Target) -> dict[str, Weight]:
@@ -50,17 +42,3 @@ def saturation(steps: Sequence[Operator], plan: Plan, kernels: Mapping[str, Weig
     unsafe = [each["layer"] for each in layers if not each["safe"]]
     verdict = f"needs VNNI: {len(unsafe)} of {len(layers)} layers can saturate" if unsafe else "safe on any x86"
     return {"verdict": verdict, "limit": SAFE, "layers": layers, "can_saturate": unsafe}
-
-
-def processor() -> Facts:
-    """The flags of this machine's processor that matter for int8, and whether its int8 products can saturate."""
-    machine = platform.machine()
-    if machine not in _X86:
-        return {"machine": machine, "flags": [], "vnni": True, "known": True}
-    try:
-        lines = _CPU.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return {"machine": machine, "flags": [], "vnni": False, "known": False}
-    present = set(next((line.partition(":")[2] for line in lines if line.startswith("flags")), "").split())
-    flags = [flag for flag in FLAGS if flag in present]
-    return {"machine": machine, "flags": flags, "vnni": bool(present & set(FLAGS[2:])), "known": True}

@@ -45,14 +45,9 @@ class Seen:
     @classmethod
     def of(cls, array: Array) -> Seen:
         """What one array holds, without a histogram."""
-        values = np.asarray(array, np.float64)
-        return cls(
-            values.size,
-            float(values.min()),
-            float(values.max()),
-            float(np.abs(values).sum()),
-            float(np.vdot(values, values)),
-        )
+        flat = np.ascontiguousarray(array).reshape(-1)
+        absolute = float(np.sum(np.abs(flat), dtype=np.float64))
+        return cls(flat.size, float(flat.min()), float(flat.max()), absolute, float(np.dot(flat, flat)))
 
     def __add__(self, other: Seen) -> Seen:
         """Both together; histograms are added if both have the same ends."""

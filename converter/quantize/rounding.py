@@ -36,7 +36,7 @@ def write_half(work: Work) -> Made:
             _, operators = tflite_half.write(work.source(artifact), target)
             files, declared = [target], artifact
         written = Written(files, operators, time.perf_counter() - started)
-        facts = {"noise": _noise(work, artifact, None)}
+        facts = {"noise": noise_of(work, artifact, None)}
         made.append(recorded(declared, PRECISIONS["fp16"], written, facts))
     return Made(tuple(made))
 
@@ -58,12 +58,12 @@ def write_weights(work: Work) -> Made:
         result = WEIGHTS[artifact.format].write(work.source(artifact), target, kernels)
         files = result[0] if artifact.format == "onnx" else [target]
         written = Written(files, result[1], time.perf_counter() - started)
-        facts = {"noise": _noise(work, artifact, kernels), "kernels": len(kernels)}
+        facts = {"noise": noise_of(work, artifact, kernels), "kernels": len(kernels)}
         made.append(recorded(artifact, PRECISIONS["int8-weights"], written, facts))
     return Made(tuple(made))
 
 
-def _noise(work: Work, artifact: Artifact, kernels: Mapping[str, Weight] | None) -> Noise:
+def noise_of(work: Work, artifact: Artifact, kernels: Mapping[str, Weight] | None) -> Noise:
     """What rounding the weights does to the outputs of the float32 file; empty if that file cannot be run."""
     golden, runtime = work.golden, SIMULATIONS[artifact.format]
     with tempfile.TemporaryDirectory(prefix="cnnexport-") as scratch:

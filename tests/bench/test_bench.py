@@ -131,6 +131,32 @@ def test_a_file_that_a_runtime_refuses_is_a_row_with_an_error(exported: Any, tmp
     assert report_of(found, BenchOptions()).exit_code == 8
 
 
+def test_a_process_that_hangs_is_stopped(exported: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from converter.bench import measure as module
+
+    (tmp_path / "hangs.py").write_text("import time\ntime.sleep(600)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(module, "CHILD", "hangs")
+    monkeypatch.setattr(module, "TIMEOUT", 1.0)
+    chosen = subjects(cases([exported.directory / "model.onnx"], [], 0), ["onnxruntime"])
+    found = measure(chosen, BenchOptions((1,), 0.05, starts=1), Clock(None))
+    assert [each.error for each in found] == ["no answer after 1 s; its process was stopped"] * 2
+    assert report_of(found, BenchOptions()).exit_code == 8
+
+
+def test_a_process_that_crashes_is_a_row_with_its_last_words(
+    exported: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from converter.bench import measure as module
+
+    (tmp_path / "crashes.py").write_text("import sys\nprint('out of luck', file=sys.stderr)\nsys.exit(3)\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(module, "CHILD", "crashes")
+    chosen = subjects(cases([exported.directory / "model.onnx"], [], 0), ["onnxruntime"])
+    found = measure(chosen, BenchOptions((1,), 0.05, starts=1), Clock(None))
+    assert [each.error for each in found] == ["its process ended with status 3: out of luck"] * 2
+
+
 def test_more_threads_than_processors_are_refused() -> None:
     assert len(processors_of(1)) == 1
     with pytest.raises(UsageError, match="--threads 4096: this process may use"):

@@ -18,11 +18,14 @@ VERIFYING = ROOT / "converter" / "verify-only"
 TRAINING = {"tensorflow", "keras", "tf2onnx", "onnx", "h5py"}
 """What only loading, rewriting and exporting need."""
 
-EXPORTING = ("training", "sources", "rewrites", "tracing", "formats")
+EXPORTING = ("training", "sources", "rewrites", "tracing", "quantize", "formats")
 """Packages of the converter that only exporting needs."""
 
 DATA = {
     "converter/data/imagenet.txt",
+    "converter/fleets/templates/fleet.css",
+    "converter/fleets/templates/fleet.html.j2",
+    "converter/fleets/templates/fleet.js",
     "converter/py.typed",
     "converter/report/templates/report.css",
     "converter/report/templates/report.html.j2",
@@ -31,7 +34,7 @@ DATA = {
     "converter/runtimes/javascript/web/frame.mjs",
     "converter/runtimes/javascript/web/node.mjs",
 }
-ALIAS = {"cnnexport/__init__.py", "cnnexport/py.typed"}
+ALIAS = {"cnnexport/__init__.py", "cnnexport/py.typed", "cnnexport/pytest_plugin.py"}
 
 
 def tracked(*folders: str) -> set[str]:
@@ -83,6 +86,8 @@ def test_the_wheel_holds_the_code_its_data_and_nothing_else(tmp_path: Path) -> N
     assert content(wheel) >= DATA
     with zipfile.ZipFile(wheel) as archive:
         assert any(name.endswith("licenses/LICENSE") for name in archive.namelist())
+        (entries,) = (name for name in archive.namelist() if name.endswith("entry_points.txt"))
+        assert "[pytest11]\ncnnexport = cnnexport.pytest_plugin" in archive.read(entries).decode()
 
 
 def test_the_sdist_holds_what_a_checkout_needs(tmp_path: Path) -> None:
@@ -92,6 +97,9 @@ def test_the_sdist_holds_what_a_checkout_needs(tmp_path: Path) -> None:
     assert names >= {
         "README.md",
         "LICENSE",
+        ".github/actions/cnnexport/action.yml",
+        ".gitlab/cnnexport.yml",
+        ".pre-commit-hooks.yaml",
         "pyproject.toml",
         "artifacts/README.md",
         "converter/verify-only/hatch_build.py",

@@ -143,6 +143,28 @@ def test_a_wrong_scale_in_an_int8_file_fails(
     assert failed == [("onnx", "int8")]
 
 
+def test_a_failure_on_a_processor_without_vnni_names_the_cause(
+    cnnexport: Callable[..., Any], copy: Path, repair: Callable[[Path, str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnx
+
+    from converter.core.processor import Processor
+
+    path = copy / "model.int8.onnx"
+    model = onnx.load(str(path))
+    (scale,) = [each for each in model.graph.initializer if each.name == "grouped/kernel/s"]
+    scale.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(scale) * np.float32(2), scale.name))
+    onnx.save(model, str(path))
+    repair(copy, path.name)
+    here = "converter.proof.precisions.processor"
+    monkeypatch.setattr(here, lambda: Processor("x86_64", ("avx2",), exact=False, known=True))
+    outcome = cnnexport("verify", path, "--json", "--quiet")
+    assert outcome.code == 1
+    assert any("can exceed 16 bits" in each and "(x86_64) has avx2" in each for each in outcome.json["reasons"])
+    monkeypatch.setattr(here, lambda: Processor("x86_64", ("avx2", "avx_vnni"), exact=True, known=True))
+    assert not any("can exceed 16 bits" in each for each in cnnexport("verify", path, "--json").json["reasons"])
+
+
 def test_a_wrong_zero_point_in_a_tflite_file_fails(
     cnnexport: Callable[..., Any], copy: Path, repair: Callable[[Path, str], None]
 ) -> None:
@@ -224,6 +246,35 @@ def test_noise_never_passes_and_any_is_safe(nets: Path, tmp_path: Path) -> None:
     assert any(each.layer == "stem" and "requested" in each.reason for each in facts["kept_float"])
 
 
+def test_int8_dynamic_is_for_dense_layers(nets: Path, tmp_path: Path) -> None:
+    """Refused where convolutions dominate, for either format; proven where they do not, a layer called twice too."""
+    import keras
+    from keras import layers
+
+    report = converter.export("tiny_nets:two_heads", output=tmp_path / "no", formats=FORMATS, precision="int8-dynamic")
+    assert report.exit_code == 6
+    assert [each.partition(":")[0] for each in report.failures] == ["int8-dynamic"] * 2
+    assert all("dense layers hold 14% of the weights" in each for each in report.failures)
+    keras.utils.set_random_seed(3)
+    image = keras.Input((12, 12, 3), name="image")
+    x = layers.Flatten(name="flat")(layers.Conv2D(8, 3, activation="relu", name="conv")(image))
+    x = layers.Dense(32, activation="relu", bias_initializer="random_normal", name="first")(x)
+    twice = layers.Dense(32, activation="relu", bias_initializer="random_normal", name="twice")
+    x = layers.Dense(10, activation="softmax", bias_initializer="random_normal", name="last")(twice(twice(x)))
+    model = keras.Model(image, x, name="dense")
+    for batch in (None, 2):
+        report = converter.export(
+            model, output=tmp_path / "yes", formats=FORMATS, precision="int8-dynamic", int8_target="any", batch=batch
+        )
+        assert report.exit_code == 0, (report.reasons, report.failures)
+        rows = {row.subject: row for row in report.rows if row.precision == "int8-dynamic"}
+        assert all(1e-4 < (row.outputs[0].relative_l2 or 0) < 0.1 for row in rows.values())
+        made = {each.format: each for each in report.artifacts if each.precision == "int8-dynamic"}
+        assert made["onnx"].operators["MatMulInteger"] == 4
+        full = {each.format: each for each in report.artifacts if each.precision == "float32"}
+        assert all(made[form].size < 0.4 * full[form].size for form in FORMATS)
+
+
 def test_auto_measures_every_layer_and_float16_ports(nets: Path, tmp_path: Path, samples: Path) -> None:
     report = converter.export(
         "tiny_nets:two_heads",
@@ -257,7 +308,6 @@ def test_auto_measures_every_layer_and_float16_ports(nets: Path, tmp_path: Path,
     [
         (("--precision", "int8"), 2, "--precision int8: needs samples of real inputs"),
         (("--precision", "int4"), 2, "--precision int4: no such precision"),
-        (("--precision", "int8-dynamic"), 2, "convolutions lose too much"),
         (("--precision", "fp16", "--format", "saved-model"), 2, "saved-model holds float32 only"),
         (("--precision", "int8", "--calibration", "missing.npz"), 3, "no such file or folder"),
         (("--precision", "fp16", "--calibration", "noise"), 2, "--calibration: has no effect without --precision int8"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from converter.quantize.kernels import processor
+from converter.core.processor import FLAGS, Processor, processor
 from converter.quantize.weights import SAFE, accumulated, bias_of, neighbours, quantized
 
 
@@ -87,5 +87,7 @@ def test_a_bias_has_the_scale_of_its_products() -> None:
 
 def test_the_processor_says_what_it_can() -> None:
     found = processor()
-    assert isinstance(found["vnni"], bool)
-    assert found["machine"]
+    assert found.machine
+    assert set(found.flags) <= set(FLAGS)
+    assert found.machine in str(found)
+    assert "none of avx2" in str(Processor("x86_64", (), exact=False, known=True))
