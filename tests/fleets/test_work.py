@@ -1,4 +1,4 @@
-"""The part of a worker: limits of a child, what it said, what is known from earlier runs, keys. Children are stand-ins."""
+"""The part of a worker: limits of a child, what it said, what earlier runs left, keys. Children are stand-ins."""
 
 from __future__ import annotations
 
