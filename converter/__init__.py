@@ -30,11 +30,16 @@ if TYPE_CHECKING:
     from converter.core.results import Report
     from converter.fleets.fleet import fleet
     from converter.fleets.tasks import FleetOptions, FleetReport, FleetRow
+    from converter.pipeline.evaluate import evaluate
     from converter.pipeline.export import export
+    from converter.pipeline.inspect import InspectResult, inspect
     from converter.pipeline.load import load
     from converter.pipeline.options import ExportOptions
+    from converter.pipeline.predict import PredictResult, predict
     from converter.pipeline.rewrite import RewriteResult, rewrite
+    from converter.pipeline.train import TrainResult, train
     from converter.pipeline.verify import verify
+    from converter.prediction.evaluation import Evaluation
     from converter.report.baseline import Baseline
     from converter.serving.package import Package, package
 
@@ -43,29 +48,37 @@ __all__ = [
     "ChildError",
     "CnnExportError",
     "ConversionError",
+    "Evaluation",
     "ExportOptions",
     "FleetOptions",
     "FleetReport",
     "FleetRow",
     "InconclusiveError",
     "InputError",
+    "InspectResult",
     "OutputError",
     "Package",
     "ParityError",
+    "PredictResult",
     "Report",
     "RewriteResult",
     "Source",
     "SourceOptions",
+    "TrainResult",
     "UnavailableError",
     "UnsafeError",
     "UsageError",
     "WriteOptions",
     "__version__",
+    "evaluate",
     "export",
     "fleet",
+    "inspect",
     "load",
     "package",
+    "predict",
     "rewrite",
+    "train",
     "verify",
 ]
 
@@ -78,11 +91,16 @@ _HOMES = {
     "converter.core.results": ("Report",),
     "converter.fleets.fleet": ("fleet",),
     "converter.fleets.tasks": ("FleetOptions", "FleetReport", "FleetRow"),
+    "converter.pipeline.evaluate": ("evaluate",),
     "converter.pipeline.export": ("export",),
+    "converter.pipeline.inspect": ("InspectResult", "inspect"),
     "converter.pipeline.load": ("load",),
     "converter.pipeline.options": ("ExportOptions",),
+    "converter.pipeline.predict": ("PredictResult", "predict"),
     "converter.pipeline.rewrite": ("RewriteResult", "rewrite"),
+    "converter.pipeline.train": ("TrainResult", "train"),
     "converter.pipeline.verify": ("verify",),
+    "converter.prediction.evaluation": ("Evaluation",),
     "converter.report.baseline": ("Baseline",),
     "converter.serving.package": ("Package", "package"),
 }  # fmt: skip

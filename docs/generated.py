@@ -105,6 +105,30 @@ def verify_keywords() -> str:
     return _keywords(VerifyKeywords, command)
 
 
+def train_keywords() -> str:
+    """The keywords of `converter.train` as a table."""
+    from converter.cli.train import command
+    from converter.pipeline.options import TrainKeywords
+
+    return _keywords(TrainKeywords, command)
+
+
+def predict_keywords() -> str:
+    """The keywords of `converter.predict` as a table."""
+    from converter.cli.predict import command
+    from converter.pipeline.options import PredictKeywords
+
+    return _keywords(PredictKeywords, command)
+
+
+def evaluate_keywords() -> str:
+    """The keywords of `converter.evaluate` as a table."""
+    from converter.cli.evaluate import command
+    from converter.pipeline.options import EvaluateKeywords
+
+    return _keywords(EvaluateKeywords, command)
+
+
 def rewrite_keywords() -> str:
     """The keywords of `converter.rewrite` as a table."""
     from converter.cli.rewrite import command
@@ -242,6 +266,9 @@ PARTS: dict[str, Callable[[], str]] = {
     "verify_keywords": verify_keywords,
     "rewrite_keywords": rewrite_keywords,
     "load_keywords": load_keywords,
+    "train_keywords": train_keywords,
+    "predict_keywords": predict_keywords,
+    "evaluate_keywords": evaluate_keywords,
     "zoo": zoo,
     "runtimes": runtimes,
     "exit_codes": exit_codes,

@@ -88,7 +88,10 @@ def unmapped(seed=0):
 """
 
 
-LIGHT = ("core", "bundle", "report", "packaging", "docs", "proof/test_compare.py", "proof/test_isolate.py")
+LIGHT = (
+    "core", "data", "bundle", "report", "packaging", "docs", "proof/test_compare.py", "proof/test_isolate.py",
+    "prediction/test_statistics.py", "inspection/test_files.py",
+)  # fmt: skip
 """Folders and files below tests/ whose tests need no TensorFlow, but for those that take a fixture of `HEAVY`."""
 
 HEAVY = {"exported", "copied", "layered", "small", "build_small"}

@@ -22,6 +22,11 @@ def head_activation(logits: bool) -> str:
     return "linear" if logits else "softmax"
 
 
+def repeats(count: int, depth: float) -> int:
+    """How many of `count` equal blocks a network of the relative `depth` has: at least one."""
+    return max(1, round(count * depth))
+
+
 def hidden_dense_head(x: Tensor, *, classes: int, logits: bool) -> Tensor:
     """Flatten, two ReLU layers of 4096 units with dropout 0.5, and the classifier (AlexNet and VGG)."""
     x = layers.Flatten(name="flatten")(x)
@@ -66,6 +71,7 @@ def resnext50(
     classes: int,
     input_shape: tuple[int, int, int],
     logits: bool,
+    depth: float = 1.0,
 ) -> keras.Model:
     """ResNeXt-50 32x4d with its grouped convolutions made by `grouped`."""
     inputs = keras.Input(input_shape, name="input")
@@ -77,7 +83,7 @@ def resnext50(
     x = layers.MaxPooling2D(3, strides=2, name="stem_pool")(x)
 
     for stage, (width, blocks) in enumerate(RESNEXT_STAGES, start=1):
-        for block in range(1, blocks + 1):
+        for block in range(1, repeats(blocks, depth) + 1):
             first = block == 1
             stride = 2 if first and stage > 1 else 1
             x = resnext_bottleneck(x, width, stride, grouped, f"stage{stage}_block{block}", project=first)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from zoo.blocks import Tensor, head_activation
+from zoo.blocks import Tensor, head_activation, repeats
 
 # 1x1; 3x3 reduction, 3x3; 5x5 reduction, 5x5; projection after the pool
 INCEPTION = {
@@ -22,6 +22,8 @@ INCEPTION = {
     "5a": (256, 160, 320, 32, 128, 128),
     "5b": (384, 192, 384, 48, 128, 128),
 }
+
+MIDDLE = ("4b", "4c", "4d")  # between the auxiliary classifiers
 
 
 def convolution(x: Tensor, filters: int, size: int, name: str, stride: int = 1) -> Tensor:
@@ -57,8 +59,13 @@ def auxiliary(x: Tensor, classes: int, logits: bool, name: str) -> Tensor:
     return layers.Dense(classes, activation=head_activation(logits), name=name)(x)
 
 
-def build(*, classes: int, input_shape: tuple[int, int, int], logits: bool) -> keras.Model:
-    """`input_shape` (H, W, C) to three times `classes` probabilities (or logits): `main`, `aux1`, `aux2`."""
+def build(*, classes: int, input_shape: tuple[int, int, int], logits: bool, depth: float = 1.0) -> keras.Model:
+    """`input_shape` (H, W, C) to three times `classes` probabilities (or logits): `main`, `aux1`, `aux2`.
+
+    With a `depth` below 1, the modules before the second auxiliary classifier are fewer. Raises ValueError above 1.
+    """
+    if depth > 1.0:
+        raise ValueError(f"googlenet: has no blocks to repeat for a depth of {depth:g}, give at most 1")
     inputs = keras.Input(input_shape, name="input")
     x = convolution(inputs, 64, 7, "conv1", stride=2)
     x = pool(x, "pool1")
@@ -72,9 +79,8 @@ def build(*, classes: int, input_shape: tuple[int, int, int], logits: bool) -> k
 
     x = inception(x, "4a")
     aux1 = auxiliary(x, classes, logits, "aux1")
-    x = inception(x, "4b")
-    x = inception(x, "4c")
-    x = inception(x, "4d")
+    for block in MIDDLE[len(MIDDLE) - repeats(len(MIDDLE), depth) :]:
+        x = inception(x, block)
     aux2 = auxiliary(x, classes, logits, "aux2")
     x = inception(x, "4e")
     x = pool(x, "pool4")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from zoo.blocks import Tensor, head_activation
+from zoo.blocks import Tensor, head_activation, repeats
 
-FILTERS = (64, 128, 256, 512)  # of the four stages, two blocks each
+FILTERS = (64, 128, 256, 512)  # of the four stages
+BLOCKS = 2  # in each of them
 
 
 def basic_block(x: Tensor, filters: int, stride: int, name: str) -> Tensor:
@@ -27,7 +28,7 @@ def basic_block(x: Tensor, filters: int, stride: int, name: str) -> Tensor:
     return layers.ReLU(name=f"{name}_out")(x)
 
 
-def build(*, classes: int, input_shape: tuple[int, int, int], logits: bool) -> keras.Model:
+def build(*, classes: int, input_shape: tuple[int, int, int], logits: bool, depth: float = 1.0) -> keras.Model:
     """`input_shape` (H, W, C) to `classes` probabilities (or logits)."""
     inputs = keras.Input(input_shape, name="input")
     x = layers.Conv2D(64, 7, strides=2, padding="same", name="stem_conv")(inputs)
@@ -37,7 +38,8 @@ def build(*, classes: int, input_shape: tuple[int, int, int], logits: bool) -> k
 
     for stage, filters in enumerate(FILTERS, start=1):
         x = basic_block(x, filters, 1 if stage == 1 else 2, f"stage{stage}_block1")
-        x = basic_block(x, filters, 1, f"stage{stage}_block2")
+        for block in range(2, repeats(BLOCKS, depth) + 1):
+            x = basic_block(x, filters, 1, f"stage{stage}_block{block}")
 
     x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
     outputs = layers.Dense(classes, activation=head_activation(logits), name="predictions")(x)

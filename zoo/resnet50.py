@@ -9,8 +9,9 @@ from __future__ import annotations
 import keras
 from keras import layers
 
-from zoo.blocks import Tensor, head_activation
+from zoo.blocks import Tensor, head_activation, repeats
 
+LETTERS = "abcdefghijklmnopqrstuvwxyz"  # of the blocks of a stage
 STAGES = (
     (2, (64, 64, 256), 3),  # number in the layer names, filters, blocks
     (3, (128, 128, 512), 4),
@@ -42,7 +43,7 @@ def bottleneck(x: Tensor, filters: tuple[int, int, int], stride: int, label: str
     return layers.ReLU(name=f"res{label}_relu")(x)
 
 
-def build(*, classes: int, input_shape: tuple[int, int, int], logits: bool) -> keras.Model:
+def build(*, classes: int, input_shape: tuple[int, int, int], logits: bool, depth: float = 1.0) -> keras.Model:
     """`input_shape` (H, W, C) to `classes` probabilities (or logits).
 
     `fc1000` is linear and the activation is a separate layer, `predictions`: so the weights have the name that they
@@ -56,10 +57,10 @@ def build(*, classes: int, input_shape: tuple[int, int, int], logits: bool) -> k
     x = layers.MaxPooling2D(3, strides=2, name="pool1")(x)
 
     for stage, filters, blocks in STAGES:
-        for block in range(blocks):
+        for block in range(repeats(blocks, depth)):
             first = block == 0
             stride = 2 if first and stage > 2 else 1
-            x = bottleneck(x, filters, stride, f"{stage}{'abcdef'[block]}", project=first)
+            x = bottleneck(x, filters, stride, f"{stage}{LETTERS[block]}", project=first)
 
     x = layers.AveragePooling2D(7, name="avg_pool")(x)
     x = layers.Flatten(name="flatten")(x)

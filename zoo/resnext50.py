@@ -16,8 +16,8 @@ def grouped_convolution(x: Tensor, width: int, stride: int, name: str) -> Tensor
     return layers.Conv2D(width, 3, strides=stride, padding="same", groups=GROUPS, use_bias=False, name=name)(x)
 
 
-def build(*, classes: int, input_shape: tuple[int, int, int], logits: bool) -> keras.Model:
+def build(*, classes: int, input_shape: tuple[int, int, int], logits: bool, depth: float = 1.0) -> keras.Model:
     """`input_shape` (H, W, C) to `classes` probabilities (or logits): 177 layers."""
     return blocks.resnext50(
-        grouped_convolution, name="resnext50", classes=classes, input_shape=input_shape, logits=logits
+        grouped_convolution, name="resnext50", classes=classes, input_shape=input_shape, logits=logits, depth=depth
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -58,14 +59,16 @@ class ModelSpec:
         logits: bool = False,
         *,
         random: bool = True,
+        depth: float = 1.0,
     ) -> keras.Model:
         """The architecture with Keras's initial weights, as a functional `keras.Model` over NHWC inputs.
 
         `logits` removes the final softmax and changes no layer name. Without `random` the kernels are zeros, for a
-        caller that overwrites them: drawing those of VGG-16 takes a second, and a gigabyte.
+        caller that overwrites them: drawing those of VGG-16 takes a second, and a gigabyte. `depth` multiplies the
+        number of equal blocks in a row.
 
         Raises ValueError, in one line, where `classes` is not a positive integer, where `input_shape` is not three of
-        them, or where it is smaller than `min_size`.
+        them, or where it is smaller than `min_size`; and for a `depth` other than 1 of a network without such blocks.
         """
         shape = self.input_shape if input_shape is None else tuple(input_shape)
         if len(shape) != 3 or not all(_is_positive(size) for size in shape):
@@ -80,6 +83,9 @@ class ModelSpec:
             least = f"{self.min_size}x{self.min_size}"
             raise ValueError(f"{self.name}: an input of {height}x{width} is too small, the minimum is {least}")
         module = importlib.import_module(self.module)
+        chosen = {} if depth == 1.0 else {"depth": depth}
+        if not depth > 0 or (chosen and "depth" not in inspect.signature(module.build).parameters):
+            raise ValueError(f"{self.name}: cannot be built with depth {depth:g}")
 
         import keras
 
@@ -87,7 +93,7 @@ class ModelSpec:
         keras.config.set_image_data_format("channels_last")
         try:
             with nullcontext() if random else _kernels_of_zeros():
-                return module.build(classes=count, input_shape=(height, width, channels), logits=logits)
+                return module.build(classes=count, input_shape=(height, width, channels), logits=logits, **chosen)
         finally:
             keras.config.set_image_data_format(before)
 

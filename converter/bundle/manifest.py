@@ -23,7 +23,9 @@ from converter.core.files import FileRecord, files_under, record_of
 from converter.core.foreign import Json
 from converter.core.jsonable import LARGEST, Fields, dumps, read_json
 
-MANIFEST, GOLDEN, REPORT, PAGE = "manifest.json", "golden.npz", "report.json", "report.html"
+MANIFEST, GOLDEN, REPORT, PAGE, EVALUATION = (
+    "manifest.json", "golden.npz", "report.json", "report.html", "evaluation.json",
+)  # fmt: skip
 MAX_BYTES = 16 << 20
 EXPORT_AGAIN = "export the model again"
 MAX_ENTRIES = {
@@ -35,7 +37,7 @@ MAX_ENTRIES = {
     "rewrites": 1_000_000,
 }
 LARGEST_AXIS = 2**31 - 1
-PRECISIONS = ("float32", "float16", "int8")
+PRECISIONS = ("float32", "float16", "int8", "int8-weights", "int8-dynamic")
 LAYOUTS, ACTIVATIONS = ("nhwc", "nchw", ""), ("softmax", "sigmoid", "linear")
 
 
@@ -91,7 +93,7 @@ def write_manifest(
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     try:
         temporary = directory / f"{MANIFEST}.partial"
-        names = sorted(set(files_under(directory, directory)) - {MANIFEST, REPORT, PAGE, temporary.name})
+        names = sorted(set(files_under(directory, directory)) - {MANIFEST, REPORT, PAGE, EVALUATION, temporary.name})
         files = {name: (known or {}).get(name) or record_of(directory / name) for name in names}
         text = dumps({**manifest, "schema": SCHEMA_VERSION, "created": created, "files": files})
         parsed = _parse(json.loads(text), directory)
@@ -153,7 +155,7 @@ def check_hashes(directory: Path, manifest: Manifest) -> bool:
 
 def known_files(manifest: Manifest) -> frozenset[str]:
     """Every file that this export may contain, as POSIX paths."""
-    return frozenset({*manifest.files, MANIFEST, GOLDEN, REPORT, PAGE})
+    return frozenset({*manifest.files, MANIFEST, GOLDEN, REPORT, PAGE, EVALUATION})
 
 
 def artifact_from_json(raw: Json, where: str = "artifact") -> Artifact:

@@ -17,10 +17,14 @@ from converter.cli.options import (
     choice,
     option,
     output_options,
+    precision_options,
     source_options,
 )
 from converter.cli.streams import Progress, result_only
 from converter.core.effort import Effort
+
+OPTIONAL = ("calibration_method", "int8_target", "keep_float", "precision")
+"""The options that are keywords only if they are given"""
 
 
 @click.command("export")
@@ -52,8 +56,20 @@ from converter.core.effort import Effort
     metavar="FILE",
     help="Your own inputs, an .npz file with an array for each input, instead of seeded ones.",
 )
+@option(
+    "--preprocessing",
+    metavar="MODE|FILE.json",
+    help="How images become inputs: caffe, tf, torch, plain, unit, a file. [default: the model's own]",
+)
+@option(
+    "--embed-preprocessing",
+    is_flag=True,
+    help="Write models that take 8-bit RGB images of any size and resize them as Pillow does; ONNX and SavedModel.",
+)
+@option("--labels", metavar="FILE|imagenet", help="Names of the classes, one a line. [default: the model's own]")
 @option("--range", "range", type=Span(), help="Lowest and highest valid input value, as in 0:255.")
 @option("--dynamic-size", type=Sizes(), help="Sizes to prove of dynamic axes, as in H=320,W=240. [default: 224]")
+@precision_options
 @source_options
 @output_options
 def command(model: str, formats: tuple[str, ...], quiet: bool, **given: Any) -> int:
@@ -64,6 +80,7 @@ def command(model: str, formats: tuple[str, ...], quiet: bool, **given: Any) -> 
 
         where = delivery.destinations(given)
         chosen = {name: value for name, value in given.items() if name not in delivery.REPORT_OPTIONS}
+        chosen = {name: value for name, value in chosen.items() if name not in OPTIONAL or value not in (None, ())}
         if formats:
             chosen["formats"] = formats
         with EventLog(given["log"]) as log:

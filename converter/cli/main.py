@@ -16,7 +16,20 @@ import click
 from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
-from converter.cli import export, fleet, list_models, package, rewrite, runtimes, verify
+from converter.cli import (
+    bench,
+    evaluate,
+    export,
+    fleet,
+    inspect,
+    list_models,
+    package,
+    predict,
+    rewrite,
+    runtimes,
+    train,
+    verify,
+)
 from converter.cli.options import SOURCES, variable_of
 from converter.core.errors import CnnExportError, UnavailableError
 from converter.core.text import printable
@@ -28,8 +41,13 @@ COMMANDS: dict[str, click.Command] = {
     "rewrite": rewrite.command,
     "fleet": fleet.command,
     "package": package.command,
+    "train": train.command,
+    "predict": predict.command,
+    "evaluate": evaluate.command,
+    "inspect": inspect.command,
     "list": list_models.command,
     "runtimes": runtimes.command,
+    "bench": bench.command,
 }
 PROGRAM = "cnnexport"
 _QUOTED = re.compile(r"^'([^']*)'")
@@ -71,7 +89,12 @@ def cli(ctx: click.Context) -> int | None:
     cnnexport rewrite MODEL -o new.keras  save with Lambda groups as grouped convolutions
     cnnexport fleet models.toml           many models, with resume, on one machine or a Dask cluster
     cnnexport package DIR --for triton -o REPOSITORY   proven artifacts laid out for a server
+    cnnexport train MODEL --data DIR      train on folders of images, one a class
+    cnnexport predict artifacts/NAME *.jpg   the classes of images, in any runtime
+    cnnexport evaluate artifacts/NAME --data DIR   accuracy beside Keras's, image by image
+    cnnexport inspect artifacts/resnet50  operators, parameters, cost and metadata
     cnnexport runtimes                    the runtimes for verify --runtime, and their availability
+    cnnexport bench artifacts/resnet50    latency, throughput and memory of every file and runtime
 
     \b
     Each option can be set by an environment variable: CNNEXPORT_OPSET=17 for --opset 17.

@@ -16,6 +16,7 @@ from click.shell_completion import CompletionItem
 
 from converter.core.errors import UsageError
 from converter.core.foreign import ClickValue, JsonObject
+from converter.core.precision import PRECISIONS
 
 if TYPE_CHECKING:  # converter.core.data imports numpy
     from converter.core.data import Shape, ShapesByInput
@@ -143,6 +144,21 @@ class Sizes(click.ParamType[dict[str, int]]):
         return {axis.strip().upper(): int(size) for axis, _, size in parts}
 
 
+class PixelSize(click.ParamType[tuple[int, int]]):
+    """Height and width as HxW."""
+
+    name = "HxW"
+
+    def convert(self, value: ClickValue, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        """`value` as height and width, or a usage error."""
+        if isinstance(value, tuple):
+            return value
+        height, _, width = str(value).lower().partition("x")
+        if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
+            self.fail(f"{value}: expected height and width, as in 224x224", param, ctx)
+        return int(height), int(width)
+
+
 def choice(*values: str) -> click.Choice[str]:
     """One of `values`, ignoring case."""
     return click.Choice(values, case_sensitive=False)
@@ -184,7 +200,33 @@ def output_options(function: Function) -> Function:
     return function
 
 
+def precision_options(function: Function) -> Function:
+    """The options of other precisions than float32, see `converter.core.precision`."""
+    for decorator in (
+        option("--float16-io", is_flag=True, help="fp16 ONNX files take and return float16."),
+        option("--int8-target", type=choice("vnni", "any"),
+               help="any: no product of two int8 values can saturate, on any x86. [default: vnni]"),
+        option("--keep-float", type=Names(lambda: ("auto",), multiple=True), multiple=True, metavar="auto|LAYER,…",
+               help="Layers that int8 leaves in float; auto measures each."),
+        option("--calibration-method", type=choice("minmax", "percentile", "entropy"),
+               help="How samples become ranges. [default: minmax]"),
+        option("--calibration", type=click.Path(path_type=Path), metavar="FILE.npz|FOLDER|mnist|digits|noise",
+               help="Samples of real inputs for int8: arrays by the name of the input, or images."),
+        option("--precision", type=Names(lambda: PRECISIONS, multiple=True), multiple=True, metavar="NAME",
+               help="fp16, int8, int8-weights or int8-dynamic, besides float32; repeatable."),
+    ):  # fmt: skip
+        function = decorator(function)
+    return function
+
+
 def source_options(function: Function) -> Function:
+    """The options of a source, and how its Lambda groups are treated."""
+    groups = option("--groups", type=choice("preserve", "as-written"), default="preserve", show_default=True,
+                    help="How to treat Lambda slices that all read the same channels.")  # fmt: skip
+    return groups(loading_options(function))
+
+
+def loading_options(function: Function) -> Function:
     """The options of a source: the keywords of `converter.pipeline.options.SourceKeywords`."""
     for decorator in (
         option("--kwargs", callback=_kwargs, metavar="JSON", help="Arguments for the builder."),
@@ -192,8 +234,6 @@ def source_options(function: Function) -> Function:
         option("--custom-objects", multiple=True, metavar="MODULE", help="Module with custom layers; repeatable."),
         option("--trust", is_flag=True, help="Allow the model file to run code that it contains."),
         option("--seed", type=Integer(min=0), default=0, show_default=True, help="Seed of samples and weights."),
-        option("--groups", type=choice("preserve", "as-written"), default="preserve", show_default=True,
-               help="How to treat Lambda slices that all read the same channels."),
         option("--logits", is_flag=True, help="Leave out the final softmax."),
         option("--input-shape", callback=_shapes, metavar="HxWxC",
                help="Height, width and channels: 224x224x3; any for any size; NAME=HxWxC,… for several inputs."),

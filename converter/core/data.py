@@ -99,6 +99,7 @@ class Traced:
     layers: Mapping[str, str] = field(default_factory=dict)  # class name by Keras layer name
     half: str = ""  # "float16", "bfloat16" or "float64" if Keras computes in it; the graph is float32
     warnings: tuple[str, ...] = ()  # what the graph leaves out of the model
+    about: Mapping[str, Json] = field(default_factory=dict)  # "preprocessing" and "labels", written into artifacts
 
 
 @dataclass(frozen=True)

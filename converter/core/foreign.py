@@ -19,6 +19,12 @@ KerasOperation: TypeAlias = Any
 KerasTensor: TypeAlias = Any
 """keras.KerasTensor: a symbolic tensor with `shape` and `dtype`"""
 
+KerasCallback: TypeAlias = Any
+"""keras.callbacks.Callback"""
+
+KerasDataset: TypeAlias = Any
+"""keras.utils.PyDataset"""
+
 KerasVariable: TypeAlias = Any
 """keras.Variable"""
 
@@ -52,6 +58,9 @@ NodeDef: TypeAlias = Any
 FunctionDef: TypeAlias = Any
 """tensorflow.FunctionDef, a protobuf message: a function of a GraphDef's library"""
 
+MetaGraph: TypeAlias = Any
+"""tensorflow.MetaGraphDef, a protobuf message: the graph of a SavedModel, its signatures and its saver"""
+
 OnnxModel: TypeAlias = Any
 """onnx.ModelProto"""
 
@@ -61,11 +70,17 @@ OnnxGraph: TypeAlias = Any
 OnnxNode: TypeAlias = Any
 """onnx.NodeProto"""
 
+OnnxValue: TypeAlias = Any
+"""onnx.ValueInfoProto"""
+
 OnnxTensor: TypeAlias = Any
 """onnx.TensorProto"""
 
 FlatbufferObject: TypeAlias = Any
 """An object of TensorFlow Lite's generated schema (ModelT, SubGraphT, TensorT, OperatorT)"""
+
+FlatbufferBuilder: TypeAlias = Any
+"""flatbuffers.Builder"""
 
 Module: TypeAlias = Any
 """An imported module without types"""

@@ -218,8 +218,8 @@ class Report:
     @property
     def not_run(self) -> tuple[str, ...]:
         """The files of the directory that no row is about: nothing is known of them."""
-        proven = {row.subject for row in self.rows}
-        return tuple(each.path for each in self.artifacts if each.format not in proven)
+        proven = {(row.subject, row.precision) for row in self.rows}
+        return tuple(each.path for each in self.artifacts if (each.format, each.precision) not in proven)
 
     def raise_for_verdict(self) -> None:
         """Return if the verdict is "pass" and no format is missing; otherwise raise the error of the exit code.

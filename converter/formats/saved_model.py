@@ -7,6 +7,7 @@ EnsureShape after a grouped convolution, which copies nothing, prevents this.
 
 from __future__ import annotations
 
+import json
 import keyword
 import re
 import time
@@ -15,12 +16,15 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from converter.core.data import Artifact, Format, Traced, WriteOptions
+from converter.core.data import Artifact, Format, Interface, Traced, WriteOptions
 from converter.core.foreign import GraphDef, Tensor, TfFunction, TfVariable
+from converter.core.jsonable import plain
+from converter.data.about import ABOUT_FILE, LABEL_FILE, text_entries
 from converter.tracing.functions import all_nodes
 
 FILENAME = "saved_model"
 SIGNATURE = "serving_default"
+EXTRA = "assets.extra"  # tf.saved_model: files of the user
 _PARAMETER = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -38,6 +42,7 @@ def write(traced: Traced, directory: Path, options: WriteOptions) -> Artifact:
     signature = _signature(traced, _without_fusing(traced.graph_def), module.weights)
     tf.saved_model.save(module, str(path), signatures={SIGNATURE: signature})
     _name_inputs(path / "saved_model.pb", _parameters(traced.inputs))
+    _write_about(path, traced)
     files = sorted(file.relative_to(directory).as_posix() for file in path.rglob("*") if file.is_file())
     operators = Counter(node.op for node in all_nodes(traced.graph_def) if node.op not in ("Const", "Placeholder"))
     return Artifact(
@@ -131,6 +136,19 @@ def _name_inputs(path: Path, parameters: Mapping[str, str]) -> None:
                 keywords = node.bare_concrete_function.argument_keywords
                 keywords[:] = [names.get(each, each) for each in keywords]
     path.write_bytes(saved.SerializeToString(deterministic=True))
+
+
+def _write_about(path: Path, traced: Traced) -> None:
+    """Write the labels and what else belongs to the model to `assets.extra`, which TensorFlow keeps and never reads."""
+    if not traced.about:
+        return
+    extra = path / EXTRA
+    extra.mkdir()
+    interface = plain(Interface(tuple(traced.inputs.values()), tuple(traced.outputs.values())))
+    (extra / ABOUT_FILE).write_text(json.dumps(text_entries(traced.about, interface), sort_keys=True), encoding="ascii")
+    labels = traced.about.get("labels") or ()
+    if labels:
+        (extra / LABEL_FILE).write_text("".join(f"{label}\n" for label in labels), encoding="utf-8")
 
 
 FORMAT = Format("saved-model", FILENAME, write, text=True)

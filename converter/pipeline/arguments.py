@@ -7,16 +7,26 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
-from os import PathLike, fspath
+from os import fspath
 from pathlib import Path
-from typing import cast, get_args
+from typing import get_args
 
 from converter.core.data import Shape, ShapesByInput, SourceOptions
 from converter.core.errors import InputError, OutputError, UsageError
 from converter.core.foreign import Given
 from converter.core.samples import InputOptions
+from converter.data.about import check_given
+from converter.pipeline.checks import (
+    names_in,
+    path_of,
+    refuse_unknown,
+    require_choice,
+    require_flag,
+    require_whole,
+    type_name,
+)
 from converter.pipeline.options import (
     ExportKeywords,
     ExportOptions,
@@ -25,6 +35,7 @@ from converter.pipeline.options import (
     SourceKeywords,
     VerifyKeywords,
 )
+from converter.pipeline.precision_arguments import KEYWORDS, check_formats, precision_options
 from converter.proof.plan import ProofOptions, check_runtimes
 from converter.report.baseline import GROWTH, Baseline, read_baseline
 
@@ -37,7 +48,7 @@ def export_options(options: ExportOptions | None, keywords: ExportKeywords) -> E
     """
     if options is not None and not isinstance(options, ExportOptions):
         raise UsageError(
-            f"options: expected ExportOptions, not {_type_name(options)}\n"
+            f"options: expected ExportOptions, not {type_name(options)}\n"
             "pass single options as keywords, as in opset=17"
         )
     result = options or ExportOptions()
@@ -49,18 +60,35 @@ def export_options(options: ExportOptions | None, keywords: ExportKeywords) -> E
         given["formats"] = names_in(given["formats"], "formats")
         if not given["formats"]:
             raise UsageError("--format: no format given\nleave the option out to write all formats")
+    for name in _TEXTS & given.keys():
+        given[name] = None if given[name] is None else fspath(path_of(given[name], name))
     about = {name: given.pop(name) for name in _INPUTS & given.keys()}
     if about:
         given["inputs"] = _inputs(result.inputs, about)
     growth = given.pop("growth", None)
     if "baseline" in given or growth is not None:
         given["baseline"] = _baseline(given.get("baseline"), growth)
+    precise = {name: given.pop(name) for name in KEYWORDS if name in given}
+    for name in ("precision", "keep_float"):
+        if name in precise:
+            precise[name] = names_in(precise[name], name)
+    if precise.get("calibration") is not None:
+        precise["calibration"] = path_of(precise["calibration"], "calibration")
     write = {name: given.pop(name) for name in _WRITE & given.keys()}
     source = {name: given.pop(name) for name in SourceKeywords.__annotations__.keys() & given.keys()}
     result = replace(
         result, write=replace(result.write, **write), source=source_options(source, result.source), **given
     )
-    result = replace(result, formats=_formats(names_in(result.formats, "formats")))
+    result = replace(
+        result,
+        formats=_formats(names_in(result.formats, "formats")),
+        precision=precision_options(result.precision, precise),
+    )
+    if result.embed_preprocessing:
+        result = replace(
+            result, formats=_with_float64(result.formats, bool(given.get("formats") or (options and options.formats)))
+        )
+    check_formats(result.precision, result.formats)
     _check_values(result)
     return result
 
@@ -76,15 +104,15 @@ def source_options(keywords: Mapping[str, object], options: SourceOptions | None
     if given.get("weights") is not None:
         given["weights"] = fspath(path_of(given["weights"], "weights"))
     result = replace(options or SourceOptions(), **given)
-    _require_whole("seed", result.seed, at_least=0)
+    require_whole("seed", result.seed, at_least=0)
     if result.classes is not None:
-        _require_whole("classes", result.classes, at_least=1)
+        require_whole("classes", result.classes, at_least=1)
     for name, flag in (("trust", result.trust), ("logits", result.logits)):
         require_flag(name, flag)
     if not isinstance(result.kwargs, Mapping):
-        raise UsageError(f"kwargs: expected a dict of arguments, not {_type_name(result.kwargs)}")
+        raise UsageError(f"kwargs: expected a dict of arguments, not {type_name(result.kwargs)}")
     if result.builder is not None and not isinstance(result.builder, str):
-        raise UsageError(f"builder: expected module:function, not {_type_name(result.builder)}")
+        raise UsageError(f"builder: expected module:function, not {type_name(result.builder)}")
     return result if result.input_shape is None else replace(result, input_shape=_shapes(result.input_shape))
 
 
@@ -102,43 +130,9 @@ def verify_options(keywords: VerifyKeywords) -> tuple[ProofOptions, Baseline | N
     return options, _baseline(keywords.get("baseline"), keywords.get("growth"))
 
 
-def path_of(value: object, name: str) -> Path:
-    """`value`, a string or a path, as a Path. Raises UsageError, naming the argument `name`, for any other type."""
-    if not isinstance(value, str | PathLike) or not fspath(value):
-        raise UsageError(f"{name}: expected a path, not {_type_name(value) if value != '' else 'an empty string'}")
-    text = fspath(value)
-    if not isinstance(text, str) or "\0" in text:
-        raise UsageError(f"{name}: expected a path as a string without NUL characters")
-    return Path(text)
-
-
-def names_in(value: object, name: str) -> tuple[str, ...]:
-    """The names in `value`: a string, with commas between several names, or a list of such strings.
-
-    Raises UsageError for anything else.
-    """
-    texts = [value] if isinstance(value, str) else value
-    if not isinstance(texts, Iterable) or isinstance(texts, bytes):
-        raise UsageError(f"{name}: expected a name or a list of names, not {_type_name(value)}")
-    texts = list(texts)
-    wrong = next((each for each in texts if not isinstance(each, str)), None)
-    if wrong is not None:
-        raise UsageError(f"{name}: expected names, but one of them is {_type_name(wrong)}")
-    return tuple(part.strip() for text in texts for part in cast(str, text).split(",") if part.strip())
-
-
 _WRITE = {"batch", "opset", "layout"}
+_TEXTS = {"preprocessing", "labels"}
 _INPUTS = {"inputs", "range", "dynamic_size"}
-
-
-def refuse_unknown(keywords: Collection[str], known: type, function: str) -> None:
-    """Raise UsageError for a keyword that is not in the TypedDict `known`, the keywords of `function`."""
-    names = known.__annotations__
-    for name in keywords:
-        if name not in names:
-            guess = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-            hint = f"did you mean {guess[0]}? " if guess else ""
-            raise UsageError(f"{name}: not an argument of {function}()\n{hint}choose from {', '.join(names)}")
 
 
 def _shapes(value: object) -> Shape | ShapesByInput:
@@ -161,7 +155,7 @@ def _baseline(value: object, growth: object) -> Baseline | None:
             raise UsageError("--growth: has no effect without a baseline\nadd --baseline report.json")
         return None
     if growth is not None and (isinstance(growth, bool) or not isinstance(growth, int | float)):
-        raise UsageError(f"growth: expected a number, not {_type_name(growth)}")
+        raise UsageError(f"growth: expected a number, not {type_name(growth)}")
     if isinstance(value, Baseline):
         return value if growth is None else replace(value, growth=float(growth))
     return read_baseline(path_of(value, "baseline"), GROWTH if growth is None else float(growth))
@@ -180,23 +174,14 @@ def _formats(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(known[name.lower().replace("_", "-")] for name in names)) or tuple(FORMATS)
 
 
-def _require_whole(name: str, value: object, at_least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise UsageError(f"{name}: expected a whole number, not {_type_name(value)}")
-    if value < at_least:
-        raise UsageError(f"--{name} {value}: must be at least {at_least}")
-
-
-def require_flag(name: str, value: object) -> None:
-    """Raise UsageError, naming the argument `name`, unless `value` is True or False."""
-    if not isinstance(value, bool):
-        raise UsageError(f"{name}: expected True or False, not {_type_name(value)}")
-
-
-def require_choice(name: str, value: object, choices: Collection[str]) -> None:
-    """Raise UsageError, naming the argument `name`, unless `value` is one of `choices`."""
-    if value not in choices:
-        raise UsageError(f"--{name} {value}: choose from {', '.join(choices)}")
+def _with_float64(formats: tuple[str, ...], chosen: bool) -> tuple[str, ...]:
+    """The formats that can hold the resize of images, which computes in float64. Raises UsageError for a chosen one."""
+    if chosen and "tflite" in formats:
+        raise UsageError(
+            "--embed-preprocessing: TFLite has no arithmetic in float64, in which the resize equals Pillow's\n"
+            "add --format onnx,saved-model"
+        )
+    return tuple(each for each in formats if each != "tflite")
 
 
 def _inputs(options: InputOptions, given: Mapping[str, object]) -> InputOptions:
@@ -219,9 +204,9 @@ def _inputs(options: InputOptions, given: Mapping[str, object]) -> InputOptions:
     sizes = given.get("dynamic_size")
     if sizes:
         if not isinstance(sizes, Mapping):
-            raise UsageError(f"dynamic_size: expected sizes by axis, as in {{'H': 128}}, not {_type_name(sizes)}")
+            raise UsageError(f"dynamic_size: expected sizes by axis, as in {{'H': 128}}, not {type_name(sizes)}")
         for axis, size in sizes.items():
-            _require_whole(f"dynamic-size {axis}", size, at_least=1)
+            require_whole(f"dynamic-size {axis}", size, at_least=1)
         result = replace(result, sizes={str(axis): size for axis, size in sizes.items()})
     if result.file is not None and (result.span is not None or result.sizes):
         raise UsageError("--inputs: the file states the inputs; leave --range and --dynamic-size out")
@@ -230,7 +215,7 @@ def _inputs(options: InputOptions, given: Mapping[str, object]) -> InputOptions:
 
 def require_samples(value: object) -> None:
     """Raise UsageError unless `value` samples are enough for a proof."""
-    _require_whole("samples", value, at_least=0)
+    require_whole("samples", value, at_least=0)
     if value in (0, 1):
         raise UsageError(f"--samples {value}: a proof needs at least two samples")
 
@@ -240,22 +225,25 @@ def _check_values(options: ExportOptions) -> None:
     from converter.formats.onnx import OPSETS
 
     write = options.write
-    _require_whole("opset", write.opset, at_least=1)
+    require_whole("opset", write.opset, at_least=1)
     if write.opset not in OPSETS:
         raise UsageError(f"--opset {write.opset}: out of range\nchoose from {OPSETS[0]} to {OPSETS[-1]}")
     if write.batch is not None:
-        _require_whole("batch", write.batch, at_least=1)
+        require_whole("batch", write.batch, at_least=1)
     if options.samples is not None:
         require_samples(options.samples)
     if isinstance(options.budget, bool) or not isinstance(options.budget, int | float) or not options.budget > 0:
         raise UsageError(f"--budget {options.budget}: give a number of seconds above 0")
     require_flag("force", options.force)
+    require_flag("embed_preprocessing", options.embed_preprocessing)
+    require_flag("float16_io", options.precision.half_ports)
     require_choice("layout", write.layout, get_args(Layout))
     require_choice("groups", options.groups, get_args(Groups))
     if write.layout == "nchw" and "onnx" not in options.formats:
         raise UsageError("--layout nchw: only ONNX can be channels-first, not TFLite or SavedModel\nadd --format onnx")
     if options.output is not None and Path(options.output).is_file():
         raise OutputError(f"{options.output}: is a file; --output needs a directory")
+    check_given(options.preprocessing, options.labels)
     _check_tolerance(options.tolerance)
     require_device(options.device)
 
@@ -263,7 +251,7 @@ def _check_values(options: ExportOptions) -> None:
 def require_device(device: object) -> None:
     """Raise UsageError for an unknown device name, UnavailableError for a device that is not available."""
     if not isinstance(device, str):
-        raise UsageError(f"device: expected a name, not {_type_name(device)}")
+        raise UsageError(f"device: expected a name, not {type_name(device)}")
     check_runtimes((), device)
 
 
@@ -271,10 +259,6 @@ def _check_tolerance(value: object) -> None:
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise UsageError(f"tolerance: expected a number, not {_type_name(value)}")
+        raise UsageError(f"tolerance: expected a number, not {type_name(value)}")
     if not (math.isfinite(value) and value > 0):
         raise UsageError(f"tolerance {value:g}: give a positive number, for example 1e-5")
-
-
-def _type_name(value: object) -> str:
-    return "None" if value is None else f"a value of type {type(value).__name__}"

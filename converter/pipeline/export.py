@@ -20,6 +20,7 @@ from converter.core.results import Report
 from converter.pipeline.arguments import export_options
 from converter.pipeline.facts import manifest_of, report_of
 from converter.pipeline.options import ExportKeywords, ExportOptions, ModelOrPath
+from converter.pipeline.precisions import with_variants
 from converter.pipeline.stages import write_artifacts
 from converter.proof.children import RUN_CHILD, waiting_children
 from converter.proof.diagnosis import CHILD, DIAGNOSIS_RUNTIMES
@@ -66,6 +67,7 @@ def export(
         refuse_other_source(directory, source.identity)
     with stage(directory) as staging, waiting_children(_children(options.formats)):
         result = write_artifacts(source, options, staging.path, clock)
+        result = with_variants(result, options.precision, options.source.seed, clock)
         gc.collect()
         machine.release_memory()
         with ThreadPoolExecutor(1) as pool:

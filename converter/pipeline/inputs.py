@@ -7,6 +7,8 @@ for each. Other inputs are then a better test than a doubtful verdict. What the 
 from __future__ import annotations
 
 import itertools
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,9 +104,9 @@ def other_sizes(specs: tuple[TensorSpec, ...], inputs: Arrays) -> Iterator[dict[
 def from_file(path: Path, specs: tuple[TensorSpec, ...]) -> dict[str, Array]:
     """The arrays of an .npz file, checked against the inputs of the model. Raises InputError."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: np.asarray(file[name]) for name in file.files}
-    except (OSError, ValueError, EOFError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"--inputs {path}: not a readable .npz file: {first_line(error, 120)}") from error
     names = [spec.name for spec in specs]
     if len(specs) == 1 and len(arrays) == 1:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Unpack
 
 from converter.core.data import Source
-from converter.pipeline.arguments import refuse_unknown, source_options
+from converter.pipeline.arguments import source_options
+from converter.pipeline.checks import refuse_unknown
 from converter.pipeline.options import ModelOrPath, SourceKeywords
 
 

@@ -11,6 +11,7 @@ from typing import Literal, TypedDict
 from converter.core.data import Shape, ShapesByInput, SourceOptions, WriteOptions
 from converter.core.effort import Effort
 from converter.core.foreign import Json, KerasModel
+from converter.core.precision import Method, PrecisionOptions, Target
 from converter.core.samples import InputOptions
 from converter.report.baseline import Baseline
 
@@ -41,6 +42,10 @@ class ExportOptions:
     force: bool = False
     inputs: InputOptions = field(default_factory=InputOptions)
     budget: float = Effort.seconds
+    preprocessing: str | None = None
+    labels: str | None = None
+    embed_preprocessing: bool = False
+    precision: PrecisionOptions = field(default_factory=PrecisionOptions)
 
 
 class SourceKeywords(TypedDict, total=False):
@@ -78,6 +83,9 @@ class ExportKeywords(SourceKeywords, total=False):
     tolerance: float | None
     samples: int | None
     budget: float
+    preprocessing: PathText | None
+    labels: PathText | None
+    embed_preprocessing: bool
     inputs: PathText | None
     range: tuple[float, float] | None
     dynamic_size: Mapping[str, int] | None
@@ -85,6 +93,60 @@ class ExportKeywords(SourceKeywords, total=False):
     baseline: PathText | Baseline | None
     growth: float
     force: bool
+    precision: str | Iterable[str]
+    calibration: PathText | None
+    calibration_method: Method
+    keep_float: str | Iterable[str]
+    int8_target: Target
+    float16_io: bool
+
+
+class TrainKeywords(SourceKeywords, total=False):
+    """The keywords of `converter.train`, one for each option of `cnnexport train`; `classes` are those of the data."""
+
+    output: PathText | None
+    width: float
+    depth: float
+    epochs: int
+    batch: int
+    optimizer: str
+    rate: float | None
+    schedule: str
+    patience: int
+    validation: float
+    test: float
+    preprocessing: PathText | None
+    resize: str
+    resume: bool
+    force: bool
+
+
+class PredictKeywords(TypedDict, total=False):
+    """The keywords of `converter.predict`, one for each option of `cnnexport predict`."""
+
+    runtime: str | None
+    device: str
+    top: int
+    output: str | None
+    preprocessing: PathText | None
+    labels: PathText | None
+    size: tuple[int, int] | None
+    heatmap: PathText | None
+
+
+class EvaluateKeywords(TypedDict, total=False):
+    """The keywords of `converter.evaluate`, one for each option of `cnnexport evaluate`."""
+
+    keras: ModelOrPath | None
+    runtimes: str | Iterable[str]
+    subset: str | None
+    limit: int | None
+    max_drop: float
+    confidence: float
+    preprocessing: PathText | None
+    labels: PathText | None
+    size: tuple[int, int] | None
+    device: str
 
 
 class VerifyKeywords(TypedDict, total=False):

@@ -18,14 +18,8 @@ from converter.core.data import Arrays, RuleResult, Verdict
 from converter.core.errors import ConversionError, OutputError, ParityError
 from converter.core.foreign import KerasModel
 from converter.core.results import Comparison, OutputResult, Tolerance
-from converter.pipeline.arguments import (
-    path_of,
-    refuse_unknown,
-    require_choice,
-    require_flag,
-    require_samples,
-    source_options,
-)
+from converter.pipeline.arguments import require_samples, source_options
+from converter.pipeline.checks import path_of, refuse_unknown, require_choice, require_flag
 from converter.pipeline.options import Groups, ModelOrPath, PathText, RewriteKeywords, SourceKeywords
 from converter.proof.comparison import compare_outputs, separation
 from converter.proof.controls import check_controls, check_shifted

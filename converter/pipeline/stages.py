@@ -7,10 +7,10 @@ golden arrays and the facts for manifest and report remain.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from converter.bundle.golden import write_golden
@@ -28,6 +28,7 @@ from converter.core.data import (
 from converter.core.effort import Effort
 from converter.core.errors import CnnExportError, ConversionError
 from converter.core.text import reason_of
+from converter.pipeline.about import about, described, with_preprocessing
 from converter.pipeline.facts import ModelFacts
 from converter.pipeline.golden import Begun, Settings, begin_golden
 from converter.pipeline.layer_record import Files, Read, write_record
@@ -75,11 +76,15 @@ class Predicted:
 
 @dataclass(frozen=True)
 class Written:
-    """An export as files: the artifacts to prove, the facts of the model, and the formats that could not be written."""
+    """An export as files: the artifacts to prove, the facts of the model, and the formats that could not be written.
+
+    `layers` has the class of each Keras layer by name.
+    """
 
     exported: Exported
     facts: ModelFacts
     failures: tuple[str, ...] = ()
+    layers: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_artifacts(opened: Opened, options: ExportOptions, directory: Path, clock: Clock) -> Written:
@@ -90,7 +95,7 @@ def write_artifacts(opened: Opened, options: ExportOptions, directory: Path, clo
     from converter.tracing.context import legal_scopes
 
     with clock("load"):
-        loaded = _load(opened)
+        loaded = _load(opened, options)
     with legal_scopes():
         return _written(loaded, options, directory, clock)
 
@@ -123,15 +128,18 @@ def _written(loaded: Loaded, options: ExportOptions, directory: Path, clock: Clo
         mixes=facts.mixes,
         measures=predicted.measures,
     )
-    return Written(exported, replace(facts, warnings=(*facts.warnings, *read.warnings)), failures)
+    return Written(exported, replace(facts, warnings=(*facts.warnings, *read.warnings)), failures, traced.layers)
 
 
-def _load(opened: Opened) -> Loaded:
+def _load(opened: Opened, options: ExportOptions) -> Loaded:
     from converter.tracing.signature import describe
 
     source = opened.load()
     signature = describe(source.model)
     refuse_text_outputs(source.model, signature)
+    source = described(source, signature, options.preprocessing, options.labels)
+    if options.embed_preprocessing:
+        source, signature = with_preprocessing(source, signature)
     return Loaded(source, signature, opened.identity)
 
 
@@ -193,7 +201,8 @@ def _predict_and_read(
 def _trace(loaded: Loaded, rewritten: Rewritten, options: ExportOptions) -> Traced:
     from converter.tracing.trace import trace
 
-    return trace(rewritten.model, loaded.signature.with_batch(options.write.batch))
+    traced = trace(rewritten.model, loaded.signature.with_batch(options.write.batch))
+    return replace(traced, about=about(loaded.source))
 
 
 def _write_formats(

@@ -13,7 +13,8 @@ from converter.core.clock import Clock, Progress
 from converter.core.data import Artifact
 from converter.core.errors import InputError
 from converter.core.results import Report
-from converter.pipeline.arguments import path_of, verify_options
+from converter.pipeline.arguments import verify_options
+from converter.pipeline.checks import path_of
 from converter.pipeline.facts import ModelFacts, report_of
 from converter.pipeline.options import PathText, VerifyKeywords
 from converter.proof.children import RUN_CHILD, waiting_children

@@ -13,13 +13,12 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from urllib.parse import quote
 
 import numpy as np
 
 from converter.bundle.golden import read_inputs
-from converter.bundle.manifest import GOLDEN
 from converter.core.data import Array, Arrays, Artifact, TensorSpec, first_samples
 from converter.core.errors import CnnExportError, InputError
 from converter.core.foreign import Json
@@ -29,6 +28,7 @@ from converter.runtimes import RUNTIMES
 from converter.runtimes.shared.onnx_records import require_own_weights
 
 MAX_BATCH = 2 << 30  # bytes of inputs
+HALF = "float16"
 INDEX = 8  # bytes per sample in an array of indices
 _TIMED_RUNS, _TIMED_SECONDS = 5, 0.1
 
@@ -60,7 +60,7 @@ def run(raw: Json) -> RunAnswer:
     """
     job = run_job(raw)
     artifact, path = job.subject.artifact, job.subject.path
-    given = read_inputs(job.subject.directory / GOLDEN, job.subject.interface)
+    given = read_inputs(job.subject.golden, job.subject.interface)
     inputs, *others = [{spec.name: as_declared(each[spec.name], spec) for spec in artifact.inputs} for each in given]
     fixed = artifact.inputs[0].shape[0]
     if fixed and fixed * sum(max(INDEX, array[0].nbytes) for array in inputs.values()) > MAX_BATCH:
@@ -73,9 +73,12 @@ def run(raw: Json) -> RunAnswer:
     count = len(next(iter(inputs.values())))
     batches = [fixed] if fixed else list(dict.fromkeys(job.batches))
     results: dict[str, Array] = {}
+    types = {spec.name: spec.dtype for spec in job.subject.interface.outputs}
 
     def keep(key: str, outputs: Arrays) -> None:
-        results.update({f"{key}/{quote(name, safe='')}": as_keras(outputs[name], name, artifact) for name in outputs})
+        results.update(
+            {f"{key}/{quote(name, safe='')}": as_keras(outputs[name], name, artifact, types) for name in outputs}
+        )
 
     clocked = _Clocked(prepared.run)
     for batch in reversed(batches):  # the smallest last: its runs need no warming up, and are the first ones of latency
@@ -98,15 +101,17 @@ def run(raw: Json) -> RunAnswer:
 
 
 def as_declared(array: Array, spec: TensorSpec) -> Array:
-    """A channels-last array in the layout that the artifact declares."""
+    """A channels-last array in the layout that the artifact declares, and in float16 if it declares that."""
+    array = array.astype(np.float16) if spec.dtype == HALF and array.dtype == np.float32 else array
     if spec.layout == "nchw" and array.ndim == 4:
         return np.ascontiguousarray(array.transpose(0, 3, 1, 2))
     return array
 
 
-def as_keras(array: Array, name: str, artifact: Artifact) -> Array:
-    """An output of an artifact in the layout of Keras."""
-    layout = next((spec.layout for spec in artifact.outputs if spec.name == name), "")
+def as_keras(array: Array, name: str, artifact: Artifact, types: Mapping[str, str]) -> Array:
+    """An output of an artifact in the layout of Keras, and in Keras's type of `types` where it is declared float16."""
+    layout, dtype = next(((spec.layout, spec.dtype) for spec in artifact.outputs if spec.name == name), ("", ""))
+    array = array.astype(types[name]) if dtype == HALF and array.dtype == np.float16 and name in types else array
     return array.transpose(0, 2, 3, 1) if layout == "nchw" and array.ndim == 4 else array
 
 

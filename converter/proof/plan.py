@@ -78,7 +78,7 @@ def plan(artifacts: Sequence[Artifact], options: ProofOptions) -> tuple[list[Run
                 continue
             _require(name, "cpu")
             found.append(Run(artifact, name, "cpu", optional=swept and name != able[0]))
-        for name, where in itertools.product(able, ON_GPU if options.device == "cuda" else ()):
+        for name, where in itertools.product(able, _on_gpu(artifact) if options.device == "cuda" else ()):
             if where not in RUNTIMES[name].devices:
                 continue
             reason = RUNTIMES[name].unavailable(where) if where == TENSORRT else None
@@ -95,6 +95,11 @@ def plan(artifacts: Sequence[Artifact], options: ProofOptions) -> tuple[list[Run
     if not found:
         raise UnavailableError(f"no runtime for {', '.join(formats)} is available\n{'; '.join(left_out)[:300]}")
     return found, left_out
+
+
+def _on_gpu(artifact: Artifact) -> tuple[str, ...]:
+    """The ways to run an artifact on a GPU: other precisions than float32 have no TF32, and int8 no kernels there."""
+    return {"float32": ON_GPU, "float16": ON_GPU[:1]}.get(artifact.precision, ())
 
 
 def first_runtimes(form: str) -> list[str]:

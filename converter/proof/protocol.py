@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from converter.bundle.manifest import artifact_from_json, interface_from_json
+from converter.bundle.manifest import GOLDEN, artifact_from_json, interface_from_json
 from converter.core.data import Artifact, Interface
 from converter.core.effort import MOST
 from converter.core.foreign import Json
@@ -21,7 +21,8 @@ from converter.core.jsonable import Fields
 class Subject:
     """One artifact of `directory` in one runtime on one device.
 
-    `interface` is that of the Keras model, as in golden.npz.
+    `interface` is that of the Keras model, as in golden.npz. `arrays` is the file with the golden inputs, golden.npz of
+    the directory if it is None.
     """
 
     directory: Path
@@ -29,6 +30,12 @@ class Subject:
     interface: Interface
     runtime: str
     device: str
+    arrays: Path | None = None
+
+    @property
+    def golden(self) -> Path:
+        """The file with the golden inputs."""
+        return self.arrays or self.directory / GOLDEN
 
     @property
     def path(self) -> Path:
@@ -136,4 +143,5 @@ def _subject(fields: Fields) -> Subject:
         interface=interface_from_json(raw.get("interface", dict)),
         runtime=raw.get("runtime", str),
         device=raw.get("device", str),
+        arrays=Path(raw.get("arrays", str)) if raw.value.get("arrays") else None,
     )

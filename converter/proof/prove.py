@@ -12,10 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
+from converter.bundle.manifest import GOLDEN
 from converter.core.clock import Clock
-from converter.core.data import Arrays, Artifact, Golden, Interface, TensorSpec, Verdict, first_samples
+from converter.core.data import Arrays, Artifact, Golden, Interface, Verdict
 from converter.core.errors import ChildError, ConversionError, InputError, UnavailableError
-from converter.core.results import Comparison, Control, OutputResult, Stage, Tolerance
+from converter.core.results import Comparison, Control, Stage, Tolerance
+from converter.proof.bounds import Bounds, larger, results_of
 from converter.proof.comparison import compare_outputs, separation
 from converter.proof.controls import check_controls, check_shifted
 from converter.proof.diagnosis import DIAGNOSIS_RUNTIMES, explain
@@ -24,7 +26,8 @@ from converter.proof.isolate import Ran, run_artifact
 from converter.proof.measures import Measures
 from converter.proof.plan import ProofOptions, Run, plan, skipped
 from converter.proof.points import pick
-from converter.proof.protocol import Subject, samples_at
+from converter.proof.precisions import FLOAT32, controls_of, over_all, precise, verdict_of
+from converter.proof.protocol import Subject
 from converter.proof.tolerance import tolerances
 from converter.proof.verdict import judge, notes
 
@@ -41,7 +44,7 @@ class Exported:
     because Keras computes in half precision (`half`), `keras` are Keras's own, None if they are not known any more; of
     these models `rewritten` are in half precision too.
     `mixes`: a sample's output depends on its whole batch, so that only the whole batch can be compared. `measures` are
-    those of the golden arrays if they are known already.
+    those of the golden arrays if they are known already. `arrays` is their file if it is not golden.npz.
     """
 
     directory: Path
@@ -54,6 +57,7 @@ class Exported:
     half: bool = False
     mixes: bool = False
     measures: Measures | None = None
+    arrays: Path | None = None
 
     def known(self, options: ProofOptions) -> Measures | None:
         """What was measured in the golden arrays already, if it is what a proof with `options` needs."""
@@ -67,8 +71,8 @@ class Exported:
 class Evidence:
     """The result of a proof.
 
-    `tolerances` are those of float32; rows of another precision have theirs in `facts`. `notes` are sentences: the
-    reason for each runtime that "all" includes and that was not run, and what the proof does not show.
+    `tolerances` are those of float32; rows of TF32 and of another precision have theirs in `facts`. `notes` are
+    sentences: the reason for each runtime that "all" includes and that was not run, and what the proof does not show.
     """
 
     rows: tuple[Comparison, ...]
@@ -107,35 +111,33 @@ def prove(exported: Exported, options: ProofOptions, clock: Clock) -> Evidence:
     with clock("controls"):
         known = exported.known(options)
         apart = known.separation if known else separation(golden.references, specs)
-        plain = Bounds.of(exported, options, tf32=False)
+        plain = _bounds(exported, options, tf32=False)
     for tf32 in (False, True):
-        own = [run for run in runs if (run.device == "cuda-tf32") is tf32]
+        own = [run for run in runs if (run.device == "cuda-tf32") is tf32 and run.artifact.precision == FLOAT32]
         if tf32 and not own:
             continue
-        bounds = Bounds.of(exported, options, tf32=True) if tf32 else plain
+        bounds = _bounds(exported, options, tf32=True) if tf32 else plain
         with clock("controls"):
             found = list(known.controls if known and not tf32 else check_controls(golden, specs, bounds.whole))
             group = [] if tf32 else _rows_of_keras(exported, bounds)
         for run in own:
-            on = "" if run.device == "cpu" else f" on {run.device}"
-            with clock(f"verify {run.artifact.format} in {run.runtime}{on}"):
-                try:
-                    row = _row(exported, run, bounds)
-                except (UnavailableError, ConversionError, InputError, ChildError) as error:
-                    crashed = isinstance(error, ChildError)
-                    if run.optional and not crashed:
-                        left_out.append(skipped(run.artifact, run.runtime, error))
-                        continue
-                    if isinstance(error, UnavailableError):
-                        raise
-                    row = _failed(exported, run, error)
+            row = _tried(exported, run, bounds, clock, left_out)
+            if row is None:
+                continue
             facts = {**row.comparison.facts, "tolerance": bounds.whole} if tf32 else row.comparison.facts
             group.append(replace(row.comparison, facts=facts))
             found.extend(row.controls)
             outputs[run.artifact.format, run.runtime, run.device] = row.outputs
-        judged.append(judge(group, found, apart, bounds.whole))
+        if group or all(run.artifact.precision == FLOAT32 for run in runs):
+            judged.append(judge(group, found, apart, bounds.whole))
         rows.extend(group)
         controls.extend(replace(each, name=f"{each.name} (TF32)") if tf32 else each for each in found)
+    for run in [run for run in runs if run.artifact.precision != FLOAT32]:
+        one = _judged_precision(exported, run, clock, left_out)
+        if one is not None:
+            judged.append(one[0])
+            rows.append(one[1].comparison)
+            controls.extend(each for each in one[1].controls if each not in controls)
     order: tuple[Verdict, ...] = ("fail", "inconclusive", "pass")
     causes = (f"{row.subject} in {row.runtime} on {row.device}: {row.diagnosis.text}" for row in rows if row.diagnosis)
     mixed = ("the model mixes the samples of a batch: only the whole batch was compared",) if exported.mixes else ()
@@ -151,33 +153,49 @@ def prove(exported: Exported, options: ProofOptions, clock: Clock) -> Evidence:
     )
 
 
-@dataclass(frozen=True)
-class Bounds:
-    """The tolerances by output name, for the declared size and for inputs of another size (empty: there are none).
-
-    For another size, where fewer samples are measured, the larger noise of the two sizes counts.
-    """
-
-    whole: Mapping[str, Tolerance]
-    resized: Mapping[str, Tolerance]
-
-    @classmethod
-    def of(cls, exported: Exported, options: ProofOptions, tf32: bool) -> Bounds:
-        """The tolerances of an export."""
-        specs, other = exported.interface.by_output, exported.golden.resized
-        precision, chosen = exported.precision, options.tolerance
-        known = None if tf32 else exported.known(options)
-        whole = known.tolerances if known else tolerances(exported.golden, specs, precision, tf32=tf32, chosen=chosen)
-        if other is None:
-            return cls(whole, {})
-        resized = tolerances(other, specs, precision, tf32=tf32, chosen=chosen)
-        return cls(whole, {name: _larger(bound, whole[name]) for name, bound in resized.items()})
+def _tried(exported: Exported, run: Run, bounds: Bounds, clock: Clock, left_out: list[str]) -> _Row | None:
+    """The row of one run, a failed one if it gave no outputs; None if it was optional and is left out."""
+    on = "" if run.device == "cpu" else f" on {run.device}"
+    precision = "" if run.artifact.precision == FLOAT32 else f" {run.artifact.precision}"
+    with clock(f"verify {run.artifact.format}{precision} in {run.runtime}{on}"):
+        try:
+            return _row(exported, run, bounds)
+        except (UnavailableError, ConversionError, InputError, ChildError) as error:
+            if run.optional and not isinstance(error, ChildError):
+                left_out.append(skipped(run.artifact, run.runtime, error))
+                return None
+            if isinstance(error, UnavailableError):
+                raise
+            return _failed(exported, run, error)
 
 
-def _larger(bound: Tolerance, other: Tolerance) -> Tolerance:
-    """`bound` with the limits of `other` for the whole output where those are larger."""
-    limits = max(bound.value, other.value), max(bound.value_max, other.value_max)
-    return replace(bound, value=limits[0], value_max=limits[1])
+def _judged_precision(
+    exported: Exported, run: Run, clock: Clock, left_out: list[str]
+) -> tuple[tuple[Verdict, tuple[str, ...]], _Row] | None:
+    """The verdict and the row of an artifact in another precision than float32, with its controls."""
+    interface, default = exported.interface, exported.directory / GOLDEN
+    found = precise(exported.directory, run.artifact, interface, exported.golden, default)
+    own = replace(exported, golden=found.golden, arrays=found.path)
+    row = _tried(own, run, Bounds(found.tolerances, found.tolerances), clock, left_out)
+    if row is None:
+        return None
+    controls = controls_of(found, run, interface.by_output, row.outputs)
+    facts = {**row.comparison.facts, "tolerance": found.tolerances}
+    comparison = over_all(found, replace(row.comparison, facts=facts), row.outputs, interface.by_output)
+    row = replace(row, comparison=comparison, controls=tuple(controls))
+    return verdict_of(found, row.comparison, controls), row
+
+
+def _bounds(exported: Exported, options: ProofOptions, tf32: bool) -> Bounds:
+    """The tolerances of an export."""
+    specs, other = exported.interface.by_output, exported.golden.resized
+    precision, chosen = exported.precision, options.tolerance
+    known = None if tf32 else exported.known(options)
+    whole = known.tolerances if known else tolerances(exported.golden, specs, precision, tf32=tf32, chosen=chosen)
+    if other is None:
+        return Bounds(whole, {})
+    resized = tolerances(other, specs, precision, tf32=tf32, chosen=chosen)
+    return Bounds(whole, {name: larger(bound, whole[name]) for name, bound in resized.items()})
 
 
 def _rows_of_keras(exported: Exported, bounds: Bounds) -> list[Comparison]:
@@ -195,7 +213,7 @@ def _rows_of_keras(exported: Exported, bounds: Bounds) -> list[Comparison]:
         rows.append(Comparison("keras", "keras", "cpu", precision, results, count))
     if exported.rewritten is not None:
         outputs = {golden.samples: exported.rewritten}
-        results = _results(golden, Ran(outputs, {}), specs, limits)
+        results = results_of(golden, Ran(outputs, {}), specs, limits)
         row = Comparison("keras-rewritten", "keras", "cpu", precision, results, golden.samples)
         rows.append(replace(row, points=pick(golden, outputs, specs, results)))
     return rows
@@ -220,12 +238,12 @@ def _failed(exported: Exported, run: Run, error: Exception) -> _Row:
 
 def _row(exported: Exported, run: Run, bounds: Bounds) -> _Row:
     golden, specs, artifact = exported.golden, exported.interface.by_output, run.artifact
-    subject = Subject(exported.directory, artifact, exported.interface, run.runtime, run.device)
+    subject = Subject(exported.directory, artifact, exported.interface, run.runtime, run.device, exported.arrays)
     ran = run_artifact(subject, (golden.samples,) if exported.mixes else (1, 3, golden.samples))
     answer = ran.answer
     assert answer is not None
-    results = _results(golden, ran, specs, bounds)
-    failed = not all(each.passed for each in results)
+    results = results_of(golden, ran, specs, bounds)
+    failed, full = not all(each.passed for each in results), artifact.precision == FLOAT32
     row = Comparison(
         subject=artifact.format,
         runtime=run.runtime,
@@ -235,7 +253,7 @@ def _row(exported: Exported, run: Run, bounds: Bounds) -> _Row:
         samples=golden.samples,
         seconds=answer.latency_seconds,
         size=artifact.size,
-        diagnosis=explain(subject) if failed and artifact.format in DIAGNOSIS_RUNTIMES else None,
+        diagnosis=explain(subject) if failed and artifact.format in DIAGNOSIS_RUNTIMES and full else None,
         facts={
             **answer.facts,
             "batches": list(answer.batches),
@@ -244,43 +262,8 @@ def _row(exported: Exported, run: Run, bounds: Bounds) -> _Row:
         },
         points=pick(golden, ran.by_batch, specs, results),
     )
+    if not full:
+        return _Row(row, (), ran.largest)
     control = check_shifted(golden, ran.largest, specs, bounds.whole)
     named = replace(control, name=f"{artifact.format} in {run.runtime}: {control.name}")
     return _Row(row, (named,), ran.largest)
-
-
-def _results(golden: Golden, ran: Ran, specs: Mapping[str, TensorSpec], bounds: Bounds) -> tuple[OutputResult, ...]:
-    """One result for each output: the worst over all batch sizes, and all sizes of the inputs."""
-    found: list[tuple[str, OutputResult]] = []
-    several = len(ran.by_batch) > 1
-    for batch, actual in ran.by_batch.items():
-        reference = first_samples(golden.references, samples_at(batch, golden.samples) if several else golden.samples)
-        new = {name: spec for name, spec in specs.items() if batch == max(ran.by_batch) or not _same(name, actual, ran)}
-        some = {name: array for name, array in actual.items() if name in new or name not in specs}
-        results = compare_outputs({name: reference[name] for name in new}, some, new, bounds.whole)
-        found += ((f" (batch {batch})" if several else "", result) for result in results)
-    for session, actual in ran.resized.items():
-        if golden.resized is not None:
-            size = " and ".join("x".join(map(str, array.shape[1:])) for array in golden.resized.inputs.values())
-            results = compare_outputs(golden.resized.references, actual, specs, bounds.resized)
-            found += ((f" (inputs of {size}, {session} session)", result) for result in results)
-    worst: dict[str, OutputResult] = {}
-    for where, result in found:
-        if not result.passed and where:
-            result = replace(result, reason=f"{result.reason or 'above the tolerance'}{where}")
-        known = worst.get(result.output)
-        if known is None or _severity(result) > _severity(known):
-            worst[result.output] = result
-    return tuple(worst.values())
-
-
-def _same(name: str, actual: Arrays, ran: Ran) -> bool:
-    """Whether an output is bit for bit that of the largest batch, which is compared anyway."""
-    if name not in actual or name not in ran.largest:
-        return False
-    whole = ran.largest[name]
-    return actual[name].dtype == whole.dtype and np.array_equal(actual[name], whole[: len(actual[name])])
-
-
-def _severity(result: OutputResult) -> tuple[bool, float]:
-    return not result.passed, float("inf") if result.relative_l2 is None else result.relative_l2

@@ -32,7 +32,8 @@ def judge(
     if not rows:
         doubts.append("nothing was compared")
     for row in rows:
-        where = f"{row.subject} in {row.runtime} on {row.device}"
+        precision = "" if row.precision == "float32" else f" {row.precision}"
+        where = f"{row.subject}{precision} in {row.runtime} on {row.device}"
         if row.error:
             failures.append(f"{where}: {row.error}")
         elif not row.outputs:

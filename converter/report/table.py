@@ -125,7 +125,8 @@ def _cells(report: Report) -> Iterator[dict[str, str]]:
     for row in rows:
         results: tuple[OutputResult | None, ...] = row.outputs or (None,)
         for index, result in enumerate(results):
-            bound = report.tolerances.get(result.output) if result else None
+            own = row.facts.get("tolerance", report.tolerances)
+            bound = own.get(result.output) if result else None
             first = index == 0
             yield {
                 "format": _format(row) if first else "",

@@ -60,7 +60,8 @@ def prepare(path: Path, artifact: Artifact, device: str) -> Prepared:
     interpreter = _loaded(path)
     invoke = _invoker(interpreter, path, artifact)
     returned = _indices(interpreter.get_output_details(), [spec.name for spec in artifact.outputs], path)
-    signature = _signature(interpreter, path, artifact)
+    foreign = artifact.options.get("signature") == "none"  # a file of another origin, whose names may be others there
+    signature = None if foreign else _signature(interpreter, path, artifact)
     facts: Facts = {"litert": version()}
 
     def run(inputs: Arrays) -> dict[str, Array]:

@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from converter.core.data import Array, Arrays, Artifact, Prepared, Runtime
 from converter.core.errors import InputError, UnsafeError
+from converter.core.foreign import FunctionDef, MetaGraph, NodeDef
 from converter.core.text import first_line
+from converter.runtimes.shared.graph_operations import OPERATIONS, SAVER
 from converter.runtimes.shared.installed import installed, missing
 
 SIGNATURE = "serving_default"
-_VARIABLES = "AssignVariableOp DisableCopyOnRead ReadVariableOp VarHandleOp VarIsInitializedOp"
-_SAVER = "MergeV2Checkpoints RestoreV2 SaveV2"
-_OTHERS = "Assert CheckNumericsV2 RandomStandardNormal RandomUniform StatefulPartitionedCall TruncatedNormal"
-HARMLESS = frozenset(f"{_VARIABLES} {_SAVER} {_OTHERS}".split())
-"""Operations that TensorFlow's registry marks as stateful and that a model may have"""
-
-FILES = frozenset(
-    {"DebugIdentity", "DebugNanCount", "DebugNumericSummary", "ImmutableConst", "PyFuncStateless", "ReadFile"}
-)
-"""Operations that the registry does not mark as stateful, although they access files or run code"""
 
 
 def version() -> str | None:
@@ -53,7 +46,7 @@ def prepare(path: Path, artifact: Artifact, device: str) -> Prepared:
     accidental = (LookupError, TypeError, AttributeError, AssertionError, RuntimeError)
     errors = (OSError, ValueError, *accidental, tf.errors.OpError)
     try:
-        inputs = _refuse_files(path)
+        inputs = refuse_files(path)
         loaded = tf.saved_model.load(str(path))
         function = loaded.signatures[SIGNATURE]
     except errors as error:
@@ -73,28 +66,58 @@ def prepare(path: Path, artifact: Artifact, device: str) -> Prepared:
     return Prepared(run, {"tensorflow": tf.__version__, "signature": SIGNATURE})
 
 
-def _refuse_files(path: Path) -> set[str]:
+def refuse_files(path: Path) -> set[str]:
     """The names of the inputs of the signature.
 
-    Raises UnsafeError where the SavedModel has operations that access more than the model: it is a program, not data.
-
-    TensorFlow's registry marks operations with side effects. Those that save variables are allowed: TensorFlow puts
-    them into every SavedModel.
+    Raises UnsafeError where the SavedModel has an operation that inference does not need: it is a program, not data.
+    Those that save and restore variables are allowed in the functions that only the saver calls.
     """
-    from tensorflow.python.framework import op_def_registry
     from tensorflow.python.saved_model.loader_impl import parse_saved_model
 
     metas = parse_saved_model(str(path)).meta_graphs
-    graphs = [meta.graph_def for meta in metas]
-    found = {node.op for graph in graphs for node in graph.node}
-    found |= {node.op for graph in graphs for function in graph.library.function for node in function.node_def}
-    for name in sorted(found - HARMLESS):
-        known = op_def_registry.get(name)
-        if name in FILES or (known is not None and known.is_stateful):
-            raise UnsafeError(
-                f"{path}: has the operation {name[:100]}\nrefused; no export has it; it accesses more than the model"
-            )
+    for meta in metas:
+        functions = {each.signature.name: each for each in meta.graph_def.library.function}
+        saving = _savers(meta, functions)
+        parts = [(meta.graph_def.node, False), *((each.node_def, name in saving) for name, each in functions.items())]
+        for nodes, saves in parts:
+            for node in nodes:
+                if node.op not in OPERATIONS and node.op not in functions and not (saves and node.op in SAVER):
+                    raise UnsafeError(
+                        f"{path}: has the operation {node.op[:100]}\nrefused; inference does not need it; "
+                        "it may access more than the model"
+                    )
     return {name for meta in metas if SIGNATURE in meta.signature_def for name in meta.signature_def[SIGNATURE].inputs}
+
+
+def _savers(meta: MetaGraph, functions: Mapping[str, FunctionDef]) -> set[str]:
+    """The functions that save and restore variables: reached from the saver's nodes, and from nothing else."""
+    saver = meta.saver_def
+    named = {name.split(":")[0] for name in (saver.save_tensor_name, saver.restore_op_name) if name}
+    nodes = {node.name: node for node in meta.graph_def.node}
+    for name in list(named):
+        named |= {source.split(":")[0].lstrip("^") for source in (nodes[name].input if name in nodes else ())}
+    answers = {tensor.name.split(":")[0] for each in meta.signature_def.values() for tensor in each.outputs.values()}
+    own = [node for node in meta.graph_def.node if node.name in named - answers]
+    others = [node for node in meta.graph_def.node if node not in own]
+    saving = _reached(own, functions)
+    called = set(meta.object_graph_def.concrete_functions) | _reached(others, functions)
+    rest = [node for name, each in functions.items() if name not in saving for node in each.node_def]
+    called |= _reached([node for name in called if name in functions for node in functions[name].node_def], functions)
+    return saving - called - _reached(rest, functions)
+
+
+def _reached(nodes: Iterable[NodeDef], functions: Mapping[str, FunctionDef]) -> set[str]:
+    """The functions that `nodes` name, as attributes or as operations, directly or through others."""
+    found: set[str] = set()
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
+        names = {node.op, *(value.func.name for value in node.attr.values() if value.HasField("func"))}
+        names |= {each.name for value in node.attr.values() if value.HasField("list") for each in value.list.func}
+        for name in names & functions.keys() - found:
+            found.add(name)
+            waiting.extend(functions[name].node_def)
+    return found
 
 
 RUNTIME = Runtime("tensorflow", ("saved-model",), ("cpu",), version, unavailable, prepare, warm=warm)

@@ -10,13 +10,15 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from converter.core.data import Source, SourceOptions
 from converter.core.errors import InputError, UnsafeError
 from converter.core.files import sha256_of
-from converter.core.foreign import Facts, JsonObject, KerasModel, KerasVariable
+from converter.core.foreign import Facts, JsonObject, KerasModel, KerasOperation, KerasVariable
 from converter.core.text import one_line
+from converter.data.about import read_beside
 from converter.sources.finish import finish, require_built
 from converter.sources.functions import CustomObjects, call_builder, custom_objects
 from converter.sources.inspection.inspect import inspect_file
@@ -71,40 +73,36 @@ def load_file(text: str, options: SourceOptions) -> Source:
         detail["custom_objects"] = list(options.custom_objects)
     if options.trust:
         detail["trusted"] = True
-    return finish(model, title_of(text), "file", detail, input_shape=options.input_shape, repairs=repairs)
+    source = finish(model, title_of(text), "file", detail, input_shape=options.input_shape, repairs=repairs)
+    about = read_beside(path, detail["sha256"])
+    if about is None:
+        return source
+    detail = {**source.detail, "training": about.training}
+    facts = {**source.preprocessing, **about.preprocessing}
+    return replace(source, detail=detail, preprocessing=facts, labels=about.labels)
 
 
 def rebuild(config: JsonObject, stored: int, custom: CustomObjects, options: SourceOptions, title: str) -> KerasModel:
     """The model that `config` describes, its weights not loaded yet; `stored` are the bytes of weights in the file.
 
     Variables are only declared at first, and get memory if their sizes fit `stored`: a configuration cannot allocate
-    more memory than its file has weights. A model that runs the user's code is built at once. Raises UnsafeError for a
+    more memory than its file has weights. With `trust` it is built at once. Raises UnsafeError for a
     configuration with much larger weights or activations, InputError where Keras cannot rebuild the model.
     """
-    import keras
-
     try:
-        if custom or options.trust:
-            if options.trust:
-                _names_for_lambdas()
-            model = _deserialize(config, custom, safe=not options.trust)
-            require_built(model, title, options.input_shape)
-            return model
-        with _declared_only(), keras.StatelessScope(initialize_variables=False):
-            model = _deserialize(config, custom, safe=True)
-            require_built(model, title, options.input_shape)
+        if options.trust:
+            _names_for_lambdas()
+            return _built_at_once(config, custom, options, title)
+        try:
+            return _declared(config, stored, custom, options, title)
+        except UnsafeError:
+            raise
+        except Exception:  # the user's own code may need the values of its variables while it is built
+            if not custom:
+                raise
+            model = _built_at_once(config, custom, options, title)
             _check_activations(model, title)
-            declared = sum(_bytes(variable) for variable in model.variables)
-            if declared > 2 * stored + SLACK:
-                raise UnsafeError(
-                    f"{title}: its layers declare {declared:,} bytes of weights, the file holds {stored:,}\n"
-                    "refused; the configuration does not belong to these weights"
-                )
-        for variable in model.weights:
-            variable._initializer = keras.initializers.Zeros()  # they will be overwritten: no need for random values
-        with keras.StatelessScope():
-            pass  # on leaving this scope, Keras allocates the declared variables
-        return model
+            return model
     except (
         TypeError,
         ValueError,
@@ -170,19 +168,59 @@ def _declared_only() -> Iterator[None]:
         raise
 
 
-def _check_activations(model: KerasModel, title: str) -> None:
-    """Refuse a layer whose output for one sample is beyond the limit; nothing has been computed yet."""
+def _declared(config: JsonObject, stored: int, custom: CustomObjects, options: SourceOptions, title: str) -> KerasModel:
+    """The model; its variables are declared first, and get memory when their sizes and all outputs were checked."""
     import keras
 
-    for layer in model._flatten_layers():
+    with _declared_only(), keras.StatelessScope(initialize_variables=False):
+        model = _deserialize(config, custom, safe=True)
+        require_built(model, title, options.input_shape)
+        _check_activations(model, title)
+        declared = sum(_bytes(variable) for variable in model.variables)
+        if declared > 2 * stored + SLACK:
+            raise UnsafeError(
+                f"{title}: its layers declare {declared:,} bytes of weights, the file holds {stored:,}\n"
+                "refused; the configuration does not belong to these weights"
+            )
+    for variable in model.weights:
+        variable._initializer = keras.initializers.Zeros()  # they will be overwritten: no need for random values
+    with keras.StatelessScope():
+        pass  # on leaving this scope, Keras allocates the declared variables
+    return model
+
+
+def _built_at_once(config: JsonObject, custom: CustomObjects, options: SourceOptions, title: str) -> KerasModel:
+    model = _deserialize(config, custom, safe=not options.trust)
+    require_built(model, title, options.input_shape)
+    return model
+
+
+def _check_activations(model: KerasModel, title: str) -> None:
+    """Refuse a layer or an operation whose output for one sample is beyond the limit; nothing has been computed yet."""
+    import keras
+
+    for layer in _operations(model):
         for node in layer._inbound_nodes:
             for tensor in keras.tree.flatten(node.output_tensors):
                 elements = math.prod(size for size in tensor.shape if size is not None)
                 if elements > MAX_ELEMENTS:
+                    kind = "layer" if isinstance(layer, keras.layers.Layer) else f"operation {type(layer).__name__}"
                     raise UnsafeError(
-                        f"{title}: layer {layer.name}: declares {elements:,} values for one sample\n"
+                        f"{title}: {kind} {layer.name}: declares {elements:,} values for one sample\n"
                         f"refused; the limit is {MAX_ELEMENTS:,}"
                     )
+
+
+def _operations(model: KerasModel) -> list[KerasOperation]:
+    """All layers and operations of `model`, of the models inside it, too."""
+    found: dict[int, KerasOperation] = {}
+    waiting = list(model._flatten_layers())
+    while waiting:
+        each = waiting.pop()
+        if id(each) not in found:
+            found[id(each)] = each
+            waiting += getattr(each, "operations", ())
+    return list(found.values())
 
 
 def _bytes(variable: KerasVariable) -> int:

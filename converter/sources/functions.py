@@ -7,7 +7,9 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import site
 import sys
+import sysconfig
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -141,10 +143,11 @@ def _advice(name: str) -> str:
 
 
 def custom_objects(modules: tuple[str, ...]) -> CustomObjects:
-    """Keras classes and functions defined in, or imported into, the named modules, by every name a file may use.
+    """Keras classes and functions of the named modules, by every name a file may use.
 
-    A class registered with `register_keras_serializable` is also found by its registered name. Classes of Keras itself
-    are left out, so that nothing replaces them. Raises InputError where a module cannot be imported or has none.
+    Those defined in a module, and those it imports from its own package or folder: what it imports from elsewhere, as
+    `shutil.rmtree`, is no part of a model. A class registered with `register_keras_serializable` is also found by its
+    registered name. Raises InputError where a module cannot be imported or has none.
     """
     if not modules:
         return {}  # before Keras is imported: most errors about a file do not need it
@@ -155,7 +158,7 @@ def custom_objects(modules: tuple[str, ...]) -> CustomObjects:
         module = import_module(name, f"--custom-objects {name}")
         before = len(found)
         for attribute, value in vars(module).items():
-            if attribute.startswith("__") or str(getattr(value, "__module__", "")).split(".")[0] == "keras":
+            if attribute.startswith("__") or not _belongs(value, module):
                 continue
             keras_class = inspect.isclass(value) and hasattr(value, "from_config")
             if keras_class or inspect.isfunction(value):
@@ -167,6 +170,19 @@ def custom_objects(modules: tuple[str, ...]) -> CustomObjects:
                 f"--custom-objects {name}: no Keras class or function in it\nname the module that defines the layers"
             )
     return found
+
+
+def _belongs(value: object, module: Module) -> bool:
+    """Whether `value` was defined in the package of `module`, or in a file beside it."""
+    origin = sys.modules.get(str(getattr(value, "__module__", "")))
+    if origin is None:
+        return False
+    if origin.__name__.partition(".")[0] == module.__name__.partition(".")[0]:
+        return True
+    files = [getattr(each, "__file__", None) for each in (origin, module)]
+    installed = {Path(path).resolve() for path in (*site.getsitepackages(), sysconfig.get_path("stdlib"))}
+    folders = [Path(file).resolve().parent for file in files if file]
+    return len(folders) == 2 and folders[0] == folders[1] and folders[1] not in installed
 
 
 def _described(value: object) -> str:

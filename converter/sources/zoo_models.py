@@ -45,6 +45,24 @@ def load_zoo(name: str, options: SourceOptions) -> Source:
     return replace(source, preprocessing=dict(spec.preprocessing), untrained=weights is None)
 
 
+def fresh_zoo(name: str, options: SourceOptions, depth: float = 1.0) -> Source:
+    """`MODELS[name]` with Keras's initial weights, for training: its classes, input shape and head as in `options`.
+
+    Raises UsageError for classes, a shape or a `depth` that the architecture cannot have.
+    """
+    import keras
+
+    spec = MODELS[name]
+    keras.utils.set_random_seed(options.seed)
+    shape = _shape(options.input_shape)
+    try:
+        model = spec.build(classes=options.classes, input_shape=shape, logits=options.logits, depth=depth)
+    except ValueError as error:
+        raise UsageError(f"{one_line(error)}\ngive another --input-shape HxWxC, --classes or --depth") from error
+    source = finish(model, name, "zoo", {"architecture": name})
+    return replace(source, preprocessing=dict(spec.preprocessing), untrained=True)
+
+
 def _shape(given: Shape | ShapesByInput | None) -> tuple[int, ...] | None:
     if given is None:
         return None

@@ -12,7 +12,10 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 HERE = Path(__file__).resolve().parent
-PACKAGES = ("core", "bundle", "runtimes", "proof", "report", "pipeline", "fleets", "serving", "cli")
+PACKAGES = (
+    "core", "data", "inspection", "prediction", "bundle", "runtimes", "proof", "bench", "report", "pipeline", "fleets",
+    "serving", "cli",
+)  # fmt: skip
 BuildData = dict[str, Any]  # hatchling has no type for it
 FILES = ("__init__.py", "__main__.py", "py.typed")
 

@@ -14,8 +14,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = {
-    "bundle", "cli", "core", "fleets", "formats", "pipeline", "proof", "report", "rewrites", "runtimes", "serving",
-    "sources", "tracing",
+    "bench", "bundle", "cli", "core", "data", "fleets", "formats", "inspection", "pipeline", "prediction", "proof",
+    "quantize", "report", "rewrites", "runtimes", "serving", "sources", "tracing", "training",
 }  # fmt: skip
 MOST_PARAMETERS, MOST_LINES = 6, 300
 Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -18,13 +18,14 @@ VERIFYING = ROOT / "converter" / "verify-only"
 TRAINING = {"tensorflow", "keras", "tf2onnx", "onnx", "h5py"}
 """What only loading, rewriting and exporting need."""
 
-EXPORTING = ("sources", "rewrites", "tracing", "formats")
+EXPORTING = ("training", "sources", "rewrites", "tracing", "quantize", "formats")
 """Packages of the converter that only exporting needs."""
 
 DATA = {
     "converter/fleets/templates/fleet.css",
     "converter/fleets/templates/fleet.html.j2",
     "converter/fleets/templates/fleet.js",
+    "converter/data/imagenet.txt",
     "converter/py.typed",
     "converter/report/templates/report.css",
     "converter/report/templates/report.html.j2",

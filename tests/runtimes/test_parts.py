@@ -113,14 +113,71 @@ def nested(tf: Module, x: Tensor) -> Tensor:
     return tf.function(lambda z: writes(tf, z))(x)
 
 
-@pytest.mark.parametrize("function", [writes, reads, nested])
+def saves(tf: Module, x: Tensor) -> Tensor:
+    """Writes a checkpoint, as only the saver may."""
+    with tf.control_dependencies(
+        [tf.raw_ops.SaveV2(prefix="sentinel", tensor_names=["a"], shape_and_slices=[""], tensors=[x])]
+    ):
+        return tf.identity(x)
+
+
+def saves_deeper(tf: Module, x: Tensor) -> Tensor:
+    return tf.cond(tf.reduce_sum(x) > 0, lambda: tf.function(lambda z: saves(tf, z))(x), lambda: x)
+
+
+def restores(tf: Module, x: Tensor) -> Tensor:
+    return (
+        x + tf.raw_ops.RestoreV2(prefix="sentinel", tensor_names=["a"], shape_and_slices=[""], dtypes=[tf.float32])[0]
+    )
+
+
+def finds(tf: Module, x: Tensor) -> Tensor:
+    return x + tf.cast(tf.size(tf.io.matching_files("*")), tf.float32)
+
+
+def prints(tf: Module, x: Tensor) -> Tensor:
+    with tf.control_dependencies([tf.print(x, output_stream="file://sentinel")]):
+        return tf.identity(x)
+
+
+def calls_python(tf: Module, x: Tensor) -> Tensor:
+    return tf.reshape(tf.numpy_function(lambda z: z, [x], tf.float32), tf.shape(x))
+
+
+@pytest.mark.parametrize(
+    "function", [writes, reads, nested, saves, saves_deeper, restores, finds, prints, calls_python]
+)
 def test_a_saved_model_that_accesses_files_is_refused(
     function: Function, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(UnsafeError, match=r"the operation (Write|Read)File"):
+    words = r"has the operation \w*(WriteFile|ReadFile|SaveV2|RestoreV2|MatchingFiles|PrintV2|PyFunc)\w*"
+    with pytest.raises(UnsafeError, match=words):
         prepared(saved(tmp_path / "model", function))
-    assert not (tmp_path / "sentinel").exists()
+    assert not list(tmp_path.glob("sentinel*"))
+
+
+def test_the_saver_is_not_a_way_around(tmp_path: Path) -> None:
+    """A file whose saver is said to be the serving function: what a signature answers is no saver."""
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    path = saved(tmp_path / "model", saves) / "saved_model.pb"
+    content = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    meta = content.meta_graphs[0]
+    (output,) = meta.signature_def["serving_default"].outputs.values()
+    meta.saver_def.save_tensor_name = output.name
+    meta.saver_def.restore_op_name = output.name.split(":")[0]
+    path.write_bytes(content.SerializeToString())
+    with pytest.raises(UnsafeError, match="the operation SaveV2"):
+        prepared(tmp_path / "model")
+
+
+def test_loops_and_conditions_of_a_saved_model_are_no_side_effects(tmp_path: Path) -> None:
+    def call(tf: Module, x: Tensor) -> Tensor:
+        (grown,) = tf.while_loop(lambda y: tf.reduce_sum(y) < 100.0, lambda y: [y * 2.0 + tf.random.uniform([])], [x])
+        return tf.cond(tf.reduce_sum(x) > 0, lambda: grown, lambda: x)
+
+    prepared(saved(tmp_path / "model", call)).run({"x": np.ones((1, 1), np.float32)})
 
 
 def test_a_damaged_saved_model_is_an_input_error(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
+import pkgutil
 from pathlib import Path
 
 import keras
@@ -15,7 +17,7 @@ from converter import sources
 from converter.core.data import Source, SourceOptions
 from converter.core.errors import InputError
 from converter.core.foreign import Json, JsonObject, KerasModel, KerasObject
-from converter.sources.inspection import vocabulary
+from converter.sources.inspection import operations, vocabulary
 from converter.sources.repair.repair import repair
 
 RNG = np.random.default_rng(5)
@@ -310,3 +312,15 @@ def test_the_vocabulary_is_that_of_keras() -> None:
             found = getattr(found, part)
         assert [name for name in names if not inspect.isclass(getattr(found, name, None))] == [], module
     assert all(callable(getattr(keras.activations, name)) for name in vocabulary.ACTIVATIONS)
+
+
+def test_the_operations_are_those_of_keras() -> None:
+    package = importlib.import_module("keras.src.ops")
+    found: dict[str, set[str]] = {}
+    for info in pkgutil.iter_modules(package.__path__, "keras.src.ops."):
+        if info.name.endswith("_test") or info.name in ("keras.src.ops.operation", "keras.src.ops.function"):
+            continue
+        for name, value in vars(importlib.import_module(info.name)).items():
+            if inspect.isclass(value) and issubclass(value, keras.Operation) and value.__module__ == info.name:
+                found.setdefault(info.name, set()).add(name)
+    assert found == {module: set(names) for module, names in operations.OPERATIONS.items()}

@@ -23,6 +23,8 @@ from converter import sources
 from converter.core.data import SourceOptions
 from converter.core.errors import ChildError, CnnExportError, InputError, UnsafeError
 from converter.core.foreign import Json, JsonObject
+from converter.sources.files import load_file
+from converter.sources.functions import custom_objects
 from converter.sources.inspection.inspect import inspect_file
 from converter.sources.inspection.protocol import Answer, Request
 from converter.sources.inspection.vocabulary import RUNS_CODE
@@ -131,6 +133,10 @@ def test_a_lambda_in_another_spelling(tmp_path: Path, spelling: JsonObject) -> N
         ("keras.src.utils.python_utils", "func_load"),
         ("keras.src.saving.serialization_lib", "SafeModeScope"),
         ("keras.optimizers", "Adam"),
+        ("keras.src.ops.numpy", "os"),
+        ("keras.src.ops.numpy", "KerasTensor"),
+        ("keras.src.ops.operation", "Operation"),
+        ("keras.src.ops.numpy_test", "NumpyOneInputOpsCorrectnessTest"),
     ],
 )
 def test_what_belongs_to_keras_but_is_not_a_layer(tmp_path: Path, module: str, name: str) -> None:
@@ -152,6 +158,46 @@ def test_function_objects(tmp_path: Path, function: JsonObject) -> None:
     path = write_keras(tmp_path / "m.keras", sequential(layer("Dense", units=2, activation=function, title="d")))
     with pytest.raises((UnsafeError, InputError), match="layer d: "):
         inspect(path)
+
+
+def _constant(array: JsonObject) -> JsonObject:
+    """An initializer with the value `array`."""
+    return {"module": "keras.initializers", "class_name": "Constant", "config": {"value": array}}
+
+
+@pytest.mark.parametrize("dtype", ["S2000000000", "O", "V9", "str", ["a"], None])
+def test_arrays_of_other_elements_than_numbers(tmp_path: Path, dtype: Json) -> None:
+    array: JsonObject = {"class_name": "__numpy__", "config": {"value": [1.0], "dtype": dtype}}
+    dense = layer("Dense", units=2, title="d", kernel_initializer=_constant(array))
+    refused(write_keras(tmp_path / "m.keras", sequential(dense)), UnsafeError, "layer d", "an array of the type")
+    array["config"]["dtype"] = "float32"
+    numbers = layer("Dense", units=2, kernel_initializer=_constant(array))
+    assert inspect(write_keras(tmp_path / "n.keras", sequential(numbers)))
+
+
+def test_an_operation_that_asks_for_any_amount_of_memory(tmp_path: Path) -> None:
+    """Nested, and before anything is computed; 4 TB for one sample."""
+    import keras
+
+    image = keras.Input((4, 4, 3))
+    inner = keras.Model(image, keras.ops.mean(keras.ops.tile(image, [1, 10**4, 10**4, 1]), axis=(1, 2)))
+    again = keras.Input((4, 4, 3))
+    keras.Model(again, inner(again)).save(tmp_path / "giant.keras")
+    with pytest.raises(UnsafeError, match=r"operation Tile \w+: declares 4,800,000,000 values for one sample"):
+        load_file(str(tmp_path / "giant.keras"), SourceOptions())
+
+
+def test_custom_objects_are_those_of_the_modules_own_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a module imports from elsewhere is nothing that a file may call."""
+    (tmp_path / "my_helpers.py").write_text("def halved(x):\n    return x / 2\n")
+    (tmp_path / "my_own_layers.py").write_text(
+        "from shutil import rmtree\nfrom os.path import join\nfrom my_helpers import halved\n\n\n"
+        "def doubled(x):\n    return 2 * x\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    found = custom_objects(("my_own_layers",))
+    assert {"doubled", "halved"} <= set(found)
+    assert not {"rmtree", "join"} & set(found)
 
 
 def test_keras_own_activations_may_be_function_objects(tmp_path: Path) -> None:

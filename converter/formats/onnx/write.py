@@ -17,14 +17,15 @@ from pathlib import Path
 
 import numpy as np
 
-from converter.core.data import Array, Artifact, Format, TensorSpec, Traced, WriteOptions
+from converter.core.data import Array, Artifact, Format, Interface, TensorSpec, Traced, WriteOptions
 from converter.core.errors import ConversionError
-from converter.core.foreign import OnnxGraph, OnnxModel, OnnxNode
+from converter.core.foreign import GraphDef, OnnxGraph, OnnxModel, OnnxNode
 from converter.core.text import first_line
 from converter.formats.onnx.directions import join_directions
 from converter.formats.onnx.operators import replaced
 from converter.formats.onnx.order import in_order, names_in, nodes_of, rename
 from converter.formats.onnx.resizing import exact_sizes
+from converter.tracing.functions import all_nodes
 from converter.tracing.naming import described_layer
 
 OPSETS = range(13, 19)
@@ -41,7 +42,7 @@ def write(traced: Traced, directory: Path, options: WriteOptions) -> Artifact:
     """
     import onnx
 
-    from converter.formats.onnx import bind, file, padding
+    from converter.formats.onnx import bind, file, metadata, padding
 
     started = time.perf_counter()
     model = _converted(traced, options)
@@ -59,6 +60,8 @@ def write(traced: Traced, directory: Path, options: WriteOptions) -> Artifact:
     _name_axes(model.graph)
     del model.graph.value_info[:]
     model.producer_name, model.producer_version, model.doc_string = "cnnexport", "", ""
+    inputs = tuple(_as_written(spec, options.layout) for spec in traced.inputs.values())
+    metadata.add(model, traced, Interface(inputs, tuple(traced.outputs.values())))
     try:
         onnx.checker.check_model(_with_weights_as_inputs(model, weights), full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
@@ -69,7 +72,7 @@ def write(traced: Traced, directory: Path, options: WriteOptions) -> Artifact:
         format="onnx",
         path=FILENAME,
         precision="float32",
-        inputs=tuple(_as_written(spec, options.layout) for spec in traced.inputs.values()),
+        inputs=inputs,
         outputs=tuple(traced.outputs.values()),
         operators=dict(sorted(operators.items())),
         size=sum(file.stat().st_size for file in files),
@@ -122,6 +125,7 @@ def _converted(traced: Traced, options: WriteOptions) -> OnnxModel:
         from converter.formats.onnx.transposes import optimizers
 
         graph_def, operators = recurrent.stubbed(replaced(traced.graph_def))
+        _refuse_called_by_name(graph_def, traced.layers)
         inputs = [f"{name}:0" for name in (*traced.inputs, *traced.weights)]
         outputs = [f"{name}:0" for name in traced.outputs]
         images = [f"{name}:0" for name, spec in traced.inputs.items() if _is_image(spec)]
@@ -148,6 +152,17 @@ def _converted(traced: Traced, options: WriteOptions) -> OnnxModel:
                 place = next((name for name in traced.layers if name in str(error)), "the graph")
                 raise ConversionError(f"{place}: tf2onnx cannot convert it: {first_line(error)}") from error
             return converted.make_model("cnnexport")
+
+
+def _refuse_called_by_name(graph_def: GraphDef, layers: Mapping[str, str]) -> None:
+    """Raise ConversionError where a function is an operator itself, as TensorFlow's CTC loss has them."""
+    functions = {each.signature.name for each in graph_def.library.function}
+    for node in all_nodes(graph_def):
+        if node.op in functions:
+            raise ConversionError(
+                f"{described_layer(node.name, layers)}: a function of TensorFlow is an operator of the graph, "
+                "which tf2onnx does not convert\nreplace the layer, or export another format"
+            )
 
 
 def _is_value(node: OnnxNode) -> bool:

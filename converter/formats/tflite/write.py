@@ -14,9 +14,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from converter.core.data import Array, Artifact, Format, Traced, WriteOptions
+from converter.core.data import Array, Artifact, Format, Interface, Traced, WriteOptions
 from converter.core.errors import ConversionError
 from converter.core.foreign import FlatbufferObject, GraphDef
+from converter.core.jsonable import plain
 from converter.tracing.naming import described_layer
 
 FILENAME = "model.tflite"
@@ -30,7 +31,7 @@ def write(traced: Traced, directory: Path, options: WriteOptions) -> Artifact:
     Raises ConversionError, which names the Keras layer, where an operator has no TFLite builtin, and where the weights
     take more than 2 GB.
     """
-    from converter.formats.tflite import bind, file, operators, outputs
+    from converter.formats.tflite import bind, file, metadata, operators, outputs
 
     started = time.perf_counter()
     total = sum(array.nbytes for array in traced.weights.values())
@@ -45,7 +46,10 @@ def write(traced: Traced, directory: Path, options: WriteOptions) -> Artifact:
     bind.add_signature(model, SIGNATURE_KEY)
     names = bind.operator_names(model)
     counts = Counter(names[each.opcodeIndex] for graph in model.subgraphs for each in graph.operators)
-    size = file.save(model, buffers, directory / FILENAME)
+    interface = plain(Interface(tuple(traced.inputs.values()), tuple(traced.outputs.values())))
+    metadata.add(model, traced, interface)
+    file.save(model, buffers, directory / FILENAME)
+    size = metadata.append_files(directory / FILENAME, traced, interface)
     return Artifact(
         format="tflite",
         path=FILENAME,

@@ -18,6 +18,7 @@ from converter.core.text import first_line
 # field numbers of onnx.proto
 _GRAPH, _NODE_INPUT, _NODE_OUTPUT, _INITIALIZER, _TENSOR_NAME, _VALUE_NAME = 7, 11, 12, 5, 8, 1
 _NODE, _RESULT_NAME = 1, 2
+_METADATA = 14
 _MODEL, _TENSOR, _ENTRY, _KEY, _TEXT = "model", "tensor", "entry", 1, 2
 _INSIDE = {
     _MODEL: {7: "graph", 20: "training", 25: "function"},
@@ -138,3 +139,14 @@ def _mapped(path: Path) -> Iterator[tuple[mmap.mmap, int]]:
         raise InputError(f"{path}: {error.strerror or error}") from error
     except (ValueError, IndexError) as error:  # mmap raises ValueError for an empty file
         raise InputError(f"{path}: not an ONNX file, or damaged ({first_line(error)})") from error
+
+
+def onnx_metadata(path: Path) -> dict[str, str]:
+    """The metadata_props of an ONNX file. Raises InputError where the file is missing or damaged."""
+    found: dict[str, str] = {}
+    with _mapped(path) as (data, size):
+        for number, start, end in records(data, 0, size):
+            if number == _METADATA:
+                texts = {each: bytes(data[a:b]).decode(errors="replace") for each, a, b in records(data, start, end)}
+                found[texts.get(_KEY, "")] = texts.get(_TEXT, "")
+    return found

@@ -11,7 +11,8 @@ from collections.abc import Collection
 from converter.core.errors import InputError, UnsafeError
 from converter.core.foreign import Json, JsonObject
 from converter.core.text import clean
-from converter.sources.inspection.vocabulary import ACTIVATIONS, DATA, MODULES, OPERATIONS, RUNS_CODE
+from converter.sources.inspection.operations import OPERATIONS
+from converter.sources.inspection.vocabulary import ACTIVATIONS, DATA, MODULES, NUMBERS, RUNS_CODE
 
 TRUST = "--trust runs the file's code; use it only for a file from someone you trust"
 VOCABULARIES = frozenset({"vocabulary", "idf_weights", "vocabulary_path"})
@@ -71,6 +72,7 @@ class _Check:
             raise InputError(f"{layer}: class {name!r} of module {module!r} is not a name\nthe file is damaged")
         shown = clean(name, NAME_LENGTH)
         if name in DATA:
+            self.data(value, shown, layer)
             return
         if name == "__lambda__" or name in RUNS_CODE:
             if not self.trust:
@@ -93,10 +95,20 @@ class _Check:
                 f"{layer}: the installed Keras has no layer {shown}\n"
                 "save the model again with the installed Keras, or name the module with its code with --custom-objects"
             )
-        elif not (name in MODULES.get(module, ()) or module.startswith(OPERATIONS)):
+        elif name not in MODULES.get(module, ()) and name not in OPERATIONS.get(module, ()):
             raise UnsafeError(
                 f"{layer}: {clean(module, NAME_LENGTH)}.{shown} is neither a layer nor a part of one\n"
                 "refused; Keras never writes this, so the file may be malicious"
+            )
+
+    def data(self, value: JsonObject, shown: str, layer: str) -> None:
+        """Arrays and tensors have numbers as elements: the type of text says how much memory each element takes."""
+        inner = value.get("config")
+        dtype = inner.get("dtype", "float32") if isinstance(inner, dict) else "float32"
+        if shown in ("__numpy__", "__tensor__") and (not isinstance(dtype, str) or dtype not in NUMBERS):
+            raise UnsafeError(
+                f"{layer}: has an array of the type {clean(str(dtype), NAME_LENGTH)}\n"
+                "refused; a model holds numbers, and such a type can ask for any amount of memory"
             )
 
     def function(self, value: JsonObject, layer: str) -> None:

@@ -80,13 +80,18 @@ MODULES: dict[str, frozenset[str]] = {
     "keras.src.models.sequential": frozenset({"Sequential"}),
     "keras.src.models.model": frozenset({"Model"}),
 }
-"""Modules as a configuration spells them, with the classes that it may name there; not those of `OPERATIONS`."""
-
-OPERATIONS = "keras.src.ops."
-"""The package of operations as Keras 3 spells it; Keras loads only operations from it."""
+"""Modules as a configuration spells them, with the classes that it may name there; not those of `operations`."""
 
 DATA = frozenset({"__keras_tensor__", "__tensor__", "__numpy__", "__bytes__", "__ellipsis__", "__slice__"})
 """Plain data that Keras writes like a class."""
+
+NUMBERS = frozenset(
+    {
+        *("bool", "bfloat16", "float16", "float32", "float64", "int8", "int16", "int32", "int64"),
+        *("uint8", "uint16", "uint32", "uint64"),
+    }
+)
+"""Types of the elements of an array or tensor in a configuration: of a known, small size"""
 
 
 def module_of(class_name: str) -> str | None:

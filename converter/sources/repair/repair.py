@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 from converter.core.errors import InputError
 from converter.core.foreign import Json, JsonObject
-from converter.sources.inspection.vocabulary import DATA, MODELS, MODULES, OPERATIONS, module_of
+from converter.sources.inspection.operations import OPERATIONS
+from converter.sources.inspection.vocabulary import DATA, MODELS, MODULES, module_of
 from converter.sources.repair.graph import call, nodes_of, shifted, unwrapped, without_slashes
 from converter.sources.repair.keras1 import repair_keras1
 from converter.sources.repair.notes import listed
@@ -101,7 +102,7 @@ class _Repairer:
         if package and "module" not in given and module_of(short) is None:
             result |= {"class_name": short, "module": None, "registered_name": name}
             return result
-        if isinstance(module, str) and (name in MODULES.get(module, ()) or module.startswith(OPERATIONS)):
+        if isinstance(module, str) and (name in MODULES.get(module, ()) or name in OPERATIONS.get(module, ())):
             return result
         name = ALIASES.get(short, short) if package in ("", "Custom", "Addons") else name
         home = module_of(name)
