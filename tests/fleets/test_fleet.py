@@ -242,7 +242,7 @@ def test_what_a_model_does_to_its_process_is_a_row(place: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", ["client", "scheduler"])
 def test_killed_in_the_middle_and_continued(victim: str, place: Path) -> None:
-    """After the first model is proven, the client and its cluster, or the scheduler, is killed. The next one goes on."""
+    """After the first proof the client with its cluster, or the scheduler, is killed; the next run continues."""
     (place / "fleet.toml").write_text(
         '[defaults]\nformat = "onnx"\nsamples = 2\n'
         + "".join(f'[[model]]\nsource = "small.py:build"\nname = "n{width}"\nkwargs = {{ width = {width} }}\n'
