@@ -81,7 +81,10 @@ def test_directories_are_verified_once(exported: Any, place: Path) -> None:
     assert fleet(["a"], verify=True, runtimes=["onnxruntime", "litert"], output="out").exit_code == 1
 
 
-def test_bad_arguments(exported: Any, place: Path, cnnexport: Callable[..., Any]) -> None:
+def test_bad_arguments(
+    exported: Any, place: Path, cnnexport: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("converter.fleets.cluster.CONNECT", 2)
     copies(exported, place, "a")
     outcome = cnnexport("fleet", "--verify", "a", "--scheduler", "tcp://127.0.0.1:9", "--quiet")
     assert outcome.code == 5
