@@ -15,6 +15,7 @@ from converter.core.foreign import JsonObject
 from converter.core.text import clean, inert
 
 if TYPE_CHECKING:
+    from rich.live import Live
     from rich.table import Table
 
     from converter.fleets.tasks import FleetReport
@@ -97,7 +98,7 @@ class Watch:
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
-        self.live: Any = None
+        self.live: Live | None = None
         self.states: dict[str, tuple[str, float]] = {}
         self.total = 0
 

@@ -29,7 +29,7 @@ from converter.cli import (
     runtimes,
     train,
     verify,
-)  # fmt: skip
+)
 from converter.cli.options import SOURCES, variable_of
 from converter.core.errors import CnnExportError, UnavailableError
 from converter.core.text import printable
@@ -39,12 +39,12 @@ COMMANDS: dict[str, click.Command] = {
     "export": export.command,
     "verify": verify.command,
     "rewrite": rewrite.command,
+    "fleet": fleet.command,
+    "package": package.command,
     "train": train.command,
     "predict": predict.command,
     "evaluate": evaluate.command,
     "inspect": inspect.command,
-    "fleet": fleet.command,
-    "package": package.command,
     "list": list_models.command,
     "runtimes": runtimes.command,
     "bench": bench.command,
@@ -87,12 +87,12 @@ def cli(ctx: click.Context) -> int | None:
     cnnexport path/to/file.py:function    the same, from a file
     cnnexport verify artifacts/resnet50   repeat the proof from the directory
     cnnexport rewrite MODEL -o new.keras  save with Lambda groups as grouped convolutions
+    cnnexport fleet models.toml           many models, with resume, on one machine or a Dask cluster
+    cnnexport package DIR --for triton -o REPOSITORY   proven artifacts laid out for a server
     cnnexport train MODEL --data DIR      train on folders of images, one a class
     cnnexport predict artifacts/NAME *.jpg   the classes of images, in any runtime
     cnnexport evaluate artifacts/NAME --data DIR   accuracy beside Keras's, image by image
     cnnexport inspect artifacts/resnet50  operators, parameters, cost and metadata
-    cnnexport fleet models.toml           many models, with resume, on one machine or a Dask cluster
-    cnnexport package DIR --for triton -o REPOSITORY   proven artifacts laid out for a server
     cnnexport runtimes                    the runtimes for verify --runtime, and their availability
     cnnexport bench artifacts/resnet50    latency, throughput and memory of every file and runtime
 

@@ -18,6 +18,8 @@ from converter.fleets.work import Job, Outcome, other_versions, work
 
 DaskClient: TypeAlias = Any
 """distributed.Client"""
+DaskScheduler: TypeAlias = Any
+"""distributed.Scheduler"""
 Future: TypeAlias = Any
 """distributed.Future whose result is an Outcome"""
 Answers: TypeAlias = Any
@@ -172,7 +174,7 @@ def allowed_failures(cluster: Cluster) -> int:
     return int(cluster.client.run_on_scheduler(_allowed_failures))
 
 
-def _allowed_failures(dask_scheduler: Any = None) -> int:  # the name is that of distributed
+def _allowed_failures(dask_scheduler: DaskScheduler = None) -> int:  # the name is that of distributed
     return int(dask_scheduler.allowed_failures)
 
 

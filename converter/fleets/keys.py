@@ -19,7 +19,8 @@ from converter.core.foreign import JsonObject
 from converter.fleets.tasks import Task
 
 SCHEMA = 1
-FILE_OPTIONS = ("--weights", "--inputs", "--baseline")
+PATH_OPTIONS = ("--weights", "--inputs", "--baseline", "--calibration", "--labels", "--preprocessing")
+"""Options whose value may be a path; the content of a file, or of all files of a folder, is part of the key."""
 
 
 def versions() -> dict[str, str]:
@@ -46,10 +47,10 @@ def named_files(task: Task) -> list[Path]:
     if task.kind == "verify":
         path = Path(task.source)
         return [path / MANIFEST] if path.is_dir() else [path]
-    found = [
-        Path(value) for option, value in task.options if option in FILE_OPTIONS and value not in (None, "imagenet")
-    ]
-    return [path for path in (_source_file(task.source), *found) if path is not None and path.is_file()]
+    named = [Path(value) for option, value in task.options if option in PATH_OPTIONS and value is not None]
+    source = _source_file(task.source)
+    found = [each for path in named for each in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+    return [path for path in (source, *found) if path is not None and path.is_file()]
 
 
 def _source_file(source: str) -> Path | None:

@@ -27,6 +27,7 @@ from typing import Any, TypeAlias
 
 from converter.core.errors import InputError, UsageError
 from converter.core.text import one_line
+from converter.fleets.keys import PATH_OPTIONS
 from converter.fleets.tasks import Task
 from converter.pipeline.options import ExportKeywords
 
@@ -236,5 +237,8 @@ def _placed(source: str, base: Path) -> str:
 
 
 def _placed_option(key: str, value: Value, base: Path) -> Value:
-    is_file = key in ("inputs", "baseline") or (key == "weights" and value != "imagenet")
-    return str(base / value) if is_file and isinstance(value, str) else value
+    """A path that the list names, relative to the list's own directory; words as imagenet or digits stay."""
+    if not isinstance(value, str) or f"--{key}" not in PATH_OPTIONS:
+        return value
+    is_path = (base / value).exists() or key in ("inputs", "baseline") or "/" in value
+    return str(base / value) if is_path else value

@@ -27,13 +27,21 @@ AHEAD = 2
 
 @dataclass
 class Prepared:
-    """A task to run: its key, the file of its state, what is known of earlier runs, and its attempts in this one."""
+    """A task to run: its key, the file of its state, and what is known of earlier runs.
+
+    In this run it was submitted `attempts` times, `deaths` times of which its worker died.
+    """
 
     task: Task
     key: str
     state: Path
     known: JsonObject
     attempts: int = 0
+    deaths: int = 0
+
+    def again(self, retries: int) -> bool:
+        """Whether to try once more; a death of the worker is not blamed on the task before it was alone there."""
+        return self.deaths <= max(1, retries) and self.attempts - self.deaths <= retries
 
 
 @dataclass
@@ -71,7 +79,8 @@ class Runner:
                 if killed and dead_since is not None:
                     continue
                 del self.running[name]
-                if outcome.exit_code == RETRIED and prepared.attempts <= self.options.retries:
+                prepared.deaths += killed
+                if outcome.exit_code == RETRIED and prepared.again(self.options.retries):
                     self.send({"event": "model-retried", "model": name, "reason": outcome.message})
                     (suspects if killed else waiting).append(prepared)
                     continue

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-PLUGIN = Path(__file__).parents[2] / "converter" / "cli"
+PLUGIN = Path(__file__).parents[2] / "converter" / "cli" / "cnnexport"
 
 TESTS = """
 import numpy as np
@@ -62,7 +62,11 @@ def test_wrong(assert_exports, monkeypatch):
 
 def run(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """pytest in `place`, with the plugin as an installation has it."""
-    path = os.pathsep.join([str(PLUGIN), *filter(None, sys.path)])
+    (place / "installed").mkdir(exist_ok=True)
+    link = place / "installed" / "cnnexport"
+    if not link.exists():
+        link.symlink_to(PLUGIN)
+    path = os.pathsep.join([str(link.parent), *filter(None, sys.path)])
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
     words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
     given = {**kept, "PYTHONPATH": path, "CNNEXPORT_CACHE": "off", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}

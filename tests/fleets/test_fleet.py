@@ -81,7 +81,10 @@ def test_directories_are_verified_once(exported: Any, place: Path) -> None:
     assert fleet(["a"], verify=True, runtimes=["onnxruntime", "litert"], output="out").exit_code == 1
 
 
-def test_bad_arguments(exported: Any, place: Path, cnnexport: Callable[..., Any]) -> None:
+def test_bad_arguments(
+    exported: Any, place: Path, cnnexport: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("converter.fleets.cluster.CONNECT", 2)
     copies(exported, place, "a")
     outcome = cnnexport("fleet", "--verify", "a", "--scheduler", "tcp://127.0.0.1:9", "--quiet")
     assert outcome.code == 5
@@ -183,12 +186,42 @@ def test_workers_of_another_version_are_refused_by_name(
     with pytest.raises(UnavailableError, match=r"the worker tcp://\S+ has cnnexport \S+ instead of 9.9"):
         fleet(["a"], verify=True, output="out", events=events.append)
     assert not [each for each in events if each["event"] == "model-submitted"]
-    monkeypatch.undo()
-    monkeypatch.chdir(place)
-    monkeypatch.setattr("platform.python_version", lambda: "3.99.1")
-    from converter.fleets import cluster
 
-    assert cluster._minor("3.11.7.final.0") == "3.11"
+
+class Versions:
+    """A client whose only worker has these versions."""
+
+    def __init__(self, python: str, cnnexport: str | None, libraries: dict[str, str]) -> None:
+        self.answer = {"host": {"python": python}, "packages": {"cnnexport": cnnexport}}
+        self.libraries = libraries
+
+    def get_versions(self, packages: list[str]) -> Any:
+        assert packages == ["cnnexport"]
+        return {"client": {"host": {"python": "3.12.1.final.0"}}, "workers": {"tcp://w:1": self.answer}}
+
+    def run(self, function: object) -> dict[str, dict[str, str]]:
+        return {"tcp://w:1": self.libraries}
+
+
+def test_what_of_a_worker_must_be_the_same() -> None:
+    from converter.core.version import __version__
+    from converter.fleets import cluster
+    from converter.fleets.keys import versions
+
+    def refused(*given: Any) -> None:
+        client = Versions(*given)
+        cluster._refuse_other_workers(client, "tcp://s")
+        cluster.refuse_other_libraries(cluster.Cluster(client, {}, 1))
+
+    own = versions()
+    refused("3.12.9.final.0", __version__, own)
+    for given, words in (
+        (("3.11.7.final.0", __version__, own), "tcp://w:1 has Python 3.11 instead of 3.12"),
+        (("3.12.1.final.0", None, own), r"tcp://w:1 has cnnexport \(none\) instead of"),
+        (("3.12.1.final.0", __version__, {**own, "keras": "1"}), "tcp://w:1 has keras 1 instead of"),
+    ):
+        with pytest.raises(UnavailableError, match=words):
+            refused(*given)
 
 
 @pytest.mark.slow
@@ -242,7 +275,7 @@ def test_what_a_model_does_to_its_process_is_a_row(place: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("victim", ["client", "scheduler"])
 def test_killed_in_the_middle_and_continued(victim: str, place: Path) -> None:
-    """After the first model is proven, the client with its cluster, or the scheduler, is killed; the next run goes on."""
+    """After the first proof the client with its cluster, or the scheduler, is killed; the next run continues."""
     (place / "fleet.toml").write_text(
         '[defaults]\nformat = "onnx"\nsamples = 2\n'
         + "".join(f'[[model]]\nsource = "small.py:build"\nname = "n{width}"\nkwargs = {{ width = {width} }}\n'

@@ -84,6 +84,16 @@ def test_a_model_that_kills_its_worker_twice_is_a_row_and_others_are_not_blamed(
     assert "the worker that ran it died" in found["x"].message
     assert cluster.submitted[:5] == ["a", "x", "b", "c", "d"]
     assert sorted(cluster.submitted[5:]) == ["a", "b", "x"]
+    assert found["a"].attempts == 2
+
+
+def test_a_failure_of_its_own_and_the_death_of_a_worker_are_counted_apart(tmp_path: Path) -> None:
+    def answer(job: Job, attempt: int) -> Done:
+        killed = Done(KilledWorker(), "error")
+        return [killed, Done(Outcome(8, "its own")), Done(Outcome(8, "its own"))][attempt - 1]
+
+    row = rows(Cluster(answer), "a", tmp_path)["a"]
+    assert (row.attempts, row.message) == (3, "its own")
 
 
 def test_a_cluster_that_is_lost_leaves_rows(tmp_path: Path) -> None:

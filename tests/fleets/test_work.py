@@ -1,4 +1,4 @@
-"""The part of a worker: limits of a child, what it said, what is known from earlier runs, keys. Children are stand-ins."""
+"""The part of a worker: limits of a child, what it said, what earlier runs left, keys. Children are stand-ins."""
 
 from __future__ import annotations
 
@@ -130,6 +130,14 @@ def test_keys_follow_bytes_options_and_versions(tmp_path: Path) -> None:
     before = key_of(given, own)
     weights.write_bytes(b"2")
     assert before != key_of(given, own)
+    images = tmp_path / "images"
+    images.mkdir()
+    (images / "a.png").write_bytes(b"1")
+    given = Task("m", "export", "resnet18", (("--calibration", str(images)),))
+    before = key_of(given, own)
+    (images / "a.png").write_bytes(b"2")
+    assert before != key_of(given, own)
+    assert key_of(Task("m", "export", "resnet18", (("--calibration", "digits"),)), own)
     source = tmp_path / "nets.py"
     source.write_text("a = 1")
     built = [key_of(Task("m", "export", f"{source}:{name}"), own) for name in ("f", "g")]

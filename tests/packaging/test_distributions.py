@@ -22,10 +22,10 @@ EXPORTING = ("training", "sources", "rewrites", "tracing", "quantize", "formats"
 """Packages of the converter that only exporting needs."""
 
 DATA = {
-    "converter/data/imagenet.txt",
     "converter/fleets/templates/fleet.css",
     "converter/fleets/templates/fleet.html.j2",
     "converter/fleets/templates/fleet.js",
+    "converter/data/imagenet.txt",
     "converter/py.typed",
     "converter/report/templates/report.css",
     "converter/report/templates/report.html.j2",

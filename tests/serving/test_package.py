@@ -29,8 +29,8 @@ def model_config() -> Any:
     field = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name="triton.proto", package="triton", syntax="proto3")
     types = file.enum_type.add(name="DataType")
-    names = ("INVALID", "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32",
-             "FP64", "STRING", "BF16")  # fmt: skip
+    names = ("INVALID", "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16",
+             "FP32", "FP64", "STRING", "BF16")  # fmt: skip
     for number, name in enumerate(names):
         types.value.add(name=f"TYPE_{name}", number=number)
     layouts = file.enum_type.add(name="Format")
@@ -126,8 +126,8 @@ def test_triton_with_a_fixed_batch_a_scalar_and_odd_names() -> None:
     assert [list(each.dims) for each in free.input] == [[-1, 3], [1]]
     assert free.input[1].HasField("reshape")
     assert quoted("x") == '"x"'
+    spec = (TensorSpec("x", (None, 1), "bfloat16"),)
     with pytest.raises(UsageError, match="Triton has no type for bfloat16"):
-        spec = (TensorSpec("x", (None, 1), "bfloat16"),)
         config(Artifact("onnx", "m", "float32", spec, spec, {}, 1, 0.0), "m", 8)
 
 

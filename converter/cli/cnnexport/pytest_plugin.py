@@ -8,7 +8,7 @@ runs are compared. The converter is imported when a test uses the fixture, not b
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ import pytest
 
 if TYPE_CHECKING:
     from converter.core.results import Report
+    from converter.pipeline.options import ModelOrPath
 
 SLOW = "cnnexport_slow"
 BASELINES = "cnnexport-baselines"
@@ -56,7 +57,7 @@ def assert_exports(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[.
     title = re.sub(r"[^A-Za-z0-9._-]+", "-", request.node.nodeid).strip("-")
     calls = 0
 
-    def check(model: Any, formats: Any = None, **keywords: Any) -> Report:
+    def check(model: ModelOrPath, formats: str | Iterable[str] | None = None, **keywords: Any) -> Report:
         nonlocal calls
         calls += 1
         from converter.core.errors import CnnExportError

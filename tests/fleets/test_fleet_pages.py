@@ -95,12 +95,13 @@ def test_changes() -> None:
 
 @pytest.mark.external
 def test_the_page_sorts_filters_and_prints_in_chromium(tmp_path: Path) -> None:
-    """With the script of the page replaced by itself and a trial, whose hash the policy does not know, nothing runs."""
+    """A second script clicks and reads; under the policy of the page, which does not know its hash, it does not run."""
     chromium = shutil.which("chromium")
     assert chromium
     page = to_html(report(60))
     (tmp_path / "page.html").write_text(page)
     trial = """<script>
+{
 const names = () => [...document.getElementById("models").tBodies[0].rows].filter((row) => !row.hidden)
   .map((row) => row.cells[0].textContent);
 const heads = [...document.getElementById("models").tHead.rows[0].cells];
@@ -109,6 +110,7 @@ heads[seconds].querySelector("button").click(); const up = names();
 heads[seconds].querySelector("button").click(); const down = names();
 const status = document.getElementById("status"); status.value = "failed"; status.dispatchEvent(new Event("change"));
 document.title = JSON.stringify([up[3], down[0], names().length, document.getElementById("shown").textContent]);
+}
 </script></body>"""
     open_page = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", page).replace("</body>", trial)
     (tmp_path / "trial.html").write_text(open_page)
