@@ -6,6 +6,7 @@ x[j] exp(-2 pi i jk / n).
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import TypeGuard
@@ -13,7 +14,7 @@ from typing import TypeGuard
 import numpy as np
 
 from converter.core.data import Array
-from converter.core.foreign import Tensor
+from converter.core.foreign import Given, Tensor
 
 LONGEST = 4096
 """Length above which TensorFlow's own transform stays: the matrices of 4096 take 67 MB"""
@@ -133,55 +134,47 @@ def _window(kind: str | Tensor | None, length: int, whole: int, dtype: object) -
     return tf.pad(found, [[before, whole - length - before]])
 
 
-def _stft(
-    original: Callable[..., Pair],
-    x: Tensor,
-    sequence_length: int,
-    sequence_stride: int,
-    fft_length: int,
-    window: str | Tensor | None = "hann",
-    center: bool = True,
-) -> Pair:
+def _named(original: Callable[..., object], *given: object, **named: object) -> Given:
+    """The arguments of a call of `original` by name, with its defaults."""
+    bound = inspect.signature(original).bind(*given, **named)
+    bound.apply_defaults()
+    return dict(bound.arguments)
+
+
+def _stft(original: Callable[..., Pair], *given: Tensor, **named: Tensor) -> Pair:
     import tensorflow as tf
 
-    given = tf.convert_to_tensor(x)
-    if not _known(fft_length) or given.dtype not in (tf.float32, tf.float64):
-        return original(x, sequence_length, sequence_stride, fft_length, window, center)
-    weights = _window(window, sequence_length, fft_length, given.dtype)
-    if center:
-        around = [fft_length // 2, fft_length // 2]
-        given = tf.pad(given, [*[[0, 0]] * (given.shape.rank - 1), around], mode="reflect")
-    frames = tf.signal.frame(given, fft_length, sequence_stride)
+    call = _named(original, *given, **named)
+    x, whole = tf.convert_to_tensor(call["x"]), call["fft_length"]
+    if not _known(whole) or x.dtype not in (tf.float32, tf.float64):
+        return original(*given, **named)
+    weights = _window(call["window"], call["sequence_length"], whole, x.dtype)
+    if call["center"]:
+        around = [whole // 2, whole // 2]
+        x = tf.pad(x, [*[[0, 0]] * (x.shape.rank - 1), around], mode="reflect")
+    frames = tf.signal.frame(x, whole, call["sequence_stride"])
     frames = frames if weights is None else frames * weights
-    cos, sin = _waves(fft_length, fft_length // 2 + 1)
+    cos, sin = _waves(whole, whole // 2 + 1)
     return _along(frames, cos), _along(frames, -sin)
 
 
-def _istft(
-    original: Callable[..., Tensor],
-    x: Pair,
-    sequence_length: int,
-    sequence_stride: int,
-    fft_length: int,
-    length: int | None = None,
-    window: str | Tensor | None = "hann",
-    center: bool = True,
-) -> Tensor:
+def _istft(original: Callable[..., Tensor], *given: Tensor, **named: Tensor) -> Tensor:
     import tensorflow as tf
 
-    if not _known(fft_length):
-        return original(x, sequence_length, sequence_stride, fft_length, length, window, center)
-    frames = _irfft(_unknown, x, fft_length)
-    weights = _window(window, sequence_length, fft_length, frames.dtype)
+    call = _named(original, *given, **named)
+    whole, step = call["fft_length"], call["sequence_stride"]
+    if not _known(whole):
+        return original(*given, **named)
+    frames = _irfft(_unknown, call["x"], whole)
+    weights = _window(call["window"], call["sequence_length"], whole, frames.dtype)
     if weights is not None:
-        frames = frames * tf.signal.inverse_stft_window_fn(sequence_stride, lambda _, dtype: weights)(
-            fft_length, dtype=frames.dtype
-        )
-    joined = _overlapped(frames, sequence_stride)
-    start = fft_length // 2 if center else 0
-    if length is not None:
-        return joined[..., start : start + length]
-    return joined[..., start : -start if center else None]
+        inverse = tf.signal.inverse_stft_window_fn(step, lambda _, dtype: weights)
+        frames = frames * inverse(whole, dtype=frames.dtype)
+    joined = _overlapped(frames, step)
+    start = whole // 2 if call["center"] else 0
+    if call["length"] is not None:
+        return joined[..., start : start + call["length"]]
+    return joined[..., start : -start if call["center"] else None]
 
 
 def _overlapped(frames: Tensor, step: int) -> Tensor:

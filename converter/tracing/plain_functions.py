@@ -6,6 +6,7 @@ transforms in `.fourier`, quantiles in `.quantiles`.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -88,27 +89,21 @@ def _negative(x: Tensor) -> Tensor:
 
 
 def _convolution(
-    original: Callable[..., Tensor],
-    inputs: Tensor,
-    kernel: Tensor,
-    strides: int | Sequence[int] = 1,
-    padding: str = "valid",
-    data_format: str | None = None,
-    dilation_rate: int | Sequence[int] = 1,
+    original: Callable[..., Tensor], inputs: Tensor, kernel: Tensor, *rest: object, **named: object
 ) -> Tensor:
     """See `keras.ops.conv`: over three axes, each group on its own, as TensorFlow's kernel for a CPU has no groups."""
     import keras
     import tensorflow as tf
 
-    form = data_format or keras.config.image_data_format()
+    bound = inspect.signature(original).bind(inputs, kernel, *rest, **named)
+    form = bound.arguments.get("data_format") or keras.config.image_data_format()
     axis = -1 if form == "channels_last" else 1
     given, depth = tf.convert_to_tensor(inputs), kernel.shape[-2]
     if given.shape.rank != 5 or given.shape[axis] == depth:
-        return original(inputs, kernel, strides, padding, form, dilation_rate)
+        return original(inputs, kernel, *rest, **named)
     groups = given.shape[axis] // depth
     pairs = zip(tf.split(given, groups, axis), tf.split(kernel, groups, -1), strict=True)
-    found = [original(each, part, strides, padding, form, dilation_rate) for each, part in pairs]
-    return tf.concat(found, axis=axis)
+    return tf.concat([original(each, part, *rest, **named) for each, part in pairs], axis=axis)
 
 
 MATRICES = ("bicubic", "lanczos3", "lanczos5", "area")
