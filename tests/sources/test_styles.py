@@ -28,7 +28,7 @@ from converter.runtimes import RUNTIMES
 from converter.sources import load_object
 from converter.tracing.context import legal_scopes
 from converter.tracing.lookups import lookups
-from converter.tracing.reference import predict
+from converter.tracing.prediction import predict
 from converter.tracing.signature import describe
 from converter.tracing.trace import trace
 
