@@ -126,6 +126,7 @@ def verify_options(keywords: VerifyKeywords) -> tuple[ProofOptions, Baseline | N
         device=keywords.get("device", "cpu"),
         tolerance=tolerance,
         every=False,
+        server=keywords.get("server") or "",
     )
     return options, _baseline(keywords.get("baseline"), keywords.get("growth"))
 

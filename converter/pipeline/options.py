@@ -157,3 +157,4 @@ class VerifyKeywords(TypedDict, total=False):
     tolerance: float | None
     baseline: PathText | Baseline | None
     growth: float
+    server: str
