@@ -21,6 +21,8 @@ from converter.fleets.work import Job, Outcome, write_done
 TICK = 0.05
 LOST = 30.0
 """Seconds without scheduler or workers after which the rest of a fleet is given up."""
+LOOK = 1.0
+"""Seconds between two questions to the scheduler for its workers: its answer grows with their number."""
 AHEAD = 2
 """Tasks that are submitted at a time, for each thread of the cluster."""
 
@@ -65,10 +67,13 @@ class Runner:
         waiting = deque(sorted(tasks, key=lambda each: -seconds_of(each.known)))
         suspects: deque[Prepared] = deque()
         dead_since: float | None = None
+        looked = 0.0
         while waiting or suspects or self.running:
             self._submit(waiting, suspects)
             time.sleep(TICK)
-            dead_since = None if self.cluster.alive else dead_since or time.monotonic()
+            if dead_since is not None or time.monotonic() - looked > LOOK:
+                dead_since = None if self.cluster.alive else dead_since or time.monotonic()
+                looked = time.monotonic()
             if dead_since is not None and time.monotonic() - dead_since > self.lost:
                 yield from self._given_up([*(each for each, _ in self.running.values()), *waiting, *suspects])
                 return
