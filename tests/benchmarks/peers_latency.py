@@ -111,10 +111,10 @@ def lines(name: str, form: str, directory: Path, options: argparse.Namespace) ->
 def _ratio(one: JsonObject, own: str) -> tuple[str, str]:
     low, value, high = one["ratio"]["low"], one["ratio"]["value"], one["ratio"]["high"]
     answer = one["answer"]
-    if one["file"] == own:  # how many times as long ours takes
-        return f"{1 / value:.2f} ({1 / high:.2f} to {1 / low:.2f})", f"ours {answer}"
-    turned = {"faster": "ours slower", "slower": "ours faster"}
-    return f"{value:.2f} ({low:.2f} to {high:.2f})", turned.get(answer, answer)
+    ours = one["file"] == own  # how many times as long ours takes
+    low, value, high = (1 / high, 1 / value, 1 / low) if ours else (low, value, high)
+    told = {"faster": ("ours slower", "ours faster"), "slower": ("ours faster", "ours slower")}
+    return f"{value:.2f} ({low:.2f} to {high:.2f})", told[answer][ours] if answer in told else answer
 
 
 def main() -> None:
