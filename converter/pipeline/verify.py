@@ -8,10 +8,11 @@ from typing import Unpack
 
 from converter.bundle.directory import locate
 from converter.bundle.golden import read_golden
-from converter.bundle.manifest import EXPORT_AGAIN, GOLDEN, MANIFEST, Manifest, check_hashes, read_manifest
+from converter.bundle.manifest import EXPORT_AGAIN, GOLDEN, MANIFEST, Manifest, check_hashes, files_of, read_manifest
 from converter.core.clock import Clock, Progress
 from converter.core.data import Artifact
 from converter.core.errors import InputError
+from converter.core.files import digest_of
 from converter.core.results import Report
 from converter.pipeline.arguments import verify_options
 from converter.pipeline.checks import path_of
@@ -70,4 +71,5 @@ def _verified(
     evidence = prove(exported, options, clock)
     if not intact and evidence.verdict != "fail":
         raise InputError(f"{path / GOLDEN}: damaged, its sha256 differs from the one in the manifest\n{EXPORT_AGAIN}")
-    return compared_with(report_of(facts, exported, evidence, clock, manifest.seed), baseline)
+    report = report_of(facts, exported, evidence, clock, manifest.seed)
+    return compared_with(replace(report, digest=digest_of(files_of(manifest))), baseline)

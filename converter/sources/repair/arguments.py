@@ -96,7 +96,7 @@ def _object(name: str, module: str, inner: JsonObject, title: str, notes: Counte
 def _neutral(key: str, value: Json) -> bool:
     if key in IRRELEVANT or key.endswith(ENDINGS):
         return True
-    return value in (None, False) or value in NEUTRAL.get(key, ())
+    return value is None or value is False or value in NEUTRAL.get(key, ())
 
 
 def _accepted(found: type) -> set[str]:
