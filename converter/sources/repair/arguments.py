@@ -34,6 +34,7 @@ NEUTRAL: dict[str, tuple[Json, ...]] = {
     "groups": (1,),
     "depth_multiplier": (1,),
     "layout": ("any",),
+    "mode": (0,),  # of BatchNormalization in Keras 1
     "weights": (None,),
 }
 
