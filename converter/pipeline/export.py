@@ -13,6 +13,7 @@ from converter.bundle.directory import refuse_other_source, stage
 from converter.bundle.manifest import MANIFEST, MAX_BYTES, PAGE, REPORT, records_of, write_manifest
 from converter.core import machine
 from converter.core.clock import Clock, Progress
+from converter.core.disk import writing
 from converter.core.errors import InputError
 from converter.core.files import FileRecord, digest_of
 from converter.core.jsonable import dumps, read_json
@@ -65,7 +66,7 @@ def export(
     directory = options.output or Path("artifacts", source.title)
     if options.output is None and not options.force:
         refuse_other_source(directory, source.identity)
-    with stage(directory) as staging, waiting_children(_children(options.formats)):
+    with writing(directory), stage(directory) as staging, waiting_children(_children(options.formats)):
         result = write_artifacts(source, options, staging.path, clock)
         result = with_variants(result, options.precision, options.source.seed, clock)
         gc.collect()

@@ -11,6 +11,7 @@ from converter.bundle.golden import read_golden
 from converter.bundle.manifest import EXPORT_AGAIN, GOLDEN, MANIFEST, Manifest, check_hashes, files_of, read_manifest
 from converter.core.clock import Clock, Progress
 from converter.core.data import Artifact
+from converter.core.disk import writing
 from converter.core.errors import InputError
 from converter.core.files import digest_of
 from converter.core.results import Report
@@ -24,6 +25,7 @@ from converter.proof.prove import Exported, prove
 from converter.report.baseline import Baseline, compared_with
 
 
+@writing()
 def verify(directory: PathText, *, progress: Progress | None = None, **keywords: Unpack[VerifyKeywords]) -> Report:
     """Repeat the proof of an artifact directory, or of one artifact in it, from its files. Writes nothing.
 
