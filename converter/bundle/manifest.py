@@ -79,6 +79,12 @@ def records_of(directory: Path, artifacts: Sequence[Artifact]) -> dict[str, File
     return {name: record_of(directory / name) for name in names}
 
 
+def files_of(manifest: Manifest) -> dict[str, FileRecord]:
+    """The records in `manifest` of the files of its artifacts, by name: those of `records_of`."""
+    places = {each.path for each in manifest.artifacts} | {f"{each.path}.data" for each in manifest.artifacts}
+    return {name: record for name, record in manifest.files.items() if name.partition("/")[0] in places}
+
+
 def write_manifest(
     directory: Path, manifest: Mapping[str, Json], known: Mapping[str, FileRecord] | None = None
 ) -> Manifest:

@@ -31,7 +31,9 @@ from converter.cli import (
     verify,
 )
 from converter.cli.options import SOURCES, variable_of
-from converter.core.errors import CnnExportError, UnavailableError
+from converter.cli.temporary import own_temporary_files
+from converter.core.disk import output_error
+from converter.core.errors import CnnExportError, OutputError, UnavailableError
 from converter.core.text import printable
 from converter.core.version import __version__
 
@@ -117,7 +119,8 @@ def run() -> None:
     """
     gc.set_threshold(50_000, 20, 20)
     try:
-        main()
+        with own_temporary_files():
+            main()
     except SystemExit as end:
         if "tensorflow" not in sys.modules:
             raise
@@ -149,13 +152,29 @@ def main() -> None:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  the reader closed the pipe; the final flush must not fail
         status = 141
     except Exception as error:  # noqa: BLE001  any other error is reported as a bug
-        if _needs_full_install(error):
+        refused = output_error(error)
+        if refused is not None:
+            status = _print_error(error, str(refused), refused.exit_code, debug)
+        elif _needs_full_install(error):
             text = f"cnnexport-verify can only verify ({error})\nfor the other commands: pip install cnnexport"
             status = _print_error(error, text, UnavailableError.exit_code, debug)
         else:
             text = f"a bug in cnnexport: {type(error).__name__}: {error}\nrun again with --debug"
             status = _print_error(error, text, 70, debug)
-    sys.exit(status if isinstance(status, int) else 0)
+    sys.exit(_flushed(status if isinstance(status, int) else 0))
+
+
+def _flushed(status: int) -> int:
+    """`status`, or 7 if what was printed cannot be written."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return 141
+    except OSError as error:
+        click.echo(f"cnnexport: standard output cannot be written: {error.strerror or error}", err=True)
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  the final flush must not fail
+        return OutputError.exit_code
+    return status
 
 
 def _usage_message(error: click.ClickException) -> str:

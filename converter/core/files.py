@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +30,12 @@ class FileRecord:
 def record_of(path: Path) -> FileRecord:
     """The record of the present content of `path`. Raises OSError."""
     return FileRecord(path.stat().st_size, sha256_of(path))
+
+
+def digest_of(files: Mapping[str, FileRecord]) -> str:
+    """One sha256 for a set of files: that of a line "SHA256  NAME" for each, sorted by name, as `sha256sum` prints."""
+    lines = "".join(f"{files[name].sha256}  {name}\n" for name in sorted(files))
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def sha256_of(path: Path) -> str:

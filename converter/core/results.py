@@ -207,6 +207,7 @@ class Report:
     directory: str = ""
     failures: tuple[str, ...] = ()  # requested formats that could not be written, with the reason
     stages: tuple[Stage, ...] = ()  # each compared with the step before it
+    digest: str = ""  # of all files of the artifacts, `converter.core.files.digest_of`
 
     @property
     def exit_code(self) -> int:

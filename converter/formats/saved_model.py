@@ -7,6 +7,7 @@ EnsureShape after a grouped convolution, which copies nothing, prevents this.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import keyword
 import re
@@ -24,6 +25,7 @@ from converter.tracing.functions import all_nodes
 
 FILENAME = "saved_model"
 SIGNATURE = "serving_default"
+FINGERPRINT = "fingerprint.pb"
 EXTRA = "assets.extra"  # tf.saved_model: files of the user
 _PARAMETER = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -43,6 +45,7 @@ def write(traced: Traced, directory: Path, options: WriteOptions) -> Artifact:
     tf.saved_model.save(module, str(path), signatures={SIGNATURE: signature})
     _name_inputs(path / "saved_model.pb", _parameters(traced.inputs))
     _write_about(path, traced)
+    _name_by_content(path / FINGERPRINT)
     files = sorted(file.relative_to(directory).as_posix() for file in path.rglob("*") if file.is_file())
     operators = Counter(node.op for node in all_nodes(traced.graph_def) if node.op not in ("Const", "Placeholder"))
     return Artifact(
@@ -136,6 +139,19 @@ def _name_inputs(path: Path, parameters: Mapping[str, str]) -> None:
                 keywords = node.bare_concrete_function.argument_keywords
                 keywords[:] = [names.get(each, each) for each in keywords]
     path.write_bytes(saved.SerializeToString(deterministic=True))
+
+
+def _name_by_content(path: Path) -> None:
+    """Replace the random number in a fingerprint, which TensorFlow only logs, by one computed from its checksums."""
+    from tensorflow.core.protobuf import fingerprint_pb2
+
+    if not path.is_file():  # TensorFlow writes it since 2.12
+        return
+    found = fingerprint_pb2.FingerprintDef.FromString(path.read_bytes())
+    found.uuid = ""
+    digest = hashlib.sha256(found.SerializeToString(deterministic=True)).digest()
+    found.uuid = str(int.from_bytes(digest[:16], "big"))
+    path.write_bytes(found.SerializeToString(deterministic=True))
 
 
 def _write_about(path: Path, traced: Traced) -> None:

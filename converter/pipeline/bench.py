@@ -10,6 +10,7 @@ from converter.bench.measure import BenchOptions, measure, processors_of
 from converter.bench.report import BenchReport, report_of
 from converter.bench.subjects import cases, keras_subject, subjects
 from converter.core.clock import Clock, Progress
+from converter.core.disk import writing
 from converter.core.errors import UsageError
 
 
@@ -24,6 +25,7 @@ class BenchRequest:
     threads: int | None = None
 
 
+@writing()
 def bench(request: BenchRequest, options: BenchOptions, progress: Progress | None = None) -> BenchReport:
     """Measure every file in every runtime.
 

@@ -14,6 +14,7 @@ from converter.bundle.directory import locate
 from converter.bundle.manifest import EVALUATION, PAGE, Manifest, read_manifest
 from converter.core import machine
 from converter.core.clock import Clock, Progress
+from converter.core.disk import writing
 from converter.core.errors import OutputError, UsageError
 from converter.core.foreign import Json
 from converter.core.jsonable import dumps
@@ -46,6 +47,7 @@ class Setting:
     clock: Clock
 
 
+@writing()
 def evaluate(
     directory: PathText, data: PathText, *, progress: Progress | None = None, **keywords: Unpack[EvaluateKeywords]
 ) -> Evaluation:

@@ -13,8 +13,9 @@ from converter.bundle.directory import refuse_other_source, stage
 from converter.bundle.manifest import MANIFEST, MAX_BYTES, PAGE, REPORT, records_of, write_manifest
 from converter.core import machine
 from converter.core.clock import Clock, Progress
+from converter.core.disk import writing
 from converter.core.errors import InputError
-from converter.core.files import FileRecord
+from converter.core.files import FileRecord, digest_of
 from converter.core.jsonable import dumps, read_json
 from converter.core.results import Report
 from converter.pipeline.arguments import export_options
@@ -65,7 +66,7 @@ def export(
     directory = options.output or Path("artifacts", source.title)
     if options.output is None and not options.force:
         refuse_other_source(directory, source.identity)
-    with stage(directory) as staging, waiting_children(_children(options.formats)):
+    with writing(directory), stage(directory) as staging, waiting_children(_children(options.formats)):
         result = write_artifacts(source, options, staging.path, clock)
         result = with_variants(result, options.precision, options.source.seed, clock)
         gc.collect()
@@ -79,10 +80,11 @@ def export(
         report = compared_with(report, options.baseline)
         proven = report.verdict == "pass" and not (report.failures and _complete(directory))
         target = directory if proven else directory.with_name(directory.name + UNPROVEN)
-        report = replace(report, directory=str(target))
+        known = _known(records)
+        report = replace(report, directory=str(target), digest=digest_of(known) if known else "")
         (staging.path / REPORT).write_text(dumps(to_json(report)), encoding="ascii")
         facts = manifest_of(result.facts, result.exported.artifacts, report, options.tolerance)
-        manifest = write_manifest(staging.path, facts, _known(records))
+        manifest = write_manifest(staging.path, facts, known)
         hashes = {name: each.sha256 for name, each in manifest.files.items()}
         (staging.path / PAGE).write_text(to_html(report, hashes), encoding="utf-8")
         staging.commit(target)

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Unpack
 
 from converter.core.data import Source
+from converter.core.disk import writing
 from converter.pipeline.arguments import source_options
 from converter.pipeline.checks import refuse_unknown
 from converter.pipeline.options import ModelOrPath, SourceKeywords
 
 
+@writing()
 def load(model: ModelOrPath, **keywords: Unpack[SourceKeywords]) -> Source:
     """The model of a source, built and with finite weights, and its metadata: `load("resnet50").model`.
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
 from converter.core.clock import Clock, Progress
+from converter.core.disk import writing
 from converter.core.errors import InputError, OutputError, UsageError
 from converter.pipeline.arguments import require_device
 from converter.pipeline.checks import path_of, refuse_unknown
@@ -69,6 +70,7 @@ class PredictResult:
         return sum(bool(each.error) for each in self.predictions)
 
 
+@writing()
 def predict(
     artifact: PathText,
     images: PathText | Sequence[PathText],

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Unpack, get_args
 
 from converter.core.data import Arrays, RuleResult, Verdict
+from converter.core.disk import writing
 from converter.core.errors import ConversionError, OutputError, ParityError
 from converter.core.foreign import KerasModel
 from converter.core.results import Comparison, OutputResult, Tolerance
@@ -47,6 +48,7 @@ class RewriteResult:
     changed_on_purpose: bool = False
 
 
+@writing()
 def rewrite(model: ModelOrPath, output: PathText, **keywords: Unpack[RewriteKeywords]) -> RewriteResult:
     """Load the source `model`, rewrite it, prove that its predictions are unchanged, and save it to `output`.
 

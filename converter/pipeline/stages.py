@@ -25,6 +25,7 @@ from converter.core.data import (
     Source,
     Traced,
 )
+from converter.core.disk import output_error
 from converter.core.effort import Effort
 from converter.core.errors import CnnExportError, ConversionError
 from converter.core.text import reason_of
@@ -222,10 +223,14 @@ def _write_formats(
                 refuse_text_inputs(loaded.source.model, loaded.signature, FORMATS[name])
                 artifacts.append(FORMATS[name].write(traced, directory, options.write))
             except ConversionError as error:
+                if output_error(error):
+                    raise
                 failures.append(f"{name}: {error}")
             except (CnnExportError, OSError, MemoryError):
                 raise
-            except Exception as error:  # noqa: BLE001  reported as a failure, or raised if no format was written
+            except Exception as error:
+                if output_error(error):  # in the words of the library that wrote
+                    raise
                 unexpected = unexpected or error
                 failures.append(f"{name}: cannot be written: {reason_of(error)}\nexport another format")
     if not artifacts and unexpected is not None:

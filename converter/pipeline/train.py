@@ -9,6 +9,7 @@ from typing import Unpack
 
 from converter.core import machine
 from converter.core.clock import Clock, Progress
+from converter.core.disk import writing
 from converter.core.errors import OutputError
 from converter.core.foreign import Facts
 from converter.core.jsonable import dumps
@@ -46,6 +47,7 @@ class TrainResult:
     notes: tuple[str, ...] = ()
 
 
+@writing()
 def train(
     model: str, data: PathText, *, progress: Progress | None = None, **keywords: Unpack[TrainKeywords]
 ) -> TrainResult:

@@ -8,10 +8,12 @@ from typing import Unpack
 
 from converter.bundle.directory import locate
 from converter.bundle.golden import read_golden
-from converter.bundle.manifest import EXPORT_AGAIN, GOLDEN, MANIFEST, Manifest, check_hashes, read_manifest
+from converter.bundle.manifest import EXPORT_AGAIN, GOLDEN, MANIFEST, Manifest, check_hashes, files_of, read_manifest
 from converter.core.clock import Clock, Progress
 from converter.core.data import Artifact
+from converter.core.disk import writing
 from converter.core.errors import InputError
+from converter.core.files import digest_of
 from converter.core.results import Report
 from converter.pipeline.arguments import verify_options
 from converter.pipeline.checks import path_of
@@ -23,6 +25,7 @@ from converter.proof.prove import Exported, prove
 from converter.report.baseline import Baseline, compared_with
 
 
+@writing()
 def verify(directory: PathText, *, progress: Progress | None = None, **keywords: Unpack[VerifyKeywords]) -> Report:
     """Repeat the proof of an artifact directory, or of one artifact in it, from its files. Writes nothing.
 
@@ -71,4 +74,5 @@ def _verified(
     evidence = prove(exported, options, clock)
     if not intact and evidence.verdict != "fail":
         raise InputError(f"{path / GOLDEN}: damaged, its sha256 differs from the one in the manifest\n{EXPORT_AGAIN}")
-    return compared_with(report_of(facts, exported, evidence, clock, manifest.seed), baseline)
+    report = report_of(facts, exported, evidence, clock, manifest.seed)
+    return compared_with(replace(report, digest=digest_of(files_of(manifest))), baseline)

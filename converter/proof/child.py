@@ -20,6 +20,7 @@ import numpy as np
 
 from converter.bundle.golden import read_inputs
 from converter.core.data import Array, Arrays, Artifact, TensorSpec, first_samples
+from converter.core.disk import FULL, output_error
 from converter.core.errors import CnnExportError, InputError
 from converter.core.foreign import Json
 from converter.core.jsonable import dumps
@@ -48,6 +49,11 @@ def main(work: Callable[[Json], object]) -> None:
         result = work(job)
     except CnnExportError as error:
         result = {"error": type(error).__name__, "message": str(error)}
+    except Exception as error:
+        found = output_error(error, codes=FULL)
+        if found is None:
+            raise
+        result = {"error": type(found).__name__, "message": str(found)}
     answer.write(dumps(result))
     answer.flush()
 

@@ -12,12 +12,14 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import disk_usage
 from urllib.parse import unquote
 
 import numpy as np
 
 from converter.core import errors
 from converter.core.data import Array, Arrays
+from converter.core.disk import ADVICE
 from converter.core.foreign import Json
 from converter.core.jsonable import dumps
 from converter.core.text import last_line
@@ -26,6 +28,10 @@ from converter.proof.protocol import RunAnswer, RunJob, Subject, run_answer
 
 TIMEOUT = 900.0
 """Time limit for a child, in seconds."""
+
+
+FULL = 1 << 16
+"""Bytes that are free among the temporary files below which a library that fails there has the disk as its reason"""
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,11 @@ def call(module: str, job: object, what: str, timeout: float = TIMEOUT, runtime:
             stdout, stderr = child.process.communicate(dumps(job).encode(), timeout)
         except subprocess.TimeoutExpired as error:
             raise errors.ChildError(f"{what}: no answer after {timeout:.0f} s; its process was stopped") from error
-    code = child.process.returncode
+        code = child.process.returncode
+        if code != 0 and disk_usage(child.place.name).free < FULL:
+            raise errors.OutputError(
+                f"{what}: its process {_exit_reason(code)}; there is no space left in {child.place.name}\n{ADVICE}"
+            )
     if code != 0:
         raise errors.ChildError(f"{what}: its process {_exit_reason(code)}{_stderr_reason(stderr)}")
     try:

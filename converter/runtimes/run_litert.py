@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TypedDict
 
 from converter.core.data import Array, Arrays, Artifact, Prepared, Runtime, Watched
-from converter.core.errors import InputError
+from converter.core.errors import InputError, UnavailableError
 from converter.core.foreign import Facts, Session
 from converter.core.text import first_line
-from converter.runtimes.shared.installed import installed, threads
+from converter.runtimes.shared.installed import installed, missing, threads
 from converter.runtimes.shared.names import require_interface, require_names
 
 _DELEGATE = "DELEGATE"  # the operator that LiteRT adds for a part of the graph that a delegate runs
@@ -40,14 +40,13 @@ def version() -> str | None:
 
 
 def unavailable(device: str) -> str | None:
-    """Why LiteRT cannot run on `device` here, or None."""
-    if device != "cpu":
-        return "LiteRT runs on the CPU only"
-    try:
-        import ai_edge_litert.interpreter  # noqa: F401
-    except ImportError as error:
-        return f"ai-edge-litert cannot be imported ({error}); pip install ai-edge-litert"
-    return None
+    """Why LiteRT cannot run on `device` here, or None. LiteRT itself is not imported."""
+    return "LiteRT runs on the CPU only" if device != "cpu" else missing("ai_edge_litert", "ai-edge-litert")
+
+
+def warm() -> None:
+    """Import LiteRT."""
+    import ai_edge_litert.interpreter  # noqa: F401
 
 
 def prepare(path: Path, artifact: Artifact, device: str) -> Prepared:
@@ -149,8 +148,10 @@ def _delegated(own: Sequence[Operator], parts: Sequence[Operator]) -> set[int]:
 
 def _loaded(path: Path, *, every_tensor: bool = False) -> Session:
     """An interpreter; with `every_tensor`, one without a delegate that keeps what every operator computes."""
-    from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
+    try:
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+    except ImportError as error:
+        raise UnavailableError(f"ai-edge-litert cannot be imported ({error}); pip install ai-edge-litert") from error
     resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES if every_tensor else OpResolverType.AUTO
     try:
         return Interpreter(
@@ -213,4 +214,4 @@ def _indices(details: Sequence[_Tensor], names: Sequence[str], path: Path) -> Ma
     return {name: found[name] for name in names}
 
 
-RUNTIME = Runtime("litert", ("tflite",), ("cpu",), version, unavailable, prepare, tensors)
+RUNTIME = Runtime("litert", ("tflite",), ("cpu",), version, unavailable, prepare, tensors, warm)

@@ -9,6 +9,8 @@ import json
 import logging
 import os
 import platform
+import subprocess
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
@@ -19,9 +21,9 @@ from converter.core.data import Array, Arrays, Artifact, Prepared, Runtime, Tens
 from converter.core.errors import InputError, UnavailableError
 from converter.core.foreign import Facts, Module, SessionOptions
 from converter.core.protobuf import record
-from converter.core.text import first_line
+from converter.core.text import first_line, last_line
 from converter.runtimes.shared.cuda import cuda_facts
-from converter.runtimes.shared.installed import cpu_name
+from converter.runtimes.shared.installed import cpu_name, installed, missing
 from converter.runtimes.shared.names import require_interface
 from converter.runtimes.shared.onnx_records import copy_onnx, more_outputs, onnx_tensors
 
@@ -34,27 +36,53 @@ _PROVIDERS = {
 _HEAVY = {"Conv", "FusedConv", "Gemm", "MatMul", "FusedMatMul", "FusedGemm", "ConvTranspose", "NhwcConv"}
 """Operators with most of the arithmetic: on a GPU, none of them may run elsewhere"""
 
+_MODULE = "onnxruntime"
+_QUESTION = (
+    "import json, sys; from converter.runtimes.run_ort import missing_device; "
+    "print(json.dumps(missing_device(sys.argv[1]) or ''))"
+)
+"""The program of the child process that looks for a GPU"""
+
 Placement = Mapping[str, Mapping[str, int]]
 """Number of nodes by provider and operator"""
 
 
 def version() -> str | None:
-    """The installed version, or None."""
-    try:
-        import onnxruntime
-    except ImportError:
-        return None
-    return str(onnxruntime.__version__)
+    """The installed version, or None. onnxruntime itself is not imported."""
+    return installed("onnxruntime", "onnxruntime-gpu") if missing(_MODULE, _MODULE) is None else None
 
 
 def unavailable(device: str) -> str | None:
-    """Why onnxruntime cannot run on `device` here, or None. For a GPU, a tiny model is loaded there to find out."""
+    """Why onnxruntime cannot run on `device` here, or None.
+
+    onnxruntime is not imported: for a GPU, a child process loads a tiny model there to find out.
+    """
+    reason = missing(_MODULE, "onnxruntime-gpu")
+    if reason or device == "cpu":
+        return reason
+    path = os.pathsep.join(filter(None, sys.path))
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", _QUESTION, device],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        check=False,
+    )
     try:
-        import onnxruntime
-    except ImportError as error:
-        return f"onnxruntime cannot be imported ({error}); pip install onnxruntime-gpu"
-    if device == "cpu":
-        return None
+        return str(json.loads(done.stdout)) or None
+    except ValueError:
+        words = last_line(done.stderr.decode(errors="replace")) or f"status {done.returncode}"
+        return f"onnxruntime ended the process that asked for {device}: {words}"
+
+
+def warm() -> None:
+    """Import onnxruntime."""
+    import onnxruntime  # noqa: F401
+
+
+def missing_device(device: str) -> str | None:
+    """Why this process cannot use a GPU, or None, after a tiny model was loaded there."""
+    import onnxruntime
+
     if _PROVIDERS[device] not in onnxruntime.get_available_providers():
         return f"this onnxruntime has no {_PROVIDERS[device]}; pip install onnxruntime-gpu"
     _load_cuda_libraries(onnxruntime)
@@ -85,11 +113,13 @@ def prepare(path: Path, artifact: Artifact, device: str, *, optimized: bool = Tr
     optimizer. `facts` have the providers of the session and, after the first run, how many nodes of each operator ran
     in which provider. Raises UnavailableError for a missing device, InputError where onnxruntime refuses the file.
     """
-    import onnxruntime
-
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise UnavailableError(f"onnxruntime cannot be imported ({error}); pip install onnxruntime-gpu") from error
     if device == "tensorrt":  # its provider has no option for TF32; cuBLAS, cuDNN and TensorRT read this variable
         os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
-    reason = unavailable(device) if device != "cpu" else None
+    reason = missing_device(device) if device != "cpu" else None
     if reason:
         raise UnavailableError(f"onnxruntime on {device}: {reason}")
     options = _session_options(onnxruntime, device)
@@ -238,11 +268,11 @@ def _require_device(placement: Placement, device: str) -> None:
 
 
 RUNTIME = Runtime(
-    "onnxruntime", ("onnx",), ("cpu", "cuda", "cuda-tf32", "tensorrt"), version, unavailable, prepare, tensors
+    "onnxruntime", ("onnx",), ("cpu", "cuda", "cuda-tf32", "tensorrt"), version, unavailable, prepare, tensors, warm
 )
 WITHOUT_OPTIMIZATIONS = Runtime(
     "onnxruntime-noopt", ("onnx",), ("cpu",), version, _unavailable_unoptimized,
     functools.partial(prepare, optimized=False),
-    functools.partial(tensors, optimized=False),
+    functools.partial(tensors, optimized=False), warm,
 )  # fmt: skip
 """The graph as it is in the file: a report with this row shows how much of an error is due to the optimizer"""

@@ -193,13 +193,50 @@ def test_tensorflow_operations_between_layers(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("function", "kwargs"), [("math.bincount", {}), ("math.reduce_mean", {"weird": 3}), ("__import__('os')", {})]
+    ("function", "kwargs"),
+    [("math.bincount", {}), ("math.reduce_mean", {"weird": 3}), ("nn.softmax", {"dim": 0}), ("__import__('os')", {})],
 )
 def test_an_unknown_operation_is_an_error(function: str, kwargs: JsonObject) -> None:
     node = ["img", 0, 0, kwargs]
     config = functional(image(), old("op", "TFOpLambda", [node], function=function), output=[["op", 0, 0]])
     with pytest.raises(InputError, match="layer op: "):
         repair(config, old=True)
+
+
+def sequential(*parts: JsonObject) -> JsonObject:
+    return {"class_name": "Sequential", "config": {"name": "seq", "layers": list(parts)}}
+
+
+def test_an_input_gets_a_name_that_no_layer_has(tmp_path: Path) -> None:
+    first = old("input", "Conv2D", **CONV, batch_input_shape=[None, 8, 8, 3])
+    config = sequential(first, old("input_", "ReLU"))
+    source = load(write_legacy(tmp_path / "m.h5", config, {"input": conv(), "input_": {}}))
+    reference = keras.Sequential([layers.Input((8, 8, 3)), layers.Conv2D(4, 3), layers.ReLU()])
+    reference.set_weights(list(conv().values()))
+    same(source, reference)
+
+
+def test_names_that_differ_in_a_slash_stay_apart(tmp_path: Path) -> None:
+    """The weights of both have one shape, so that only names tell them apart."""
+    one, other = dense("a/b", 3, 3), dense("a_b", 3, 3)
+    parts = [old(name, "Dense", units=3, activation="linear", use_bias=True) for name in ("a/b", "a_b")]
+    parts[0]["config"]["batch_input_shape"] = [None, 3]
+    source = load(write_legacy(tmp_path / "m.h5", sequential(*parts), {"a/b": one, "a_b": other}))
+    reference = keras.Sequential([layers.Input((3,)), layers.Dense(3), layers.Dense(3)])
+    reference.set_weights([*one.values(), *other.values()])
+    same(source, reference, IMAGES[:, 0, 0])
+
+
+def test_a_name_that_changed_in_a_nested_model_changes_none_outside() -> None:
+    inner = functional(
+        image("x"), old("c/r", "ReLU", [[["x", 0, 0, {}]]]), output=[["c/r", 0, 0]], inputs=[["x", 0, 0]]
+    )
+    inner["config"]["name"] = "base"
+    base = {**inner, "name": "base", "inbound_nodes": [[["img", 0, 0, {}]]]}
+    last = old("c_r", "ReLU", [[["base", 1, 0, {}]]])
+    found = repair(functional(image(), base, last, output=[["c_r", 0, 0]]), old=True)
+    assert found.renamed == {}
+    assert [layer["name"] for layer in found.config["config"]["layers"]] == ["img", "base", "c_r"]
 
 
 def keras1_model(**change: Json) -> JsonObject:

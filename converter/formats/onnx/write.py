@@ -122,6 +122,7 @@ def _converted(traced: Traced, options: WriteOptions) -> OnnxModel:
         from tf2onnx import tfonnx
 
         from converter.formats.onnx import recurrent
+        from converter.formats.onnx.repeatable import repeatable
         from converter.formats.onnx.transposes import optimizers
 
         graph_def, operators = recurrent.stubbed(replaced(traced.graph_def))
@@ -129,7 +130,7 @@ def _converted(traced: Traced, options: WriteOptions) -> OnnxModel:
         inputs = [f"{name}:0" for name in (*traced.inputs, *traced.weights)]
         outputs = [f"{name}:0" for name in traced.outputs]
         images = [f"{name}:0" for name, spec in traced.inputs.items() if _is_image(spec)]
-        with tf.Graph().as_default() as graph:
+        with tf.Graph().as_default() as graph, repeatable():
             tf.import_graph_def(graph_def, name="")
             try:
                 converted = tfonnx.process_tf_graph(

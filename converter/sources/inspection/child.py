@@ -13,6 +13,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from converter.core.disk import FULL, output_error
 from converter.core.errors import ChildError, CnnExportError, InputError
 from converter.core.foreign import Json, JsonObject
 from converter.sources.inspection import archive, hdf5
@@ -98,7 +99,9 @@ def main() -> None:
     except CnnExportError as error:
         answer = error
     except OSError as error:
-        answer = InputError(f"cannot be read: {error.strerror or error}\ncheck the file and its permissions")
+        answer = output_error(error, codes=FULL) or InputError(
+            f"cannot be read: {error.strerror or error}\ncheck the file and its permissions"
+        )
     except MemoryError:
         answer = ChildError(f"reading it takes more than {MEMORY >> 30} GB of memory\nthe file is damaged or malicious")
     except RecursionError:

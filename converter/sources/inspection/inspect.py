@@ -16,8 +16,10 @@ from converter.core.errors import ChildError, CnnExportError, InputError
 from converter.core.text import last_line
 from converter.sources.inspection.protocol import Answer, Request, read_answer, to_text
 
-SECONDS = 8  # for any file, and one more for every 50 MB
-BYTES_PER_SECOND = 50_000_000
+SECONDS = 20  # of processor time for any file, and one more for every 25 MB
+BYTES_PER_SECOND = 25_000_000
+WAITING, SLOWEST = 600, 1_000_000
+"""Seconds in which any file is read, however busy the machine is, and the bytes of one more: a disk may be slow."""
 PACKAGES = Path(__file__).resolve().parents[3]
 """The directory from which the child imports this package."""
 
@@ -25,10 +27,12 @@ PACKAGES = Path(__file__).resolve().parents[3]
 def inspect_file(request: Request, title: str) -> Answer:
     """What the child finds in `request.path`; messages begin with `title`, the user's name for the file.
 
-    The time limit follows from the file's size. Raises InputError or UnsafeError where the child reports one,
-    ChildError where it crashed or took too much memory or time.
+    Its processor time is limited by the file's size, and so, in minutes, is the time that it may wait for disk and
+    processor. Raises InputError or UnsafeError where the child reports one, ChildError where it crashed or took too
+    much memory or time.
     """
-    seconds = SECONDS + int(request.path.stat().st_size / BYTES_PER_SECOND)
+    size = request.path.stat().st_size
+    seconds, patience = SECONDS + int(size / BYTES_PER_SECOND), WAITING + size / SLOWEST
     request = replace(request, path=request.path.resolve(), seconds=seconds)
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join(filter(None, (str(PACKAGES), os.environ.get("PYTHONPATH")))),
@@ -42,13 +46,13 @@ def inspect_file(request: Request, title: str) -> Answer:
             text=True,
             encoding="utf-8",
             env=environment,
-            timeout=seconds + 2,
+            timeout=patience,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise ChildError(_too_long(title, seconds)) from error
-    if done.returncode == -getattr(signal, "SIGXCPU", 0) != 0:  # its own limit, which comes first on an idle machine
-        raise ChildError(_too_long(title, seconds))
+        raise ChildError(_too_long(title, f"{patience:.0f} s")) from error
+    if done.returncode == -getattr(signal, "SIGXCPU", 0) != 0:  # its own limit
+        raise ChildError(_too_long(title, f"{seconds} s of processor time"))
     answer = _answer(done)
     if answer is None:
         raise ChildError(
@@ -71,5 +75,5 @@ def _answer(done: subprocess.CompletedProcess[str]) -> Answer | CnnExportError |
         return None
 
 
-def _too_long(title: str, seconds: int) -> str:
-    return f"{title}: inspecting it took more than {seconds} s\nthe file is damaged or malicious; it was not loaded"
+def _too_long(title: str, limit: str) -> str:
+    return f"{title}: inspecting it took too long, more than {limit}\nit was not loaded; try again, or save it again"

@@ -34,6 +34,7 @@ NEUTRAL: dict[str, tuple[Json, ...]] = {
     "groups": (1,),
     "depth_multiplier": (1,),
     "layout": ("any",),
+    "mode": (0,),  # of BatchNormalization in Keras 1
     "weights": (None,),
 }
 
@@ -96,7 +97,7 @@ def _object(name: str, module: str, inner: JsonObject, title: str, notes: Counte
 def _neutral(key: str, value: Json) -> bool:
     if key in IRRELEVANT or key.endswith(ENDINGS):
         return True
-    return value in (None, False) or value in NEUTRAL.get(key, ())
+    return value is None or value is False or value in NEUTRAL.get(key, ())
 
 
 def _accepted(found: type) -> set[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from converter.core.foreign import Json, JsonObject
 from converter.sources.repair.operations import tensor
 
@@ -76,6 +78,13 @@ def _renamed(value: Json, new: dict[str, str]) -> Json:
     return value
 
 
+def free_name(name: str, taken: Collection[Json]) -> str:
+    """`name`, with as many underscores behind it as make it none of `taken`."""
+    while name in taken:
+        name += "_"
+    return name
+
+
 def without_slashes(model: JsonObject) -> dict[str, str]:
     """Rename, in place, the layers of a functional model that have a slash in their name; returns old by new names.
 
@@ -84,9 +93,7 @@ def without_slashes(model: JsonObject) -> dict[str, str]:
     names = {layer.get("name") for layer in model["layers"]}
     new: dict[str, str] = {}
     for name in sorted(name for name in names if isinstance(name, str) and "/" in name):
-        free = name.replace("/", "_")
-        while free in names:
-            free += "_"
+        free = free_name(name.replace("/", "_"), names)
         names.add(free)
         new[name] = free
     if new:

@@ -120,7 +120,7 @@ def repair_operation(layer: JsonObject, notes: Counter[str]) -> JsonObject:
         parameters = (*operation.inputs, *(theirs for theirs, _, _ in operation.settings))
         given, kwargs = _arguments(node, parameters)
         made = {ours: given.pop(theirs, default) for theirs, ours, default in operation.settings}
-        unknown = sorted(key for key, value in kwargs.items() if value not in (None, False) and key not in IGNORED)
+        unknown = sorted(key for key, value in kwargs.items() if not _absent(value) and key not in IGNORED)
         missing = [key for key in operation.inputs if key not in given]
         if unknown or missing or (settings is not None and settings != made):
             fault = ", ".join(unknown + missing) or "varying arguments"
@@ -128,6 +128,11 @@ def repair_operation(layer: JsonObject, notes: Counter[str]) -> JsonObject:
         settings = made
         calls.append({"args": [given[key] for key in operation.inputs], "kwargs": {}})
     return _layer(operation.module, operation.name, name, settings or {}, calls)
+
+
+def _absent(value: Json) -> bool:
+    """Whether an argument is like none given. 0 is not: it may be an axis."""
+    return value is None or value is False
 
 
 def _arguments(node: JsonObject, parameters: tuple[str, ...]) -> tuple[JsonObject, JsonObject]:

@@ -16,7 +16,7 @@ from converter.core.errors import InputError
 from converter.core.foreign import Json, JsonObject
 from converter.sources.inspection.operations import OPERATIONS
 from converter.sources.inspection.vocabulary import DATA, MODELS, MODULES, module_of
-from converter.sources.repair.graph import call, nodes_of, shifted, unwrapped, without_slashes
+from converter.sources.repair.graph import call, free_name, nodes_of, shifted, unwrapped, without_slashes
 from converter.sources.repair.keras1 import repair_keras1
 from converter.sources.repair.notes import listed
 from converter.sources.repair.operations import is_operation, repair_operation
@@ -144,7 +144,7 @@ class _Repairer:
         if shape is not None and layers[0].get("class_name") != "InputLayer":
             self.notes["the input shape of a Sequential model was an argument of its first layer"] += 1
             dtype = first.get("dtype") if isinstance(first, dict) else None
-            layers.insert(0, _input_layer(shape, dtype))
+            layers.insert(0, _input_layer(shape, dtype, free_name("input", _names(layers))))
         elif shape is None and build and "build_input_shape" not in inner:
             inner["build_input_shape"] = build
         inner["layers"] = [self.object(layer) for layer in layers]
@@ -202,10 +202,13 @@ class _Repairer:
         return given | {"config": {"code": dump, "defaults": None, "closure": None}}
 
     def rename(self, renamed: dict[str, str]) -> None:
-        """Record layers that were renamed, old names by new names."""
+        """Record layers that were renamed, old names by new names: those of the outermost model, which comes last.
+
+        The weights of a nested model are stored under the nested model's name.
+        """
         if renamed:
             self.notes["slashes in layers' names are now underscores"] += len(renamed)
-            self.renamed |= renamed
+        self.renamed = renamed
 
     def function_layer(self, inner: JsonObject) -> JsonObject:
         """The arguments of a Lambda of Keras 2: its function is a list (code, defaults, closure), next to its kind."""
@@ -227,12 +230,13 @@ class _Repairer:
 
 def _sequential_names(layers: list[JsonObject]) -> dict[str, str]:
     """Rename, in place, the layers of a Sequential model that have a slash in their name; returns old by new names."""
-    renamed = {}
+    renamed, taken = {}, _names(layers)
     for layer in layers:
         inner = layer.get("config")
         if isinstance(inner, dict) and "/" in str(inner.get("name", "")):
-            old = inner["name"]
-            inner["name"] = old.replace("/", "_")
+            old = str(inner["name"])
+            inner["name"] = free_name(old.replace("/", "_"), taken)
+            taken.add(inner["name"])
             renamed[inner["name"]] = old
     return renamed
 
@@ -243,7 +247,11 @@ def _is_keras(module: str) -> bool:
     return parts[0] in ("keras", "tf_keras") or (parts[0] == "tensorflow" and "keras" in parts) or module == "builtins"
 
 
-def _input_layer(shape: Json, dtype: Json) -> JsonObject:
-    name = dtype if isinstance(dtype, str) else "float32"
-    inner = {"batch_shape": shape, "dtype": name, "name": "input"}
+def _names(layers: list[JsonObject]) -> set[Json]:
+    """The names of the layers of a Sequential model."""
+    return {inner.get("name") for layer in layers if isinstance(inner := layer.get("config"), dict)}
+
+
+def _input_layer(shape: Json, dtype: Json, name: str) -> JsonObject:
+    inner = {"batch_shape": shape, "dtype": dtype if isinstance(dtype, str) else "float32", "name": name}
     return {"class_name": "InputLayer", "module": "keras.layers", "config": inner, "registered_name": None}
