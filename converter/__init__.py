@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from converter.prediction.evaluation import Evaluation
     from converter.report.baseline import Baseline
     from converter.serving.package import Package, package
+    from converter.signing.sign import Signed, sign
 
 __all__ = [
     "Baseline",
@@ -62,6 +63,7 @@ __all__ = [
     "PredictResult",
     "Report",
     "RewriteResult",
+    "Signed",
     "Source",
     "SourceOptions",
     "TrainResult",
@@ -78,6 +80,7 @@ __all__ = [
     "package",
     "predict",
     "rewrite",
+    "sign",
     "train",
     "verify",
 ]
@@ -103,6 +106,7 @@ _HOMES = {
     "converter.prediction.evaluation": ("Evaluation",),
     "converter.report.baseline": ("Baseline",),
     "converter.serving.package": ("Package", "package"),
+    "converter.signing.sign": ("Signed", "sign"),
 }  # fmt: skip
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 

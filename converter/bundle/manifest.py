@@ -26,6 +26,8 @@ from converter.core.jsonable import LARGEST, Fields, dumps, read_json
 MANIFEST, GOLDEN, REPORT, PAGE, EVALUATION = (
     "manifest.json", "golden.npz", "report.json", "report.html", "evaluation.json",
 )  # fmt: skip
+BOM, ATTESTATION, SIGNATURE = "bom.json", "verdict.intoto.json", "model.sig"
+"""What signing adds."""
 MAX_BYTES = 16 << 20
 EXPORT_AGAIN = "export the model again"
 MAX_ENTRIES = {
@@ -161,7 +163,7 @@ def check_hashes(directory: Path, manifest: Manifest) -> bool:
 
 def known_files(manifest: Manifest) -> frozenset[str]:
     """Every file that this export may contain, as POSIX paths."""
-    return frozenset({*manifest.files, MANIFEST, GOLDEN, REPORT, PAGE, EVALUATION})
+    return frozenset({*manifest.files, MANIFEST, GOLDEN, REPORT, PAGE, EVALUATION, BOM, ATTESTATION, SIGNATURE})
 
 
 def artifact_from_json(raw: Json, where: str = "artifact") -> Artifact:

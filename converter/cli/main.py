@@ -27,6 +27,7 @@ from converter.cli import (
     predict,
     rewrite,
     runtimes,
+    sign,
     train,
     verify,
 )
@@ -43,6 +44,7 @@ COMMANDS: dict[str, click.Command] = {
     "rewrite": rewrite.command,
     "fleet": fleet.command,
     "package": package.command,
+    "sign": sign.command,
     "train": train.command,
     "predict": predict.command,
     "evaluate": evaluate.command,
@@ -91,6 +93,7 @@ def cli(ctx: click.Context) -> int | None:
     cnnexport rewrite MODEL -o new.keras  save with Lambda groups as grouped convolutions
     cnnexport fleet models.toml           many models, with resume, on one machine or a Dask cluster
     cnnexport package DIR --for triton -o REPOSITORY   proven artifacts laid out for a server
+    cnnexport sign DIR --key KEY.pem      sign artifacts, with a bill of materials and the verdict
     cnnexport train MODEL --data DIR      train on folders of images, one a class
     cnnexport predict artifacts/NAME *.jpg   the classes of images, in any runtime
     cnnexport evaluate artifacts/NAME --data DIR   accuracy beside Keras's, image by image

@@ -16,6 +16,8 @@ from converter.cli.streams import Progress, result_only
 @click.argument("directory", metavar="DIRECTORY|FILE", type=click.Path(path_type=Path))
 @option("--runtime", "runtimes", type=RUNTIME_LIST, multiple=True, metavar="NAME",
         help="See cnnexport runtimes; or all. Repeatable or comma-separated. [default: one per format]")  # fmt: skip
+@option("--key", type=click.Path(path_type=Path), metavar="FILE",
+        help="Public key, PEM: refuse a directory that its owner did not sign as it is.")  # fmt: skip
 @option("--server", metavar="URL",
         help="Replay it in a server too: http://HOST:PORT/v2/models/NAME; /v1/ for TensorFlow Serving.")  # fmt: skip
 @output_options

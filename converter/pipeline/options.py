@@ -158,3 +158,4 @@ class VerifyKeywords(TypedDict, total=False):
     baseline: PathText | Baseline | None
     growth: float
     server: str
+    key: PathText | None

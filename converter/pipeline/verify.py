@@ -23,6 +23,7 @@ from converter.proof.children import RUN_CHILD, waiting_children
 from converter.proof.plan import ProofOptions, check_runtimes, plan
 from converter.proof.prove import Exported, prove
 from converter.report.baseline import Baseline, compared_with
+from converter.signing.check import check_signature
 
 
 @writing()
@@ -31,17 +32,20 @@ def verify(directory: PathText, *, progress: Progress | None = None, **keywords:
 
     Keywords: `runtimes` (a name, names separated by commas, or a list), `device`, `tolerance`, `baseline` (a path or a
     Baseline) with `growth`, `server` (the address of a model in a server, as `http://HOST:PORT/v2/models/NAME`, whose
-    answers are one more row). Without `runtimes` each format is run in the first of its runtimes; a format without an
-    available runtime is reported and left out if another format can be run. `progress` is called when a stage starts
-    and ends.
+    answers are one more row), `key` (a PEM file with the public key of the one who signed the directory). Without
+    `runtimes` each format is run in the first of its runtimes; a format without an available runtime is reported and
+    left out if another format can be run. `progress` is called when a stage starts and ends.
 
     Raises UsageError for a wrong keyword, InputError for a directory that is not an intact export and for the baseline
-    of another model, and UnavailableError for a runtime or device that is not available. If golden.npz was changed, a
-    failed comparison is still reported; any other verdict raises InputError.
+    of another model, UnsafeError for a directory that is not signed by the owner of `key` or was changed since, and
+    UnavailableError for a runtime or device that is not available. If golden.npz was changed, a failed comparison is
+    still reported; any other verdict raises InputError.
     """
     given = path_of(directory, "directory")
     options, baseline = verify_options(keywords)
     path, only = locate(given)
+    if keywords.get("key") is not None:
+        check_signature(path, path_of(keywords["key"], "key"))
     check_runtimes(options.runtimes, options.device, options.server)
     clock = Clock(progress)
     with clock("read"):

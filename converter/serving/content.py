@@ -7,23 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from converter.bundle.manifest import Manifest
+from converter.bundle.proven import Proven
 from converter.core.data import Artifact, TensorSpec
 from converter.core.errors import UsageError
-from converter.core.foreign import JsonObject
 
 Files = Mapping[str, Path | str]
 """By POSIX path in the package: a proven file, which is linked, or the text of a file that the server expects"""
 FORMATS = ("onnx", "tflite", "saved-model")
-
-
-@dataclass(frozen=True)
-class Proven:
-    """An export that passed its proof and whose files are intact; `report` is its report.json."""
-
-    directory: Path
-    manifest: Manifest
-    report: JsonObject
 
 
 @dataclass(frozen=True)

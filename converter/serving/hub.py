@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+from converter.bundle.proven import Proven
 from converter.report.markdown import cell, table
-from converter.serving.content import Files, PackageOptions, Proven, model_name
+from converter.serving.content import Files, PackageOptions, model_name
 
 LARGE = ("*.onnx", "*.data", "*.tflite", "*.npz", "saved_model/**/*.pb", "saved_model/variables/*")
 

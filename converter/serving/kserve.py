@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 
+from converter.bundle.proven import Proven
 from converter.serving import triton
-from converter.serving.content import Files, PackageOptions, Proven, model_name, served
+from converter.serving.content import Files, PackageOptions, model_name, served
 
 SERVICE = "inference-service.yaml"
 

@@ -7,9 +7,10 @@ import json
 from pathlib import Path
 
 from converter.bundle.manifest import MANIFEST, REPORT
+from converter.bundle.proven import Proven
 from converter.core.files import record_of
 from converter.core.foreign import JsonObject
-from converter.serving.content import Files, PackageOptions, Proven, model_name
+from converter.serving.content import Files, PackageOptions, model_name
 
 ARTIFACT = "application/vnd.cnnexport.model.v1"
 LAYER = "application/octet-stream"

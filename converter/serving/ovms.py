@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from converter.bundle.proven import Proven
 from converter.core.foreign import JsonObject
 from converter.core.jsonable import dumps
-from converter.serving.content import Files, PackageOptions, Proven, files_of, model_name, served
+from converter.serving.content import Files, PackageOptions, files_of, model_name, served
 
 FORMATS = ("onnx", "tflite", "saved-model")
 

@@ -11,11 +11,10 @@ from os import PathLike
 from pathlib import Path
 from typing import TypedDict, Unpack
 
-from converter.bundle.manifest import GOLDEN, MANIFEST, MAX_BYTES, REPORT, check_hashes, read_manifest
-from converter.core.errors import InconclusiveError, InputError, OutputError, ParityError, UsageError
-from converter.core.jsonable import read_json
+from converter.bundle.proven import Proven, read_proven
+from converter.core.errors import OutputError, UsageError
 from converter.serving import hub, kserve, oci, ovms, tf_serving, triton
-from converter.serving.content import FORMATS, Files, PackageOptions, Proven
+from converter.serving.content import FORMATS, Files, PackageOptions
 
 LAYOUTS: dict[str, Callable[[Proven, PackageOptions], Files]] = {
     "triton": triton.layout,
@@ -82,19 +81,6 @@ def package(
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return Package(str(target), server, dict(sorted(kinds.items())))
-
-
-def read_proven(directory: Path) -> Proven:
-    """The export in `directory`. Raises the errors of `package` if it is not intact or not proven."""
-    manifest = read_manifest(directory)
-    if not check_hashes(directory, manifest):
-        raise InputError(f"{directory / GOLDEN}: damaged, its sha256 differs from the one in {MANIFEST}")
-    report = read_json(directory / REPORT, MAX_BYTES * 4, "a report of cnnexport")
-    verdict = report.get("verdict") if isinstance(report, dict) else None
-    if verdict != "pass":
-        kind = ParityError if verdict == "fail" else InconclusiveError
-        raise kind(f"{directory}: not packaged, its verdict is {verdict}\nexport the model again")
-    return Proven(directory, manifest, report)
 
 
 def _options(server: str, keywords: PackageKeywords) -> PackageOptions:

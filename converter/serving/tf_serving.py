@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from converter.serving.content import Files, PackageOptions, Proven, files_of, model_name, served
+from converter.bundle.proven import Proven
+from converter.serving.content import Files, PackageOptions, files_of, model_name, served
 from converter.serving.triton import quoted
 
 

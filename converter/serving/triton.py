@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from converter.bundle.proven import Proven
 from converter.core.data import Artifact, TensorSpec
 from converter.core.errors import UsageError
 from converter.serving.content import (
     Files,
     PackageOptions,
-    Proven,
     files_of,
     labelled_output,
     model_name,

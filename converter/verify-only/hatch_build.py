@@ -14,7 +14,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 HERE = Path(__file__).resolve().parent
 PACKAGES = (
     "core", "data", "inspection", "prediction", "bundle", "runtimes", "proof", "bench", "report", "pipeline", "fleets",
-    "serving", "cli",
+    "serving", "signing", "cli",
 )  # fmt: skip
 BuildData = dict[str, Any]  # hatchling has no type for it
 FILES = ("__init__.py", "__main__.py", "py.typed")

@@ -44,6 +44,7 @@ PUBLIC = [
     "PredictResult",
     "Report",
     "RewriteResult",
+    "Signed",
     "Source",
     "SourceOptions",
     "TrainResult",
@@ -60,6 +61,7 @@ PUBLIC = [
     "package",
     "predict",
     "rewrite",
+    "sign",
     "train",
     "verify",
 ]

@@ -132,8 +132,8 @@ def test_triton_with_a_fixed_batch_a_scalar_and_odd_names() -> None:
 
 
 def test_external_data_keeps_its_name_beside_the_model(copied: Path, repair: Callable[[Path, str], None]) -> None:
+    from converter.bundle.proven import read_proven
     from converter.serving.content import PackageOptions
-    from converter.serving.package import read_proven
 
     (copied / "model.onnx.data").write_bytes(b"weights")
     repair(copied, "model.onnx.data")

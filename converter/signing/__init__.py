@@ -1,0 +1,1 @@
+"""Signed artifact directories: the bill of materials and the attestation beside the artifacts, and the signature."""
