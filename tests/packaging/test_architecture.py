@@ -15,7 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGES = {
     "bench", "bundle", "cli", "core", "data", "fleets", "formats", "inspection", "pipeline", "prediction", "proof",
-    "quantize", "report", "rewrites", "runtimes", "serving", "sources", "tracing", "training",
+    "quantize", "report", "rewrites", "runtimes", "serving", "signing", "sources", "tracing", "training",
 }  # fmt: skip
 MOST_PARAMETERS, MOST_LINES = 6, 300
 Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -44,7 +44,10 @@ def measure(name: str, root: Path) -> JsonObject:
             f"{row['subject']} in {row['runtime']}": max(each["multiple"] or 0.0 for each in row["outputs"])
             for row in report["rows"]
         },
-        "controls": [sum(each["detected"] for each in report["controls"]), len(report["controls"])],
+        "controls": [
+            sum(each["detected"] for each in report["controls"]),
+            sum(each["applicable"] for each in report["controls"]),
+        ],
         "missing": [each.replace(f"{root}/", "") for each in report["warnings"] if ": not run: " in each],
         "versions": {row["runtime"]: row["facts"].get(row["runtime"]) for row in report["rows"]},
         "seconds": time.perf_counter() - started,
@@ -54,7 +57,7 @@ def measure(name: str, root: Path) -> JsonObject:
 def table(rows: Sequence[JsonObject]) -> str:
     """The rows as Markdown: a line for each format in each runtime, a column for each model."""
     kinds = list(dict.fromkeys(kind for row in rows for kind in row["multiples"]))
-    kinds.sort(key=lambda kind: ("onnx", "tflite", "saved-model").index(kind.split(" ")[0]))
+    kinds.sort(key=lambda kind: ("keras", "onnx", "tflite", "saved-model").index(kind.split(" ")[0]))
     lines = [
         f"| x noise | {' | '.join(row['model'] for row in rows)} |",
         f"|---|{'--:|' * len(rows)}",
