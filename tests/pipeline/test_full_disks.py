@@ -151,9 +151,9 @@ def test_a_child_reports_a_full_disk() -> None:
     assert b'"error": "OutputError"' in done.stdout
 
 
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="Linux's device that is always full")
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux's device that is always full")
 def test_standard_output_that_is_full() -> None:
-    with open("/dev/full", "w") as full:
+    with Path("/dev/full").open("w") as full:
         command = [sys.executable, "-m", "converter", "list"]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, check=False)
     assert done.returncode == 7, done.stderr
