@@ -23,6 +23,7 @@ import numpy as np
 from converter.bench.subjects import KERAS
 from converter.bundle.manifest import artifact_from_json
 from converter.core.data import Array, Arrays, Artifact, Prepared
+from converter.core.ending import end_with_parent
 from converter.core.errors import CnnExportError, InputError
 from converter.core.foreign import Facts, Json
 from converter.core.jsonable import Fields, plain
@@ -118,6 +119,7 @@ def _batch(inputs: Arrays, count: int) -> dict[str, Array]:
 
 def main() -> None:
     """Answer requests until standard input ends."""
+    end_with_parent()
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what a library prints must not become part of an answer
     loaded: _Loaded | None = None

@@ -26,6 +26,7 @@ import numpy as np
 from converter.bench.subjects import KERAS, Subject
 from converter.core import errors
 from converter.core.clock import Clock
+from converter.core.ending import PARENT
 from converter.core.foreign import Facts, Json
 from converter.core.jsonable import plain
 from converter.core.text import last_line
@@ -138,6 +139,7 @@ class _Process:
             env={
                 **os.environ,
                 **temporary,
+                PARENT: str(os.getpid()),
                 "TF_CPP_MIN_LOG_LEVEL": "3",
                 "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
             },

@@ -21,6 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from converter.bundle.manifest import MANIFEST, known_files, read_manifest
+from converter.core.ending import COMMITTING, removed_at_end
 from converter.core.errors import InputError, OutputError
 
 RENAME_EXCHANGE = 2  # linux/fs.h
@@ -56,7 +57,7 @@ class Staging:
 
     def _commit(self, target: Path) -> None:
         _check_replaceable(target)
-        with _output_errors(target):
+        with COMMITTING, _output_errors(target):
             _swap(self.path, target)
             self.committed = target
             _sync(target)
@@ -78,7 +79,8 @@ def stage(directory: Path) -> Iterator[Staging]:
         with _output_errors(target):
             path.mkdir()
         try:
-            yield Staging(path, target)
+            with removed_at_end(path):
+                yield Staging(path, target)
         finally:
             shutil.rmtree(path, ignore_errors=True)  # the staging, or the export that it was exchanged with
 
@@ -159,7 +161,8 @@ def _lock(target: Path) -> Iterator[None]:
         except NotImplementedError as error:
             raise OutputError(f"{target}: its filesystem does not support file locks; give another --output") from error
     try:
-        yield
+        with removed_at_end(path):
+            yield
     finally:
         with contextlib.suppress(OSError):
             path.unlink()  # before the release: filelock rejects a lock file that was deleted after it was opened

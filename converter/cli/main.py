@@ -6,6 +6,7 @@ output. No large library is imported.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import re
@@ -34,6 +35,7 @@ from converter.cli import (
 from converter.cli.options import SOURCES, variable_of
 from converter.cli.temporary import own_temporary_files
 from converter.core.disk import output_error
+from converter.core.ending import ended_by_signals, status_of
 from converter.core.errors import CnnExportError, OutputError, UnavailableError
 from converter.core.text import printable
 from converter.core.version import __version__
@@ -122,7 +124,7 @@ def run() -> None:
     """
     gc.set_threshold(50_000, 20, 20)
     try:
-        with own_temporary_files():
+        with ended_by_signals(), own_temporary_files():
             main()
     except SystemExit as end:
         if "tensorflow" not in sys.modules:
@@ -144,13 +146,12 @@ def main() -> None:
         status = cli.main(args=arguments, prog_name=PROGRAM, standalone_mode=False)
     except CnnExportError as error:
         status = _print_error(error, str(error), error.exit_code, debug)
-    except click.exceptions.Abort:
-        status = 130
+    except click.exceptions.Abort as error:
+        status = _interrupted(error)
     except click.ClickException as error:
         status = _print_error(error, _usage_message(error), 2, debug)
-    except KeyboardInterrupt:
-        click.echo("\ncnnexport: interrupted; the previous export is unchanged", err=True)
-        status = 130
+    except KeyboardInterrupt as error:
+        status = _interrupted(error)
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  the reader closed the pipe; the final flush must not fail
         status = 141
@@ -165,6 +166,12 @@ def main() -> None:
             text = f"a bug in cnnexport: {type(error).__name__}: {error}\nrun again with --debug"
             status = _print_error(error, text, 70, debug)
     sys.exit(_flushed(status if isinstance(status, int) else 0))
+
+
+def _interrupted(error: BaseException) -> int:
+    with contextlib.suppress(OSError):  # the terminal may be gone
+        click.echo("\ncnnexport: interrupted; the previous export is unchanged", err=True)
+    return status_of(error)
 
 
 def _flushed(status: int) -> int:

@@ -13,6 +13,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from converter.core.ending import removed_at_end
+
 PREFIX = "cnnexport-run-"
 
 
@@ -35,7 +37,8 @@ def own_temporary_files() -> Iterator[None]:
         os.environ.update(dict.fromkeys(names, str(place)))
         tempfile.tempdir = str(place)
         try:
-            yield
+            with removed_at_end(place):
+                yield
         finally:
             tempfile.tempdir = default
             for name, value in before.items():

@@ -9,12 +9,10 @@ import click
 
 from converter.cli.options import SOURCES, Integer, choice, loading_options, option
 from converter.cli.streams import Progress, result_only
+from converter.core.ending import ended_gently, status_of
 
 if TYPE_CHECKING:
     from converter.pipeline.train import TrainResult
-
-
-INTERRUPTED = 130
 
 
 @click.command("train")
@@ -50,10 +48,11 @@ def command(model: str, data: str, quiet: bool, as_json: bool, debug: bool, **gi
         from converter.pipeline.train import train
 
         try:
-            found = train(model, data, progress=Progress(quiet), **given)
-        except KeyboardInterrupt:
+            with ended_gently():
+                found = train(model, data, progress=Progress(quiet), **given)
+        except KeyboardInterrupt as error:
             click.echo("\ncnnexport: interrupted; go on after the last whole epoch with --resume", err=True)
-            return INTERRUPTED
+            return status_of(error)
         print_result(found, result, as_json)
         return 0
 

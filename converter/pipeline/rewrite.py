@@ -16,6 +16,7 @@ from typing import Unpack, get_args
 
 from converter.core.data import Arrays, RuleResult, Verdict
 from converter.core.disk import writing
+from converter.core.ending import removed_at_end
 from converter.core.errors import ConversionError, OutputError, ParityError
 from converter.core.foreign import KerasModel
 from converter.core.results import Comparison, OutputResult, Tolerance
@@ -156,7 +157,7 @@ def _save(model: KerasModel, output: Path) -> None:
 
     partial = output.with_name(f".{output.stem}.{secrets.token_hex(4)}.keras")
     try:
-        with warnings.catch_warnings():
+        with removed_at_end(partial), warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # numpy 2 deprecates functions that Keras uses here
             model.save(partial)
         os.replace(partial, output)  # noqa: PTH105  the documented atomic call

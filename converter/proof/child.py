@@ -21,6 +21,7 @@ import numpy as np
 from converter.bundle.golden import read_inputs
 from converter.core.data import Array, Arrays, Artifact, TensorSpec, first_samples
 from converter.core.disk import FULL, output_error
+from converter.core.ending import end_with_parent
 from converter.core.errors import CnnExportError, InputError
 from converter.core.foreign import Json
 from converter.core.jsonable import dumps
@@ -39,6 +40,7 @@ def main(work: Callable[[Json], object]) -> None:
 
     The name of a runtime on the command line makes the child import its library before it reads the job.
     """
+    end_with_parent()
     for name in sys.argv[1:]:
         with contextlib.suppress(ImportError):  # `prepare` reports it
             (RUNNERS[name].warm or functools.partial(RUNNERS[name].unavailable, "cpu"))()

@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from converter.core.ending import PARENT
+
 RUN_CHILD = "converter.proof.child"
 """The program that runs an artifact."""
 
@@ -77,7 +79,7 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            env={**os.environ, **temporary, "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": path},
+            env={**os.environ, **temporary, PARENT: str(os.getpid()), "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": path},
         )
 
     def __enter__(self) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from converter.core.data import Array, Arrays, Artifact, Prepared, Runtime, TensorSpec
+from converter.core.ending import bound
 from converter.core.errors import ChildError, ConversionError, InputError
 from converter.core.foreign import Session
 from converter.core.text import NO_REASON, last_line
@@ -119,7 +120,7 @@ def _convert(path: Path, shapes: str, directory: Path) -> Path:
     copy_onnx(path, model)  # pnnx writes beside its input
     try:
         done = subprocess.run(
-            [str(Path(spec.origin).with_name("pnnx")), model.name, f"inputshape={shapes}", "fp16=0"],
+            bound([str(Path(spec.origin).with_name("pnnx")), model.name, f"inputshape={shapes}", "fp16=0"]),
             cwd=directory,
             capture_output=True,
             text=True,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypedDict, Unpack
 
 from converter.bundle.proven import Proven, read_proven
+from converter.core.ending import removed_at_end
 from converter.core.errors import OutputError, UsageError
 from converter.serving import hub, kserve, oci, ovms, tf_serving, triton
 from converter.serving.content import FORMATS, Files, PackageOptions
@@ -72,7 +73,8 @@ def package(
     partial = target.with_name(f".{target.name}.partial-{secrets.token_hex(4)}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        kinds = {name: _place(partial / name, each, copy) for name, each in files.items()}
+        with removed_at_end(partial):
+            kinds = {name: _place(partial / name, each, copy) for name, each in files.items()}
         if target.is_dir():
             target.rmdir()
         partial.rename(target)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -118,3 +121,25 @@ def test_an_export_with_a_format_missing_does_not_replace_a_complete_one(
     assert snapshot(Path("net")) == before
     third = cnnexport("tiny_nets:unmapped", "-f", "saved-model", "-o", "net", "--quiet")
     assert third.code == 0
+
+
+def test_a_library_that_aborts_when_it_is_imported_costs_its_rows_only(tmp_path: Path, nets: Path) -> None:
+    """The library is imported by children alone: the export ends with its report, not with the library."""
+    fake = tmp_path / "packages" / "onnxruntime"
+    fake.mkdir(parents=True)
+    (fake / "__init__.py").write_text("import os\nos.abort()\n")
+    path = os.pathsep.join([str(fake.parent), *filter(None, sys.path)])
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "converter", "tiny_nets:two_heads", "-o", "out", "--json", "--quiet"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 8, done.stderr.decode()
+    report = json.loads(done.stdout)
+    rows = {row["runtime"]: row for row in report["rows"] if row["subject"] in ("onnx", "tflite", "saved-model")}
+    assert "SIGABRT" in rows["onnxruntime"]["error"]
+    assert rows["litert"]["passed"]
+    assert rows["tensorflow"]["passed"]
+    assert [each["format"] for each in report["artifacts"]] == ["onnx", "tflite", "saved-model"]

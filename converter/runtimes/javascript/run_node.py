@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from converter.core.data import Array, Artifact, Prepared, Runtime
+from converter.core.ending import bound
 from converter.core.errors import ChildError
 from converter.core.foreign import JsonObject
 from converter.runtimes.javascript.frames import decode, read_frame
@@ -47,7 +48,9 @@ class _Node:
     def __init__(self, name: str, command: Sequence[str]) -> None:
         self.name = name
         self._log: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115  lives as long as the process
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log)
+        self._process = subprocess.Popen(
+            bound(command), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log
+        )
         atexit.register(self.close)
 
     def send(self, frame: bytes) -> None:

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from converter.core.disk import FULL, output_error
+from converter.core.ending import end_with_parent
 from converter.core.errors import ChildError, CnnExportError, InputError
 from converter.core.foreign import Json, JsonObject
 from converter.sources.inspection import archive, hdf5
@@ -91,6 +92,7 @@ def _limit(seconds: int) -> None:
 
 def main() -> None:
     """Read the request, inspect the file, write the answer or the error. Exit status 0 unless the process fails."""
+    end_with_parent()
     request = read_request(sys.stdin.read())
     _limit(request.seconds)
     answer: Answer | CnnExportError

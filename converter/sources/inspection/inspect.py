@@ -12,6 +12,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+from converter.core.ending import PARENT
 from converter.core.errors import ChildError, CnnExportError, InputError
 from converter.core.text import last_line
 from converter.sources.inspection.protocol import Answer, Request, read_answer, to_text
@@ -35,6 +36,7 @@ def inspect_file(request: Request, title: str) -> Answer:
     seconds, patience = SECONDS + int(size / BYTES_PER_SECOND), WAITING + size / SLOWEST
     request = replace(request, path=request.path.resolve(), seconds=seconds)
     environment = os.environ | {
+        PARENT: str(os.getpid()),
         "PYTHONPATH": os.pathsep.join(filter(None, (str(PACKAGES), os.environ.get("PYTHONPATH")))),
         "OPENBLAS_NUM_THREADS": "1",  # each thread of it would reserve address space that the limit counts
     }
