@@ -217,7 +217,10 @@ def _array(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array
 def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
     if np.lib.format.read_magic(stream) != (1, 0):
         raise ValueError("an array with a .npy version other than 1.0")
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    try:
+        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
+    except (SyntaxError, TypeError, RecursionError, MemoryError) as error:  # numpy reads the header as a Python literal
+        raise ValueError(f"an array with a header that is none: {error}") from error
     if any(size < 0 for size in shape):
         raise ValueError("an array with a negative size")
     return shape, fortran, dtype

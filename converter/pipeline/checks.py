@@ -30,9 +30,9 @@ def names_in(value: object, name: str) -> tuple[str, ...]:
     if not isinstance(texts, Iterable) or isinstance(texts, bytes):
         raise UsageError(f"{name}: expected a name or a list of names, not {type_name(value)}")
     texts = list(texts)
-    wrong = next((each for each in texts if not isinstance(each, str)), None)
-    if wrong is not None:
-        raise UsageError(f"{name}: expected names, but one of them is {type_name(wrong)}")
+    wrong = [each for each in texts if not isinstance(each, str)]
+    if wrong:
+        raise UsageError(f"{name}: expected names, but one of them is {type_name(wrong[0])}")
     return tuple(part.strip() for text in texts for part in cast(str, text).split(",") if part.strip())
 
 

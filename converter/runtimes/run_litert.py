@@ -119,7 +119,10 @@ def delegate_facts(interpreter: Session) -> Facts:
     report = getattr(interpreter, "_get_ops_details", None)  # experimental in LiteRT 2.3
     if report is None:
         return {}
-    listed: Sequence[Operator] = report()
+    try:
+        listed: Sequence[Operator] = report()
+    except UnicodeDecodeError:  # a name in the file that is no text
+        return {}
     own = [each for each in listed if each["op_name"] != _DELEGATE]
     delegated = _delegated(own, [each for each in listed if each["op_name"] == _DELEGATE])
     return {

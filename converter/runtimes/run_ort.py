@@ -239,7 +239,7 @@ def _identity_model() -> bytes:
 
 def _placement(profile: Path) -> Placement:
     """Where each node ran, from onnxruntime's profile of one run; the profile is deleted."""
-    events = json.loads(profile.read_text(encoding="utf-8"))
+    events = json.loads(profile.read_text(encoding="utf-8", errors="replace"))  # names are those of the file
     profile.unlink(missing_ok=True)
     seen: dict[str, Counter[str]] = {}
     counted = set()
