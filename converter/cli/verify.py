@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from converter.cli.event_log import EventLog
-from converter.cli.options import RUNTIME_LIST, option, output_options
+from converter.cli.options import RUNTIME_LIST, limit_options, option, output_options
 from converter.cli.streams import Progress, result_only
 
 
@@ -16,6 +16,7 @@ from converter.cli.streams import Progress, result_only
 @click.argument("directory", metavar="DIRECTORY|FILE", type=click.Path(path_type=Path))
 @option("--runtime", "runtimes", type=RUNTIME_LIST, multiple=True, metavar="NAME",
         help="See cnnexport runtimes; or all. Repeatable or comma-separated. [default: one per format]")  # fmt: skip
+@limit_options
 @output_options
 def command(directory: Path, runtimes: tuple[str, ...], quiet: bool, **given: Any) -> int:
     """Repeat the proof of DIRECTORY, or of one artifact FILE in it."""

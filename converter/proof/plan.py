@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from converter.core.data import Artifact
 from converter.core.errors import InputError, UnavailableError, UsageError
+from converter.core.limits import Limits
 from converter.runtimes import DEVICES, ON_GPU, RUNTIMES, TENSORRT
 
 ALL = "all"
@@ -24,13 +25,14 @@ class ProofOptions:
     Without `runtimes`, each format is run in the first runtime that reads it; it must be available unless `every` is
     False. With "all" among them, each format is run in every runtime that reads it. `device` "cuda" adds rows with TF32
     off and on, and one with TensorRT if it is installed. `tolerance` replaces the tolerance derived from the measured
-    noise.
+    noise. `limits` are those of each child process.
     """
 
     runtimes: Sequence[str] = ()
     device: str = "cpu"
     tolerance: float | None = None
     every: bool = True
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True)
