@@ -17,6 +17,8 @@ from converter.cli.streams import Progress, result_only
 @option("--runtime", "runtimes", type=RUNTIME_LIST, multiple=True, metavar="NAME",
         help="See cnnexport runtimes; or all. Repeatable or comma-separated. [default: one per format]")  # fmt: skip
 @limit_options
+@option("--server", metavar="URL",
+        help="Replay it in a server too: http://HOST:PORT/v2/models/NAME; /v1/ for TensorFlow Serving.")  # fmt: skip
 @output_options
 def command(directory: Path, runtimes: tuple[str, ...], quiet: bool, **given: Any) -> int:
     """Repeat the proof of DIRECTORY, or of one artifact FILE in it."""

@@ -48,7 +48,8 @@ def sketch(activation: Array, layout: str = KERAS_LAYOUT) -> npt.NDArray[np.floa
         hashes = _hashes(number)[: piece.shape[1]].astype(np.intp)
         for sample, values in enumerate(piece):
             positive, also, negative, too = np.bincount(hashes, values, 4 * BUCKETS).reshape(4, BUCKETS)
-            result[sample] += positive + also - negative - too
+            with np.errstate(invalid="ignore"):  # infinities of both signs
+                result[sample] += positive + also - negative - too
     return result
 
 

@@ -130,6 +130,7 @@ def verify_options(keywords: VerifyKeywords) -> tuple[ProofOptions, Baseline | N
         tolerance=tolerance,
         every=False,
         limits=limits_of(keywords.get("memory_limit"), keywords.get("timeout")),
+        server=keywords.get("server") or "",
     )
     return options, _baseline(keywords.get("baseline"), keywords.get("growth"))
 

@@ -5,6 +5,7 @@ Nothing in a model says what its dynamic axes are bounded by, so sizes are tried
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
 from converter.core.data import Array
@@ -14,11 +15,15 @@ from converter.tracing.signature import Signature
 Sizes = dict[str, tuple[int, ...]]
 """The shape of a sample, by input"""
 
+PATIENCE = 15.0
+"""Seconds after which no smaller sizes are tried: where memory is missing, TensorFlow waits ten of them each time"""
+
 
 def fitting_sizes(model: KerasModel, signature: Signature, inputs: Mapping[str, Array]) -> Sizes | None:
     """The largest sizes up to those of `inputs` that `model` accepts at its dynamic axes, all in one proportion.
 
-    `inputs` are samples that it refuses, by name. None if it accepts no smaller ones, or has no dynamic axes.
+    `inputs` are samples that it refuses, by name. None if it accepts no smaller ones, or has no dynamic axes,
+    or if the trials take too long.
     """
     whole = {spec.name: inputs[spec.name].shape[1:] for spec in signature.inputs}
     dynamic = {
@@ -42,9 +47,9 @@ def fitting_sizes(model: KerasModel, signature: Signature, inputs: Mapping[str, 
             return False
         return True
 
-    low = longest // 2
+    until, low = time.monotonic() + PATIENCE, longest // 2
     while low and not accepted(low):
-        low //= 2
+        low = low // 2 if time.monotonic() < until else 0
     if not low:
         return None
     high = min(2 * low, longest)

@@ -163,3 +163,4 @@ class VerifyKeywords(TypedDict, total=False):
     growth: float
     memory_limit: int | str | None
     timeout: float | None
+    server: str

@@ -41,8 +41,9 @@ def verify(directory: PathText, *, progress: Progress | None = None, **keywords:
     """Repeat the proof of an artifact directory, or of one artifact in it, from its files. Writes nothing.
 
     Keywords: `runtimes` (a name, names separated by commas, or a list), `device`, `tolerance`, `baseline` (a path or a
-    Baseline) with `growth`, `memory_limit` (as in "4G") and `timeout` (seconds) of
-    each child. Without `runtimes` each format is run in the first of its runtimes; a format without an
+    Baseline) with `growth`, `server` (the address of a model in a server, as `http://HOST:PORT/v2/models/NAME`, whose
+    answers are one more row), `memory_limit` (as in "4G") and `timeout` (seconds) of each child. Without `runtimes`
+    each format is run in the first of its runtimes; a format without an
     available runtime is reported and left out if another format can be run. `progress` is called when a stage starts
     and ends.
 
@@ -53,7 +54,7 @@ def verify(directory: PathText, *, progress: Progress | None = None, **keywords:
     given = path_of(directory, "directory")
     options, baseline = verify_options(keywords)
     path, only = locate(given)
-    check_runtimes(options.runtimes, options.device)
+    check_runtimes(options.runtimes, options.device, options.server)
     clock = Clock(progress)
     with clock("read"):
         manifest = read_manifest(path)

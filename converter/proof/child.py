@@ -26,7 +26,7 @@ from converter.core.errors import CnnExportError, InputError
 from converter.core.foreign import Json
 from converter.core.jsonable import dumps
 from converter.proof.protocol import RunAnswer, run_job, samples_at
-from converter.runtimes import RUNTIMES
+from converter.runtimes import RUNNERS
 from converter.runtimes.shared.onnx_records import require_own_weights
 
 MAX_BATCH = 2 << 30  # bytes of inputs
@@ -43,7 +43,7 @@ def main(work: Callable[[Json], object]) -> None:
     end_with_parent()
     for name in sys.argv[1:]:
         with contextlib.suppress(ImportError):  # `prepare` reports it
-            (RUNTIMES[name].warm or functools.partial(RUNTIMES[name].unavailable, "cpu"))()
+            (RUNNERS[name].warm or functools.partial(RUNNERS[name].unavailable, "cpu"))()
     job = json.load(sys.stdin)
     answer = sys.stdout
     sys.stdout = sys.stderr  # text that a library prints must not become part of the answer
@@ -76,7 +76,7 @@ def run(raw: Json) -> RunAnswer:
     if artifact.format == "onnx":
         require_own_weights(path)
     started = time.perf_counter()
-    prepared = RUNTIMES[job.subject.runtime].prepare(path, artifact, job.subject.device)
+    prepared = RUNNERS[job.subject.runtime].prepare(path, artifact, job.subject.device)
     loaded = time.perf_counter() - started
     count = len(next(iter(inputs.values())))
     batches = [fixed] if fixed else list(dict.fromkeys(job.batches))
@@ -102,7 +102,7 @@ def run(raw: Json) -> RunAnswer:
     for other in others:
         size = fixed or len(next(iter(other.values())))
         keep("resized", in_batches(prepared.run, other, size))
-        fresh = RUNTIMES[job.subject.runtime].prepare(path, artifact, job.subject.device)
+        fresh = RUNNERS[job.subject.runtime].prepare(path, artifact, job.subject.device)
         keep("fresh", in_batches(fresh.run, other, size))
     np.savez(job.outputs, allow_pickle=False, **results)
     return RunAnswer(tuple(batches), loaded, latency, dict(prepared.facts))

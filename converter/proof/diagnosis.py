@@ -22,7 +22,7 @@ from converter.core.text import one_line
 from converter.proof import isolate
 from converter.proof.protocol import LayersJob, Subject, layers_answer
 from converter.proof.tolerance import bound
-from converter.runtimes import RUNTIMES
+from converter.runtimes import RUNNERS
 
 INPUT_TOLERANCE = 1e-5
 """Relative L2 up to which golden inputs count as those that layers.json was made with; it stores them in float32."""
@@ -46,7 +46,7 @@ def explain(subject: Subject) -> Diagnosis:
     """
     directory, artifact, runtime = subject.directory, subject.artifact, subject.runtime
     shown = subject
-    if not RUNTIMES[runtime].tensors:
+    if not RUNNERS[runtime].tensors:
         shown = replace(subject, runtime=DIAGNOSIS_RUNTIMES[artifact.format], device="cpu")
     try:
         known = read_layers(directory) if (directory / LAYERS).exists() else None

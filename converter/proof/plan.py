@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from converter.core.data import Artifact
 from converter.core.errors import InputError, UnavailableError, UsageError
 from converter.core.limits import Limits
-from converter.runtimes import DEVICES, ON_GPU, RUNTIMES, TENSORRT
+from converter.runtimes import DEVICES, ON_GPU, RUNNERS, RUNTIMES, SERVER, TENSORRT
+from converter.runtimes.run_server import check_address, served_format
 
 ALL = "all"
 """As a runtime name: every runtime that reads an artifact; one that cannot run is reported and is not an error."""
@@ -25,7 +26,8 @@ class ProofOptions:
     Without `runtimes`, each format is run in the first runtime that reads it; it must be available unless `every` is
     False. With "all" among them, each format is run in every runtime that reads it. `device` "cuda" adds rows with TF32
     off and on, and one with TensorRT if it is installed. `tolerance` replaces the tolerance derived from the measured
-    noise. `limits` are those of each child process.
+    noise. `limits` are those of each child process. `server` is the address of a model in a server, which is one more
+    row.
     """
 
     runtimes: Sequence[str] = ()
@@ -33,6 +35,7 @@ class ProofOptions:
     tolerance: float | None = None
     every: bool = True
     limits: Limits = field(default_factory=Limits)
+    server: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,14 @@ class Run:
     optional: bool = False
 
 
-def check_runtimes(names: Iterable[str], device: str) -> None:
+def check_runtimes(names: Iterable[str], device: str, server: str = "") -> None:
     """Raise UsageError for an unknown runtime or device, UnavailableError for one that cannot run here.
 
-    "all" requires no particular runtime.
+    "all" requires no particular runtime. A `server` must be an address whose model answers.
     """
+    if server:
+        check_address(server)
+        _require(SERVER, server)
     if device not in DEVICES:
         raise UsageError(f"--device {device}: choose from {', '.join(DEVICES)}")
     for name in names:
@@ -94,9 +100,20 @@ def plan(artifacts: Sequence[Artifact], options: ProofOptions) -> tuple[list[Run
         raise UsageError(
             f"--runtime {', '.join(idle)}: cannot read the formats of this directory: {', '.join(formats)}"
         )
+    if options.server:
+        found.append(Run(_served(artifacts, options.server), SERVER, options.server))
     if not found:
         raise UnavailableError(f"no runtime for {', '.join(formats)} is available\n{'; '.join(left_out)[:300]}")
     return found, left_out
+
+
+def _served(artifacts: Sequence[Artifact], address: str) -> Artifact:
+    """The artifact that the server at `address` runs: of the format that it names, in float32 if there are several."""
+    form = served_format(address)
+    able = [each for each in artifacts if form in (None, each.format)]
+    if not able:
+        raise UsageError(f"--server {address}: runs {form}, of which this directory has no file")
+    return next((each for each in able if each.precision == "float32"), able[0])
 
 
 def _on_gpu(artifact: Artifact) -> tuple[str, ...]:
@@ -114,6 +131,6 @@ def skipped(artifact: Artifact, runtime: str, reason: object) -> str:
 
 
 def _require(name: str, device: str) -> None:
-    reason = RUNTIMES[name].unavailable(device)
+    reason = RUNNERS[name].unavailable(device)
     if reason:
         raise UnavailableError(f"{name} on {device}: {reason}")

@@ -12,6 +12,7 @@ from converter.runtimes import (
     run_opencv,
     run_openvino,
     run_ort,
+    run_server,
     run_tf,
     run_tract,
 )
@@ -30,6 +31,10 @@ RUNTIMES: dict[str, Runtime] = {
     "onnxruntime-web": run_node.WEB_IN_NODE,
     "chromium": run_chromium.RUNTIME,
 }
+
+SERVER = run_server.NAME
+RUNNERS = {**RUNTIMES, SERVER: run_server.RUNTIME}
+"""What runs artifacts: the runtimes, and a model in a server, whose "device" is its address"""
 
 DEVICES = ("cpu", "cuda")
 """The values of `--device`"""

@@ -86,9 +86,13 @@ def test_a_loop_that_grows_is_stopped(tmp_path: Path, monkeypatch: pytest.Monkey
     assert not (tmp_path / "out").exists()
 
 
-def test_a_tensor_that_no_memory_holds_is_refused(tmp_path: Path) -> None:
+def test_a_tensor_that_no_memory_holds_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import keras
     from keras import ops
+
+    from converter.pipeline import fitting
+
+    monkeypatch.setattr(fitting, "PATIENCE", 0.0)
 
     class Cell(keras.layers.Layer):
         state_size = output_size = 4
