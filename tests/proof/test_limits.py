@@ -102,3 +102,17 @@ def test_what_the_manifest_does_not_list_is_reported_and_never_loaded(
     shutil.copytree(copy / "node_modules", tmp_path / "node_modules")
     monkeypatch.chdir(tmp_path)
     assert packages.package_version("onnxruntime-web") == "6.6.6"
+
+
+@pytest.mark.parametrize("command", ["verify", "bench"])
+@pytest.mark.parametrize(("option", "value"), [("--memory-limit", "4X"), ("--memory-limit", "12"), ("--timeout", "0")])
+def test_wrong_limits_are_wrong_usage(command: str, option: str, value: str, cnnexport: Any, exported: Any) -> None:
+    outcome = cnnexport(command, exported.directory, option, value, "--quiet")
+    assert outcome.code == 2, outcome
+    assert option in outcome.stderr
+
+
+def test_the_time_limit_is_an_option(cnnexport: Any, exported: Any) -> None:
+    outcome = cnnexport("verify", exported.directory / "saved_model", "--timeout", "0.3", "--quiet", "--json")
+    assert outcome.code == 8, outcome
+    assert [row["error"] for row in outcome.json["rows"] if "(see --timeout)" in row["error"]]
