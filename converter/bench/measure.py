@@ -13,7 +13,6 @@ import random
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -29,6 +28,7 @@ from converter.core.clock import Clock
 from converter.core.ending import PARENT
 from converter.core.foreign import Facts, Json
 from converter.core.jsonable import plain
+from converter.core.limits import Watcher, limits_for, size_of
 from converter.core.text import last_line
 
 CHILD = "converter.bench.child"
@@ -36,9 +36,6 @@ SLICE = 0.02
 """Seconds of inference in one round of one subject, at least one inference"""
 
 MOST_ROUNDS = 100
-
-TIMEOUT = 600.0
-"""Seconds that a process has for one answer"""
 
 
 @dataclass(frozen=True)
@@ -188,27 +185,19 @@ class _Process:
             measured.memory = max(measured.memory, answer["peak"] - answer["before"])
             measured.facts = answer["facts"]
 
-    def _stop(self, late: threading.Event) -> None:
-        late.set()
-        self.process.kill()
-
     def _ask(self, request: Facts) -> Json:
         """The answer of the child; its error, or how it ended, is left in `measured`."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        late = threading.Event()
-        timer = threading.Timer(TIMEOUT, self._stop, (late,))
-        timer.start()
-        try:
-            self.process.stdin.write(json.dumps(request).encode() + b"\n")
-            self.process.stdin.flush()
-            line = self.process.stdout.readline()
-        except OSError:
-            line = b""
-        finally:
-            timer.cancel()
-        if late.is_set():
-            self.measured.error = f"no answer after {TIMEOUT:.0f} s; its process was stopped"
+        with Watcher(self.process, limits_for(size_of(self.measured.subject.case.path))) as watcher:
+            try:
+                self.process.stdin.write(json.dumps(request).encode() + b"\n")
+                self.process.stdin.flush()
+                line = self.process.stdout.readline()
+            except OSError:
+                line = b""
+        if watcher.reason:
+            self.measured.error = watcher.reason
             return {}
         if not line:
             self.process.wait()

@@ -161,6 +161,15 @@ def check_hashes(directory: Path, manifest: Manifest) -> bool:
     return golden_intact
 
 
+def unlisted(directory: Path, manifest: Manifest) -> list[str]:
+    """The entries of `directory` that the manifest knows nothing of. Raises InputError if they cannot be listed."""
+    known = {name.partition("/")[0] for name in known_files(manifest)}
+    try:
+        return sorted(each.name for each in directory.iterdir() if each.name not in known)
+    except OSError as error:
+        raise InputError(f"{directory}: {error.strerror or error}") from error
+
+
 def known_files(manifest: Manifest) -> frozenset[str]:
     """Every file that this export may contain, as POSIX paths."""
     return frozenset({*manifest.files, MANIFEST, GOLDEN, REPORT, PAGE, EVALUATION, BOM, ATTESTATION, SIGNATURE})

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from converter.cli.options import RUNTIME_LIST, Integer, option
+from converter.cli.options import RUNTIME_LIST, Integer, limit_options, option
 from converter.cli.streams import Progress, columns, result_only
 
 
@@ -23,6 +23,7 @@ from converter.cli.streams import Progress, columns, result_only
 @option("--seconds", type=float, default=2.0, show_default=True, help="Seconds of inference for each file and runtime.")
 @option("--threads", type=Integer(min=1), help="Processors that each process may use. [default: all]")
 @option("--seed", type=Integer(min=0), default=0, show_default=True, help="Seed of inputs, order and intervals.")
+@limit_options
 @option("--json", "as_json", is_flag=True, help="Print the report as one JSON document.")
 @option("--quiet", "-q", is_flag=True, help="No progress on standard error.")
 @option("--debug", is_flag=True, help="Show the traceback of errors.")
@@ -32,12 +33,14 @@ def command(paths: tuple[Path, ...], as_json: bool, quiet: bool, **given: Any) -
         from converter.bench.measure import BenchOptions
         from converter.bench.report import lines, sentences
         from converter.core.jsonable import dumps
+        from converter.core.limits import limits_of
         from converter.core.text import inert
         from converter.pipeline.bench import BenchRequest, bench
         from converter.pipeline.checks import names_in
 
         runtimes = names_in(given["runtimes"], "runtimes")
-        request = BenchRequest(paths, given["against"], runtimes, given["keras"], given["threads"])
+        limits = limits_of(given["memory_limit"], given["timeout"])
+        request = BenchRequest(paths, given["against"], runtimes, given["keras"], given["threads"], limits)
         options = BenchOptions(batches=given["batches"], seconds=given["seconds"], seed=given["seed"])
         report = bench(request, options, Progress(quiet))
         if as_json:

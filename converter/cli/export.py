@@ -15,6 +15,7 @@ from converter.cli.options import (
     Sizes,
     Span,
     choice,
+    limit_options,
     option,
     output_options,
     precision_options,
@@ -70,6 +71,7 @@ OPTIONAL = ("calibration_method", "int8_target", "keep_float", "precision")
 @option("--range", "range", type=Span(), help="Lowest and highest valid input value, as in 0:255.")
 @option("--dynamic-size", type=Sizes(), help="Sizes to prove of dynamic axes, as in H=320,W=240. [default: 224]")
 @precision_options
+@limit_options
 @source_options
 @output_options
 def command(model: str, formats: tuple[str, ...], quiet: bool, **given: Any) -> int:

@@ -200,6 +200,18 @@ def output_options(function: Function) -> Function:
     return function
 
 
+def limit_options(function: Function) -> Function:
+    """The limits of the processes that run artifacts, see `converter.core.limits`."""
+    for decorator in (
+        option("--timeout", type=float, metavar="SECONDS",
+               help="Time limit of each process that runs a file. [default: 900, more for large files]"),
+        option("--memory-limit", metavar="SIZE",
+               help="Memory of each process that runs a file, as in 4G. [default: by the file and the machine]"),
+    ):  # fmt: skip
+        function = decorator(function)
+    return function
+
+
 def precision_options(function: Function) -> Function:
     """The options of other precisions than float32, see `converter.core.precision`."""
     for decorator in (

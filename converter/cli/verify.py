@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from converter.cli.event_log import EventLog
-from converter.cli.options import RUNTIME_LIST, option, output_options
+from converter.cli.options import RUNTIME_LIST, limit_options, option, output_options
 from converter.cli.streams import Progress, result_only
 
 
@@ -18,6 +18,7 @@ from converter.cli.streams import Progress, result_only
         help="See cnnexport runtimes; or all. Repeatable or comma-separated. [default: one per format]")  # fmt: skip
 @option("--key", type=click.Path(path_type=Path), metavar="FILE",
         help="Public key, PEM: refuse a directory that its owner did not sign as it is.")  # fmt: skip
+@limit_options
 @option("--server", metavar="URL",
         help="Replay it in a server too: http://HOST:PORT/v2/models/NAME; /v1/ for TensorFlow Serving.")  # fmt: skip
 @output_options

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from converter.core.errors import OutputError
+from converter.core.errors import CnnExportError, OutputError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 """Only writing ends like this, so that libraries may report it as a text of their own."""
@@ -32,7 +32,7 @@ def writing(where: str | Path = "") -> Iterator[None]:
     except OutputError:
         raise
     except Exception as error:
-        found = output_error(error, where)
+        found = output_error(error, where, FULL if isinstance(error, CnnExportError) else REFUSED)
         if found is None:
             raise
         raise found from error

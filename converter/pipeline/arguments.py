@@ -16,6 +16,7 @@ from typing import get_args
 from converter.core.data import Shape, ShapesByInput, SourceOptions
 from converter.core.errors import InputError, OutputError, UsageError
 from converter.core.foreign import Given
+from converter.core.limits import limits_of
 from converter.core.samples import InputOptions
 from converter.data.about import check_given
 from converter.pipeline.checks import (
@@ -74,6 +75,8 @@ def export_options(options: ExportOptions | None, keywords: ExportKeywords) -> E
             precise[name] = names_in(precise[name], name)
     if precise.get("calibration") is not None:
         precise["calibration"] = path_of(precise["calibration"], "calibration")
+    if _LIMITS & given.keys():
+        given["limits"] = limits_of(given.pop("memory_limit", None), given.pop("timeout", None))
     write = {name: given.pop(name) for name in _WRITE & given.keys()}
     source = {name: given.pop(name) for name in SourceKeywords.__annotations__.keys() & given.keys()}
     result = replace(
@@ -126,11 +129,13 @@ def verify_options(keywords: VerifyKeywords) -> tuple[ProofOptions, Baseline | N
         device=keywords.get("device", "cpu"),
         tolerance=tolerance,
         every=False,
+        limits=limits_of(keywords.get("memory_limit"), keywords.get("timeout")),
         server=keywords.get("server") or "",
     )
     return options, _baseline(keywords.get("baseline"), keywords.get("growth"))
 
 
+_LIMITS = {"memory_limit", "timeout"}
 _WRITE = {"batch", "opset", "layout"}
 _TEXTS = {"preprocessing", "labels"}
 _INPUTS = {"inputs", "range", "dynamic_size"}

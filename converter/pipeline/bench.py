@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from converter.bench.measure import BenchOptions, measure, processors_of
@@ -12,17 +12,22 @@ from converter.bench.subjects import cases, keras_subject, subjects
 from converter.core.clock import Clock, Progress
 from converter.core.disk import writing
 from converter.core.errors import UsageError
+from converter.core.limits import Limits, limited
 
 
 @dataclass(frozen=True)
 class BenchRequest:
-    """What to measure: exports and files, files of others, runtimes (none: those installed), and a model in Keras."""
+    """What to measure: exports and files, files of others, runtimes (none: those installed), and a model in Keras.
+
+    `limits` are those of each process.
+    """
 
     paths: tuple[Path, ...]
     against: tuple[Path, ...] = ()
     runtimes: tuple[str, ...] = ()
     keras: str = ""
     threads: int | None = None
+    limits: Limits = field(default_factory=Limits)
 
 
 @writing()
@@ -42,7 +47,8 @@ def bench(request: BenchRequest, options: BenchOptions, progress: Progress | Non
         chosen = subjects(found, request.runtimes)
     if request.keras:
         chosen.append(keras_subject(request.keras, found))
-    return report_of(measure(chosen, options, clock), options)
+    with limited(request.limits):
+        return report_of(measure(chosen, options, clock), options)
 
 
 def _require_batches(batches: Sequence[int]) -> None:

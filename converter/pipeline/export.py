@@ -17,6 +17,7 @@ from converter.core.disk import writing
 from converter.core.errors import InputError
 from converter.core.files import FileRecord, digest_of
 from converter.core.jsonable import dumps, read_json
+from converter.core.limits import limited
 from converter.core.results import Report
 from converter.pipeline.arguments import export_options
 from converter.pipeline.facts import manifest_of, report_of
@@ -66,7 +67,12 @@ def export(
     directory = options.output or Path("artifacts", source.title)
     if options.output is None and not options.force:
         refuse_other_source(directory, source.identity)
-    with writing(directory), stage(directory) as staging, waiting_children(_children(options.formats)):
+    with (
+        writing(directory),
+        limited(options.limits),
+        stage(directory) as staging,
+        waiting_children(_children(options.formats)),
+    ):
         result = write_artifacts(source, options, staging.path, clock)
         result = with_variants(result, options.precision, options.source.seed, clock)
         gc.collect()

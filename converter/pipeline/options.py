@@ -11,6 +11,7 @@ from typing import Literal, TypedDict
 from converter.core.data import Shape, ShapesByInput, SourceOptions, WriteOptions
 from converter.core.effort import Effort
 from converter.core.foreign import Json, KerasModel
+from converter.core.limits import Limits
 from converter.core.precision import Method, PrecisionOptions, Target
 from converter.core.samples import InputOptions
 from converter.report.baseline import Baseline
@@ -27,7 +28,7 @@ class ExportOptions:
 
     `output` is the artifact directory, by default artifacts/<name>. With `force`, an export of another source in the
     default directory is replaced; a directory given as `output` is replaced without it. `samples` None: eight, or as
-    many as fit into `budget` seconds of inference, at least three.
+    many as fit into `budget` seconds of inference, at least three. `limits` are those of each child process.
     """
 
     formats: tuple[str, ...] = ()
@@ -46,6 +47,7 @@ class ExportOptions:
     labels: str | None = None
     embed_preprocessing: bool = False
     precision: PrecisionOptions = field(default_factory=PrecisionOptions)
+    limits: Limits = field(default_factory=Limits)
 
 
 class SourceKeywords(TypedDict, total=False):
@@ -99,6 +101,8 @@ class ExportKeywords(SourceKeywords, total=False):
     keep_float: str | Iterable[str]
     int8_target: Target
     float16_io: bool
+    memory_limit: int | str | None
+    timeout: float | None
 
 
 class TrainKeywords(SourceKeywords, total=False):
@@ -157,5 +161,7 @@ class VerifyKeywords(TypedDict, total=False):
     tolerance: float | None
     baseline: PathText | Baseline | None
     growth: float
+    memory_limit: int | str | None
+    timeout: float | None
     server: str
     key: PathText | None

@@ -25,7 +25,7 @@ from converter.core.data import (
     Source,
     Traced,
 )
-from converter.core.disk import output_error
+from converter.core.disk import FULL, output_error
 from converter.core.effort import Effort
 from converter.core.errors import CnnExportError, ConversionError
 from converter.core.text import reason_of
@@ -223,7 +223,7 @@ def _write_formats(
                 refuse_text_inputs(loaded.source.model, loaded.signature, FORMATS[name])
                 artifacts.append(FORMATS[name].write(traced, directory, options.write))
             except ConversionError as error:
-                if output_error(error):
+                if output_error(error, codes=FULL):
                     raise
                 failures.append(f"{name}: {error}")
             except (CnnExportError, OSError, MemoryError):

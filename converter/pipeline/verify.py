@@ -8,13 +8,24 @@ from typing import Unpack
 
 from converter.bundle.directory import locate
 from converter.bundle.golden import read_golden
-from converter.bundle.manifest import EXPORT_AGAIN, GOLDEN, MANIFEST, Manifest, check_hashes, files_of, read_manifest
+from converter.bundle.manifest import (
+    EXPORT_AGAIN,
+    GOLDEN,
+    MANIFEST,
+    Manifest,
+    check_hashes,
+    files_of,
+    read_manifest,
+    unlisted,
+)
 from converter.core.clock import Clock, Progress
 from converter.core.data import Artifact
 from converter.core.disk import writing
 from converter.core.errors import InputError
 from converter.core.files import digest_of
+from converter.core.limits import limited
 from converter.core.results import Report
+from converter.core.text import one_line
 from converter.pipeline.arguments import verify_options
 from converter.pipeline.checks import path_of
 from converter.pipeline.facts import ModelFacts, report_of
@@ -32,9 +43,10 @@ def verify(directory: PathText, *, progress: Progress | None = None, **keywords:
 
     Keywords: `runtimes` (a name, names separated by commas, or a list), `device`, `tolerance`, `baseline` (a path or a
     Baseline) with `growth`, `server` (the address of a model in a server, as `http://HOST:PORT/v2/models/NAME`, whose
-    answers are one more row), `key` (a PEM file with the public key of the one who signed the directory). Without
-    `runtimes` each format is run in the first of its runtimes; a format without an available runtime is reported and
-    left out if another format can be run. `progress` is called when a stage starts and ends.
+    answers are one more row), `key` (a PEM file with the public key of the one who signed the directory),
+    `memory_limit` (as in "4G") and `timeout` (seconds) of each child. Without `runtimes` each format is run in the first
+    of its runtimes; a format without an available runtime is reported and left out if another format can be run.
+    `progress` is called when a stage starts and ends.
 
     Raises UsageError for a wrong keyword, InputError for a directory that is not an intact export and for the baseline
     of another model, UnsafeError for a directory that is not signed by the owner of `key` or was changed since, and
@@ -56,7 +68,7 @@ def verify(directory: PathText, *, progress: Progress | None = None, **keywords:
             raise InputError(f"{given}: not an artifact in {path / MANIFEST}, which lists {there}")
         runs, _ = plan(artifacts, options)
     wanted = dict.fromkeys((RUN_CHILD, run.runtime) for run in runs if run.device == "cpu")
-    with waiting_children(wanted):  # they start while the hashes are computed
+    with limited(options.limits), waiting_children(wanted):  # they start while the hashes are computed
         return _verified(path, manifest, artifacts, options, clock, baseline)
 
 
@@ -72,6 +84,11 @@ def _verified(
         intact = check_hashes(path, manifest)
         golden = read_golden(path / GOLDEN, manifest.interface)
     facts = ModelFacts.of_manifest(manifest)
+    others = unlisted(path, manifest)
+    if others:
+        names = ", ".join(one_line(each, 60) for each in others[:5]) + (", …" if len(others) > 5 else "")
+        warning = f"{len(others)} entries of the directory are not in its manifest and were not read: {names}"
+        facts = replace(facts, warnings=(*facts.warnings, warning))
     if options.tolerance is None:
         options = replace(options, tolerance=manifest.tolerance.get("chosen"))
     exported = Exported(path, artifacts, facts.interface, golden, facts.precision, half=facts.half, mixes=facts.mixes)

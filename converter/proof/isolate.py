@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shutil import disk_usage
 from urllib.parse import unquote
@@ -22,13 +21,10 @@ from converter.core.data import Array, Arrays
 from converter.core.disk import ADVICE
 from converter.core.foreign import Json
 from converter.core.jsonable import dumps
+from converter.core.limits import Watcher, limits_for, size_of
 from converter.core.text import last_line
 from converter.proof.children import RUN_CHILD, taken
 from converter.proof.protocol import RunAnswer, RunJob, Subject, run_answer
-
-TIMEOUT = 900.0
-"""Time limit for a child, in seconds."""
-
 
 FULL = 1 << 16
 """Bytes that are free among the temporary files below which a library that fails there has the disk as its reason"""
@@ -51,7 +47,7 @@ class Ran:
         return self.by_batch[max(self.by_batch)]
 
 
-def run_artifact(subject: Subject, batches: tuple[int, ...], timeout: float = TIMEOUT) -> Ran:
+def run_artifact(subject: Subject, batches: tuple[int, ...]) -> Ran:
     """Run `subject` on the golden inputs in its directory, at each batch size of `batches`.
 
     At a batch size below the number of samples only `samples_at` of them are run. Raises ChildError if the child
@@ -60,7 +56,7 @@ def run_artifact(subject: Subject, batches: tuple[int, ...], timeout: float = TI
     with tempfile.TemporaryDirectory(prefix="cnnexport-") as scratch:
         results = Path(scratch, "outputs.npz")
         what = f"{subject.runtime} on {subject.artifact.path}"
-        answer = run_answer(call(RUN_CHILD, RunJob(subject, results, batches), what, timeout, subject.runtime))
+        answer = run_answer(call(RUN_CHILD, RunJob(subject, results, batches), what, runtime=subject.runtime))
         by_batch: dict[int, dict[str, Array]] = {}
         resized: dict[str, dict[str, Array]] = {}
         with np.load(results, allow_pickle=False) as arrays:
@@ -73,19 +69,20 @@ def run_artifact(subject: Subject, batches: tuple[int, ...], timeout: float = TI
     return Ran(dict(sorted(by_batch.items())), resized, answer)
 
 
-def call(module: str, job: object, what: str, timeout: float = TIMEOUT, runtime: str = "") -> Json:
+def call(module: str, job: object, what: str, timeout: float | None = None, runtime: str = "") -> Json:
     """The answer of `python -m module` to `job`, both as JSON. Error messages of the child process start with `what`.
 
-    A child that `waiting_children` started for `module` and `runtime` takes the job, otherwise a new one. Raises the
-    errors of `run_artifact`. The child imports nothing from the current directory, which may be that of the artifacts.
+    A child that `waiting_children` started for `module` and `runtime` takes the job, otherwise a new one. It is
+    stopped at its limits (`converter.core.limits`), or after `timeout` seconds. Raises the errors of `run_artifact`.
+    The child imports nothing from the current directory, which may be that of the artifacts.
     Temporary files that it leaves are removed.
     """
-    child = taken(module, runtime)
+    child, limits = taken(module, runtime), limits_for(_size(job))
     with child:
-        try:
-            stdout, stderr = child.process.communicate(dumps(job).encode(), timeout)
-        except subprocess.TimeoutExpired as error:
-            raise errors.ChildError(f"{what}: no answer after {timeout:.0f} s; its process was stopped") from error
+        with Watcher(child.process, limits if timeout is None else replace(limits, seconds=timeout)) as watcher:
+            stdout, stderr = child.process.communicate(dumps(job).encode())
+        if watcher.reason:
+            raise errors.ChildError(f"{what}: {watcher.reason}")
         code = child.process.returncode
         if code != 0 and disk_usage(child.place.name).free < FULL:
             raise errors.OutputError(
@@ -100,6 +97,12 @@ def call(module: str, job: object, what: str, timeout: float = TIMEOUT, runtime:
     if "error" in answer:
         raise getattr(errors, answer["error"])(answer["message"])
     return answer
+
+
+def _size(job: object) -> int:
+    """The bytes of the artifact that a job is about."""
+    subject = getattr(job, "subject", None)
+    return size_of(subject.path) if isinstance(subject, Subject) else 0
 
 
 def _exit_reason(code: int) -> str:

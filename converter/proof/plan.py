@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from converter.core.data import Artifact
 from converter.core.errors import InputError, UnavailableError, UsageError
+from converter.core.limits import Limits
 from converter.runtimes import DEVICES, ON_GPU, RUNNERS, RUNTIMES, SERVER, TENSORRT
 from converter.runtimes.run_server import check_address, served_format
 
@@ -25,13 +26,15 @@ class ProofOptions:
     Without `runtimes`, each format is run in the first runtime that reads it; it must be available unless `every` is
     False. With "all" among them, each format is run in every runtime that reads it. `device` "cuda" adds rows with TF32
     off and on, and one with TensorRT if it is installed. `tolerance` replaces the tolerance derived from the measured
-    noise. `server` is the address of a model in a server, which is one more row.
+    noise. `limits` are those of each child process. `server` is the address of a model in a server, which is one more
+    row.
     """
 
     runtimes: Sequence[str] = ()
     device: str = "cpu"
     tolerance: float | None = None
     every: bool = True
+    limits: Limits = field(default_factory=Limits)
     server: str = ""
 
 

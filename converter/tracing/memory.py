@@ -11,6 +11,7 @@ from pathlib import Path
 
 from converter.core.errors import InputError
 from converter.core.foreign import GraphDef, Session
+from converter.core.limits import available
 from converter.tracing.functions import all_nodes
 from converter.tracing.naming import described_layer
 
@@ -19,17 +20,6 @@ SHARE = 0.8
 
 _INTERVAL = 0.2
 """Seconds between two looks at the memory"""
-
-_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
-
-
-def available() -> int:
-    """The bytes of memory of this machine, or of the container that this process runs in."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for path in map(Path, _LIMITS):
-        if path.is_file() and (text := path.read_text().strip()).isdigit():
-            total = min(total, int(text))
-    return total
 
 
 def refuse_giants(graph_def: GraphDef, layers: Mapping[str, str]) -> None:

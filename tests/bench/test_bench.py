@@ -17,6 +17,7 @@ from converter.bench.subjects import KERAS, Case, Subject, cases, subjects
 from converter.core.clock import Clock
 from converter.core.data import Artifact, TensorSpec
 from converter.core.errors import UsageError
+from converter.core.limits import Limits
 
 SHORT = ("--seconds", "0.1", "--quiet")
 IMAGE = TensorSpec("image", (None, 4))
@@ -137,10 +138,12 @@ def test_a_process_that_hangs_is_stopped(exported: Any, tmp_path: Path, monkeypa
     (tmp_path / "hangs.py").write_text("import time\ntime.sleep(600)\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(module, "CHILD", "hangs")
-    monkeypatch.setattr(module, "TIMEOUT", 1.0)
+    monkeypatch.setattr(module, "limits_for", lambda size: Limits(None, 1.0))
     chosen = subjects(cases([exported.directory / "model.onnx"], [], 0), ["onnxruntime"])
     found = measure(chosen, BenchOptions((1,), 0.05, starts=1), Clock(None))
-    assert [each.error for each in found] == ["no answer after 1 s; its process was stopped"] * 2
+    assert [each.error for each in found] == [
+        "no answer after 1 s, its limit (see --timeout); its process was stopped"
+    ] * 2
     assert report_of(found, BenchOptions()).exit_code == 8
 
 

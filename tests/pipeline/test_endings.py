@@ -155,7 +155,9 @@ def test_kills_at_random_moments(victim: str, start: Start, tmp_path: Path, expo
         if chosen and process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(chosen, signal.SIGKILL)
-        assert process.wait() in ((-signal.SIGKILL, 0) if victim == "parent" else (0, 8)), count
+        assert process.stderr is not None
+        said = process.stderr.read().decode()
+        assert process.wait() in ((-signal.SIGKILL, 0) if victim == "parent" else (0, 8)), (count, said)
         assert gone(known)
         assert converter.verify(target, runtimes=("onnxruntime", "litert")).verdict == "pass"
     assert start("--quiet", "-f", "onnx,tflite").wait() == 0

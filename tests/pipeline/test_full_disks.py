@@ -139,6 +139,10 @@ def test_what_libraries_say_of_a_full_disk() -> None:
 def test_other_errors_pass() -> None:
     with pytest.raises(InputError, match="unreadable"), writing("there"):
         raise InputError("unreadable")
+    unreadable = InputError("denied")
+    unreadable.__cause__ = PermissionError(errno.EACCES, "Permission denied", "input")
+    with pytest.raises(InputError, match="denied"), writing("there"):
+        raise unreadable
     with pytest.raises(ValueError, match="else"), writing("there"):
         raise ValueError("else")
 

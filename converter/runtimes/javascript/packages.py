@@ -9,17 +9,29 @@ from pathlib import Path
 WEB = Path(__file__).with_name("web")
 """The directory of the scripts and of the page"""
 
+MANIFEST = "manifest.json"
+"""Of an artifact directory"""
+
 MODULES_VARIABLE = "CNNEXPORT_NODE_MODULES"
 
 
 def modules_directory(package: str) -> Path | None:
     """The node_modules directory that holds `package`, or None.
 
-    If $CNNEXPORT_NODE_MODULES is set, only that directory; otherwise ./node_modules, then the user's cache directory.
+    If $CNNEXPORT_NODE_MODULES is set, only that directory; otherwise ./node_modules, then the user's cache directory. A
+    ./node_modules inside of an artifact directory is never used: it came with the files that are verified.
     """
     chosen = os.environ.get(MODULES_VARIABLE)
-    candidates = [Path(chosen)] if chosen else [Path("node_modules"), cache_directory() / "node_modules"]
+    here = Path("node_modules")
+    candidates = [*([] if _in_artifacts(here) else [here]), cache_directory() / "node_modules"]
+    candidates = [Path(chosen)] if chosen else candidates
     return next((each.resolve() for each in candidates if (each / package / "package.json").is_file()), None)
+
+
+def _in_artifacts(path: Path) -> bool:
+    """Whether `path`, or what it links to, is inside of a directory with a manifest."""
+    places = {*path.absolute().parents, *path.resolve().parents}
+    return any((place / MANIFEST).exists() for place in places)
 
 
 def cache_directory() -> Path:
