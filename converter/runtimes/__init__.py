@@ -3,6 +3,8 @@
 An export is proven in the first runtime that reads its format.
 """
 
+from collections import ChainMap
+from collections.abc import Mapping
 from typing import TypedDict
 
 from converter.core.data import Runtime
@@ -33,7 +35,7 @@ RUNTIMES: dict[str, Runtime] = {
 }
 
 SERVER = run_server.NAME
-RUNNERS = {**RUNTIMES, SERVER: run_server.RUNTIME}
+RUNNERS: Mapping[str, Runtime] = ChainMap(RUNTIMES, {SERVER: run_server.RUNTIME})
 """What runs artifacts: the runtimes, and a model in a server, whose "device" is its address"""
 
 DEVICES = ("cpu", "cuda")
