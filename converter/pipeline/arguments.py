@@ -124,13 +124,16 @@ def verify_options(keywords: VerifyKeywords) -> tuple[ProofOptions, Baseline | N
     refuse_unknown(keywords, VerifyKeywords, "verify")
     tolerance = keywords.get("tolerance")
     _check_tolerance(tolerance)
+    server = keywords.get("server") or ""
+    if not isinstance(server, str):
+        raise UsageError(f"server: expected an address as text, not {type_name(server)}")
     options = ProofOptions(
         runtimes=names_in(keywords.get("runtimes", ()), "runtimes"),
         device=keywords.get("device", "cpu"),
         tolerance=tolerance,
         every=False,
         limits=limits_of(keywords.get("memory_limit"), keywords.get("timeout")),
-        server=keywords.get("server") or "",
+        server=server,
     )
     return options, _baseline(keywords.get("baseline"), keywords.get("growth"))
 

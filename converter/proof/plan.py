@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from converter.core.data import Artifact
 from converter.core.errors import InputError, UnavailableError, UsageError
 from converter.core.limits import Limits
-from converter.runtimes import DEVICES, ON_GPU, RUNNERS, RUNTIMES, SERVER, TENSORRT
+from converter.runtimes import DEVICES, ON_GPU, RUNTIMES, SERVER, TENSORRT
 from converter.runtimes.run_server import check_address, served_format
 
 ALL = "all"
@@ -51,11 +51,10 @@ class Run:
 def check_runtimes(names: Iterable[str], device: str, server: str = "") -> None:
     """Raise UsageError for an unknown runtime or device, UnavailableError for one that cannot run here.
 
-    "all" requires no particular runtime. A `server` must be an address whose model answers.
+    "all" requires no particular runtime. A `server` must be the address of a model; `plan` asks whether it answers.
     """
     if server:
         check_address(server)
-        _require(SERVER, server)
     if device not in DEVICES:
         raise UsageError(f"--device {device}: choose from {', '.join(DEVICES)}")
     for name in names:
@@ -131,6 +130,6 @@ def skipped(artifact: Artifact, runtime: str, reason: object) -> str:
 
 
 def _require(name: str, device: str) -> None:
-    reason = RUNNERS[name].unavailable(device)
+    reason = RUNTIMES[name].unavailable(device)
     if reason:
         raise UnavailableError(f"{name} on {device}: {reason}")

@@ -38,7 +38,10 @@ _FORMATS = {"onnx": "onnx", "tensorflow": "saved-model", "tflite": "tflite"}
 
 def check_address(address: str) -> None:
     """Raise UsageError unless `address` is that of a model in a server."""
-    parts = urlsplit(address)
+    try:
+        parts = urlsplit(address)
+    except ValueError as error:  # a bracket without its other one
+        raise UsageError(f"--server {address}: {first_line(error)}") from error
     path = parts.path.strip("/").split("/")
     if parts.scheme not in ("http", "https") or not parts.hostname or len(path) not in (3, 5) or path[1] != "models":
         raise UsageError(
@@ -62,9 +65,12 @@ def unavailable(device: str) -> str | None:
 def served_format(address: str) -> str | None:
     """The format of the file that the server at `address` says it runs; None if it does not say.
 
-    Raises UnavailableError for a server that does not answer, InputError for one that answers something else.
+    Raises UnavailableError for a server that does not answer, or that answers something else.
     """
-    platform = _described(address).platform.lower()
+    try:
+        platform = _described(address).platform.lower()
+    except InputError as error:
+        raise UnavailableError(str(error)) from error
     return next((form for text, form in _FORMATS.items() if text in platform), None)
 
 

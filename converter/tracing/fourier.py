@@ -134,7 +134,7 @@ def _window(kind: str | Tensor | None, length: int, whole: int, dtype: object) -
     return tf.pad(found, [[before, whole - length - before]])
 
 
-def _named(original: Callable[..., object], *given: object, **named: object) -> Given:
+def by_name(original: Callable[..., object], *given: object, **named: object) -> Given:
     """The arguments of a call of `original` by name, with its defaults."""
     bound = inspect.signature(original).bind(*given, **named)
     bound.apply_defaults()
@@ -144,7 +144,7 @@ def _named(original: Callable[..., object], *given: object, **named: object) -> 
 def _stft(original: Callable[..., Pair], *given: Tensor, **named: Tensor) -> Pair:
     import tensorflow as tf
 
-    call = _named(original, *given, **named)
+    call = by_name(original, *given, **named)
     x, whole = tf.convert_to_tensor(call["x"]), call["fft_length"]
     if not _known(whole) or x.dtype not in (tf.float32, tf.float64):
         return original(*given, **named)
@@ -161,7 +161,7 @@ def _stft(original: Callable[..., Pair], *given: Tensor, **named: Tensor) -> Pai
 def _istft(original: Callable[..., Tensor], *given: Tensor, **named: Tensor) -> Tensor:
     import tensorflow as tf
 
-    call = _named(original, *given, **named)
+    call = by_name(original, *given, **named)
     whole, step = call["fft_length"], call["sequence_stride"]
     if not _known(whole):
         return original(*given, **named)

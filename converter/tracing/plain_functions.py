@@ -6,7 +6,6 @@ transforms in `.fourier`, quantiles in `.quantiles`.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -15,7 +14,7 @@ import numpy as np
 
 from converter.core.data import Array
 from converter.core.foreign import Tensor
-from converter.tracing.fourier import transforms
+from converter.tracing.fourier import by_name, transforms
 from converter.tracing.quantiles import percentile, quantile
 from converter.tracing.scans import map_rows, scan, switch
 
@@ -95,8 +94,7 @@ def _convolution(
     import keras
     import tensorflow as tf
 
-    bound = inspect.signature(original).bind(inputs, kernel, *rest, **named)
-    form = bound.arguments.get("data_format") or keras.config.image_data_format()
+    form = by_name(original, inputs, kernel, *rest, **named)["data_format"] or keras.config.image_data_format()
     axis = -1 if form == "channels_last" else 1
     given, depth = tf.convert_to_tensor(inputs), kernel.shape[-2]
     if given.shape.rank != 5 or given.shape[axis] == depth:

@@ -67,18 +67,13 @@ class Measured:
         return None if self.peak is None or self.built is None else self.peak - self.built
 
 
-def in_child(job: Job, limits: Limits) -> JsonObject:
-    """The child's answer, or {"failure": ..., "seconds": ...}."""
-    answer, log = Path(job.directory, export_child.ANSWER), Path(job.directory, "log.txt")
+def limited(command: Sequence[str], directory: Path, limits: Limits) -> JsonObject:
+    """Run a command within `limits`: empty if it ended well, else {"failure": ..., "seconds": ...}."""
+    log = directory / "log.txt"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     started = time.perf_counter()
     with log.open("wb") as stream:
-        child = subprocess.Popen(
-            [sys.executable, export_child.__file__, json.dumps(asdict(job))],
-            stdout=stream,
-            stderr=stream,
-            env=environment,
-        )
+        child = subprocess.Popen(command, stdout=stream, stderr=stream, env=environment)
         killed, highest = "", 0.0
         while child.poll() is None:
             time.sleep(INTERVAL)
@@ -97,6 +92,15 @@ def in_child(job: Job, limits: Limits) -> JsonObject:
     if child.returncode != 0:
         lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
         return {"failure": (lines[-1] if lines else f"status {child.returncode}")[:200], "seconds": seconds}
+    return {}
+
+
+def in_child(job: Job, limits: Limits) -> JsonObject:
+    """The child's answer, or {"failure": ..., "seconds": ...}."""
+    answer = Path(job.directory, export_child.ANSWER)
+    ended = limited([sys.executable, export_child.__file__, json.dumps(asdict(job))], Path(job.directory), limits)
+    if ended:
+        return ended
     found: JsonObject = json.loads(answer.read_text())
     answer.unlink()
     return found

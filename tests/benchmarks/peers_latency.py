@@ -12,18 +12,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import resource
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import export_child
 from export_child import FILES, Job
+from export_speed import GIGABYTE, ROOT, Limits, in_child, limited
 
 if TYPE_CHECKING:
     from converter.core.foreign import JsonObject
@@ -31,41 +28,25 @@ if TYPE_CHECKING:
 NAMES = ("resnext50", "resnet50", "resnet18", "alexnet", "vgg16", "googlenet", "xception")
 RUNTIMES = {"onnx": ("onnxruntime", "openvino"), "tflite": ("litert",)}
 PEERS = {"onnx": ("keras", "tf2onnx"), "tflite": ("keras",)}
-ROOT = Path(__file__).resolve().parents[2]
 LONGEST = 900  # seconds
 
 
-def written(name: str, tool: str, form: str, directory: Path, limit: float) -> Path | str:
+def written(name: str, tool: str, form: str, directory: Path, limits: Limits) -> Path | str:
     """The file that `tool` writes of the model `name`, or why it wrote none."""
     place = directory / f"{name}-{tool}-{form}"
     place.mkdir()
+    path = place / FILES[form]
     if tool == "tf2onnx":
-        source = written(name, "keras", "saved-model", directory, limit)
+        source = written(name, "keras", "saved-model", directory, limits)
         if isinstance(source, str):
             return source
-        path = place / FILES[form]
-        command = [sys.executable, "-m", "tf2onnx.convert", "--saved-model", source, "--output", path, "--opset", "17"]
+        command = [sys.executable, "-m", "tf2onnx.convert", "--saved-model", str(source), "--output", str(path)]
+        ended = limited([*command, "--opset", "17"], place, limits)
     else:
-        job = Job("export", name, tool, (form,), str(place))
-        path = place / FILES[form]
-        command = [sys.executable, export_child.__file__, json.dumps(asdict(job))]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    size = int(limit * 1e9)
-    try:
-        done = subprocess.run(
-            command,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=LONGEST,
-            check=False,
-            preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (size, size)),
-        )
-    except subprocess.TimeoutExpired:
-        return f"stopped after {LONGEST} s"
-    if done.returncode or not path.exists():
-        return f"exit {done.returncode}: {(done.stderr.strip().splitlines() or ['no message'])[-1][:100]}"
-    return path
+        ended = in_child(Job("export", name, tool, (form,), str(place)), limits)
+    if "failure" in ended:
+        return str(ended["failure"])[:100]
+    return path if path.exists() else "it wrote no file"
 
 
 def measured(ours: Path, peers: list[Path], form: str, seconds: float) -> JsonObject:
@@ -84,10 +65,11 @@ def measured(ours: Path, peers: list[Path], form: str, seconds: float) -> JsonOb
 
 def lines(name: str, form: str, directory: Path, options: argparse.Namespace) -> Iterator[tuple[str, ...]]:
     """The rows of the table for one model in one format."""
-    ours = written(name, "ours", form, directory, options.memory_limit)
+    limits = Limits(options.memory_limit * GIGABYTE, LONGEST)
+    ours = written(name, "ours", form, directory, limits)
     if isinstance(ours, str):
         raise SystemExit(f"{name} {form}: {ours}")
-    found = {peer: written(name, peer, form, directory, options.memory_limit) for peer in PEERS[form]}
+    found = {peer: written(name, peer, form, directory, limits) for peer in PEERS[form]}
     report = measured(ours, [path for path in found.values() if isinstance(path, Path)], form, options.seconds)
     options.reports[f"{name} {form}"] = report
     own = f"{ours.parent.name}/{ours.name}"

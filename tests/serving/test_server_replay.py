@@ -207,11 +207,16 @@ def test_a_server_of_another_model_or_none(exported: Any, cnnexport: Any, tmp_pa
 @pytest.mark.parametrize(
     "address",
     ["file:///etc/passwd", "127.0.0.1:8000", "http://host/v2/net", "http://host/v3/models/net", "ftp://host/v2/models/net",
-     "http://user:word@host/v2/models/net", "http://host/v2/models/net?x=1"],
+     "http://user:word@host/v2/models/net", "http://host/v2/models/net?x=1", "http://[host/v2/models/net"],
 )  # fmt: skip
 def test_what_is_no_address_of_a_model(address: str) -> None:
     with pytest.raises(UsageError, match="--server"):
         check_address(address)
+
+
+def test_an_address_is_text(exported: Any) -> None:
+    with pytest.raises(UsageError, match="server: expected an address as text"):
+        converter.verify(exported.directory, server=5)  # type: ignore[typeddict-item]
 
 
 MODEL = """
