@@ -22,6 +22,7 @@ from urllib.parse import quote, unquote
 
 import numpy as np
 
+from converter.core.arrays import HEADER_ERRORS
 from converter.core.data import Array, Golden, Interface, TensorSpec
 from converter.core.errors import InputError, OutputError
 from converter.core.text import first_line
@@ -219,7 +220,7 @@ def _header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[np.gener
         raise ValueError("an array with a .npy version other than 1.0")
     try:
         shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-    except (SyntaxError, TypeError, RecursionError, MemoryError) as error:  # numpy reads the header as a Python literal
+    except HEADER_ERRORS as error:
         raise ValueError(f"an array with a header that is none: {error}") from error
     if any(size < 0 for size in shape):
         raise ValueError("an array with a negative size")

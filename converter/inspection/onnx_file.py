@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from google.protobuf.message import DecodeError, Message
+
 from converter.core.errors import InputError, UnavailableError
 from converter.core.foreign import Module, OnnxModel, OnnxNode, OnnxValue
 from converter.core.text import first_line
@@ -20,7 +22,6 @@ def read(path: Path) -> FileGraph:
         import onnx
     except ImportError as error:
         raise UnavailableError("onnx is not installed\npip install onnx, or cnnexport") from error
-    from google.protobuf.message import DecodeError
 
     try:
         model = onnx.load(str(path), load_external_data=False)
@@ -29,6 +30,7 @@ def read(path: Path) -> FileGraph:
         stored = _without_weights(onnx, model)
         _one_image(model)
         model = onnx.shape_inference.infer_shapes(model)
+        _text_only(model)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from error
     except (DecodeError, ValueError, TypeError, RuntimeError, onnx.shape_inference.InferenceError) as error:
@@ -57,6 +59,19 @@ def read(path: Path) -> FileGraph:
             "producer": f"{model.producer_name} {model.producer_version}".strip(),
         },
     )
+
+
+def _text_only(message: Message) -> None:
+    """Raise ValueError if a text of the file is not UTF-8: protobuf returns such a text as bytes."""
+    for field, value in message.ListFields():
+        if field.type not in (field.TYPE_MESSAGE, field.TYPE_STRING):
+            continue
+        entries = [value] if isinstance(value, (str, bytes, Message)) else value
+        if field.type == field.TYPE_MESSAGE:
+            for each in entries:
+                _text_only(each)
+        elif any(isinstance(each, bytes) for each in entries):
+            raise ValueError(f"a {field.name} in a {field.containing_type.name} is not UTF-8")
 
 
 def _without_weights(onnx: Module, model: OnnxModel) -> dict[str, Value]:

@@ -7,14 +7,13 @@ for each. Other inputs are then a better test than a doubtful verdict. What the 
 from __future__ import annotations
 
 import itertools
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from converter.core.arrays import FILE_ERRORS
 from converter.core.data import Array, Arrays, Source, TensorSpec
 from converter.core.errors import InputError, UsageError
 from converter.core.samples import InputOptions, Span, generate, input_ranges, sample_shape
@@ -106,7 +105,7 @@ def from_file(path: Path, specs: tuple[TensorSpec, ...]) -> dict[str, Array]:
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: np.asarray(file[name]) for name in file.files}
-    except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+    except FILE_ERRORS as error:
         raise InputError(f"--inputs {path}: not a readable .npz file: {first_line(error, 120)}") from error
     names = [spec.name for spec in specs]
     if len(specs) == 1 and len(arrays) == 1:

@@ -44,8 +44,8 @@ def verify(directory: PathText, *, progress: Progress | None = None, **keywords:
     Keywords: `runtimes` (a name, names separated by commas, or a list), `device`, `tolerance`, `baseline` (a path or a
     Baseline) with `growth`, `server` (the address of a model in a server, as `http://HOST:PORT/v2/models/NAME`, whose
     answers are one more row), `key` (a PEM file with the public key of the one who signed the directory),
-    `memory_limit` (as in "4G") and `timeout` (seconds) of each child. Without `runtimes` each format is run in the first
-    of its runtimes; a format without an available runtime is reported and left out if another format can be run.
+    `memory_limit` (as in "4G") and `timeout` (seconds) of each child. Without `runtimes` each format is run in the
+    first of its runtimes; a format without an available runtime is reported and left out if another format can be run.
     `progress` is called when a stage starts and ends.
 
     Raises UsageError for a wrong keyword, InputError for a directory that is not an intact export and for the baseline

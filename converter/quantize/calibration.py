@@ -7,14 +7,13 @@ sample or of several, in the order of their names.
 from __future__ import annotations
 
 import hashlib
-import zipfile
-import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from converter.core.arrays import FILE_ERRORS
 from converter.core.data import Array, Arrays, Interface, TensorSpec
 from converter.core.errors import InputError
 from converter.core.foreign import Facts
@@ -129,7 +128,7 @@ def _read(file: Path) -> Array:
     try:
         with file.open("rb") as stream:
             return np.asarray(np.load(stream, allow_pickle=False))
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except FILE_ERRORS as error:
         raise InputError(
             f"--calibration {file}: not a readable {file.suffix} file: {first_line(error, 120)}"
         ) from error
@@ -144,7 +143,7 @@ def _of_npz(file: Path, specs: Sequence[TensorSpec]) -> dict[str, Array]:
             if len(specs) == 1 and len(names) == 1:
                 wanted = {specs[0].name: names[0]}
             arrays = {name: np.asarray(archive[key]) for name, key in wanted.items()}
-    except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+    except FILE_ERRORS as error:
         raise InputError(f"--calibration {file}: not a readable .npz file: {first_line(error, 120)}") from error
     for spec in specs:
         if spec.name not in arrays:
