@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
+from converter.cli.own_limit import within_own_limit
 from converter.core.errors import UsageError
 from converter.core.foreign import ClickValue, JsonObject
 from converter.core.precision import PRECISIONS
@@ -239,7 +240,8 @@ def source_options(function: Function) -> Function:
 
 
 def loading_options(function: Function) -> Function:
-    """The options of a source: the keywords of `converter.pipeline.options.SourceKeywords`."""
+    """The options of a source: the keywords of `converter.pipeline.options.SourceKeywords`, and the own limit."""
+    function = within_own_limit(function)
     for decorator in (
         option("--kwargs", callback=_kwargs, metavar="JSON", help="Arguments for the builder."),
         option("--builder", metavar="MODULE:FUNCTION", help="Function that builds the model for a weights-only file."),

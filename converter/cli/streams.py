@@ -6,7 +6,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Collection, Iterator, Sequence
-from typing import IO
+from typing import IO, ClassVar
 
 
 @contextlib.contextmanager
@@ -38,7 +38,12 @@ def result_only() -> Iterator[IO[str]]:
 
 
 class Progress:
-    """One line per stage on standard error: updated in place on a terminal, otherwise written when a stage ends."""
+    """One line per stage on standard error: updated in place on a terminal, otherwise written when a stage ends.
+
+    `stage` is the one that has started last, in the whole process; "" between two.
+    """
+
+    stage: ClassVar[str] = ""
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
@@ -46,6 +51,7 @@ class Progress:
 
     def __call__(self, stage: str, seconds: float | None) -> None:
         """Report that `stage` starts (`seconds` None), or that it took `seconds`."""
+        Progress.stage = stage if seconds is None else ""
         if self.quiet or (seconds is None and not self.live):
             return
         if seconds is None:

@@ -16,6 +16,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 PATIENCE = 1.2
 """Seconds that the main thread has to clean up by itself"""
@@ -32,6 +33,7 @@ _BOUND = (
     "import ctypes, os, sys; ctypes.CDLL(None).prctl(1, 9); "
     "os.getppid() == int(sys.argv[1]) or sys.exit(8); os.execvp(sys.argv[2], sys.argv[2:])"
 )
+_INTERRUPTED = "interrupted; the previous export is unchanged"
 _places: dict[str, None] = {}
 _gentle: list[None] = []
 _ending = threading.Lock()
@@ -129,23 +131,8 @@ def descendants(pid: int) -> list[int]:
     return found
 
 
-def _raise(number: int, _: object) -> None:
-    if _gentle or "tensorflow" not in sys.modules:
-        raise Ended(number)
-    _end(number)
-
-
-def _watch(reading: int, numbers: frozenset[int]) -> None:
-    """Wait for a signal, then for the end of the process; if that takes too long, end it."""
-    while received := os.read(reading, 1):
-        if received[0] in numbers:
-            if _gentle or "tensorflow" not in sys.modules:
-                threading.Event().wait(PATIENCE)
-            _end(received[0])
-    os.close(reading)
-
-
-def _end(number: int) -> None:
+def end(status: int, message: str) -> NoReturn:
+    """End this process now: its children are killed, what is half written is removed, `message` goes to stderr."""
     with contextlib.suppress(OSError):
         for pid in descendants(os.getpid()):
             with contextlib.suppress(OSError):
@@ -158,5 +145,21 @@ def _end(number: int) -> None:
         with contextlib.suppress(OSError):
             Path(place).unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # the terminal may be gone
-        os.write(2, b"\ncnnexport: interrupted; the previous export is unchanged\n")
-    os._exit(128 + number)
+        os.write(2, f"\ncnnexport: {message}\n".encode())
+    os._exit(status)
+
+
+def _raise(number: int, _: object) -> None:
+    if _gentle or "tensorflow" not in sys.modules:
+        raise Ended(number)
+    end(128 + number, _INTERRUPTED)
+
+
+def _watch(reading: int, numbers: frozenset[int]) -> None:
+    """Wait for a signal, then for the end of the process; if that takes too long, end it."""
+    while received := os.read(reading, 1):
+        if received[0] in numbers:
+            if _gentle or "tensorflow" not in sys.modules:
+                threading.Event().wait(PATIENCE)
+            end(128 + received[0], _INTERRUPTED)
+    os.close(reading)

@@ -12,12 +12,12 @@ import re
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from converter.core.ending import descendants
+from converter.core.ending import descendants, end
 from converter.core.errors import UsageError
 
 SHARE = 0.9
@@ -161,6 +161,29 @@ class Watcher:
         self.reason = f"{reason}; its process was stopped"
         self._process.kill()
         self._done.set()
+
+
+@contextmanager
+def own_memory_limited(memory: int, stage: Callable[[], str]) -> Iterator[None]:
+    """Within the context, this process ends with exit code 8 and the name of its `stage` above `memory` bytes.
+
+    For a command line only: nothing of the caller's is run any more. What one call into a library takes at once may
+    pass the limit before it is seen.
+    """
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(_INTERVAL):
+            if resident(os.getpid()) > memory:
+                end(8, f"{stage()}: more than {_text(memory)} of memory, its limit\n  see --memory-limit")
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def resident(pid: int) -> int:

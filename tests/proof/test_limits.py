@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 
 import converter
+from converter.cli.own_limit import limit_of
 from converter.core import limits
 from converter.core.errors import UsageError
 from converter.core.limits import Limits, Watcher, available, limited, limits_for, limits_of
@@ -116,3 +118,29 @@ def test_the_time_limit_is_an_option(cnnexport: Any, exported: Any) -> None:
     outcome = cnnexport("verify", exported.directory / "saved_model", "--timeout", "0.3", "--quiet", "--json")
     assert outcome.code == 8, outcome
     assert [row["error"] for row in outcome.json["rows"] if "(see --timeout)" in row["error"]]
+
+
+@proc
+def test_a_command_that_takes_too_much_itself_ends_and_leaves_what_was_there(exported: Any, tmp_path: Path) -> None:
+    """Building what a file describes happens in the command's own process: TensorFlow alone takes more than this."""
+    import keras
+
+    keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Flatten(), keras.layers.Dense(2)]).save(tmp_path / "m.keras")
+    target = Path(shutil.copytree(exported.directory, tmp_path / "target"))
+    before = sorted(str(path) for path in tmp_path.rglob("*"))
+    command = [sys.executable, "-m", "converter", "m.keras", "-o", target, "--format", "onnx"]
+    done = subprocess.run(
+        [*command, "--memory-limit", "150M"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 8, done
+    assert "more than 150 MB of memory, its limit" in done.stderr
+    assert "see --memory-limit" in done.stderr
+    assert sorted(str(path) for path in tmp_path.rglob("*")) == before
+
+
+def test_the_own_limit_follows_a_foreign_file_and_the_machine(tmp_path: Path) -> None:
+    (tmp_path / "small.keras").write_bytes(bytes(1 << 20))
+    machine = int(0.9 * limits.available())
+    assert limit_of({"model": str(tmp_path / "small.keras")}) == min(machine, (8 << 30) + (16 << 20))
+    assert limit_of({"model": "resnet50"}) == machine
+    assert limit_of({"model": str(tmp_path / "small.keras"), "memory_limit": "2G"}) == 2 << 30

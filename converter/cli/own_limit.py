@@ -1,0 +1,43 @@
+"""The memory that a command itself may take while it builds, predicts and traces what a model file describes.
+
+The processes that run artifacts have limits of their own (`converter.core.limits`).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from converter.cli.streams import Progress
+
+FILES = "model", "weights", "inputs", "calibration"
+"""The parameters that may be paths of files whose size the limit follows"""
+SUFFIXES = ".keras", ".h5", ".hdf5"
+
+
+def within_own_limit(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`command`, ended with exit code 8 above its limit: that of --memory-limit, or of its files and the machine."""
+
+    @functools.wraps(command)
+    def limited(**given: Any) -> Any:
+        from converter.core.limits import own_memory_limited
+
+        with own_memory_limited(limit_of(given), lambda: Progress.stage or "the model"):
+            return command(**given)
+
+    return limited
+
+
+def limit_of(given: Mapping[str, Any]) -> int:
+    """The bytes that a command with the parameters `given` may take. Raises UsageError."""
+    from converter.core.limits import SHARE, available, limits_for, limits_of, size_of
+
+    chosen = limits_of(given.get("memory_limit"), None).memory
+    if chosen is not None:
+        return chosen
+    machine = int(SHARE * available())
+    files = [Path(each) for name in FILES if isinstance(each := given.get(name), str | Path)]
+    foreign = any(each.suffix.lower() in SUFFIXES for each in files)
+    return min(machine, limits_for(sum(map(size_of, files))).memory or machine) if foreign else machine
