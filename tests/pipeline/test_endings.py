@@ -27,6 +27,12 @@ KILLS = int(os.environ.get("CNNEXPORT_TEST_KILLS", "10"))
 Start = Callable[..., "subprocess.Popen[bytes]"]
 
 
+def heed_signals() -> None:
+    """In a new process: a shell that starts the tests in the background has it ignore SIGINT, `nohup` SIGHUP."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.fixture
 def start(tmp_path: Path, nets: Path) -> Iterator[Start]:
     """Starts an export into `tmp_path`/work/two_heads, with temporary files in `tmp_path`/temporary."""
@@ -42,6 +48,7 @@ def start(tmp_path: Path, nets: Path) -> Iterator[Start]:
             env={**os.environ, "TMPDIR": str(tmp_path / "temporary"), "PYTHONPATH": path},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
+            preexec_fn=heed_signals,
         )
         started.append(process)
         return process
@@ -115,7 +122,9 @@ with ended_by_signals(), removed_at_end(place), ThreadPoolExecutor(1) as pool:
 def test_a_process_that_cannot_clean_up_by_itself_is_ended_too(name: str, tmp_path: Path) -> None:
     """The main thread waits for a pool, whose thread waits for a child that never ends."""
     place = tmp_path / "place"
-    process = subprocess.Popen([sys.executable, "-c", HANGING, str(place)], stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HANGING, str(place)], stdout=subprocess.PIPE, preexec_fn=heed_signals
+    )
     assert process.stdout is not None
     assert process.stdout.readline() == b"ready\n"
     children = descendants(process.pid)
