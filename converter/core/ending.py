@@ -37,6 +37,7 @@ _INTERRUPTED = "interrupted; the previous export is unchanged"
 _places: dict[str, None] = {}
 _gentle: list[None] = []
 _ending = threading.Lock()
+_error = [2]  # descriptors of the standard error; the last one is not redirected while a library is kept quiet
 
 
 class Ended(KeyboardInterrupt):
@@ -75,6 +76,8 @@ def ended_by_signals() -> Iterator[None]:
         return
     numbers = [getattr(signal, name) for name in _SIGNALS]
     reading, writing = os.pipe()
+    with contextlib.suppress(OSError):
+        _error.append(os.dup(2))
     os.set_blocking(writing, False)
     before = {
         number: signal.signal(number, _raise) for number in numbers if signal.getsignal(number) is not signal.SIG_IGN
@@ -88,6 +91,8 @@ def ended_by_signals() -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, handler)
         os.close(writing)
+        if len(_error) > 1:
+            os.close(_error.pop())
 
 
 def status_of(error: BaseException | None) -> int:
@@ -145,7 +150,7 @@ def end(status: int, message: str) -> NoReturn:
         with contextlib.suppress(OSError):
             Path(place).unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # the terminal may be gone
-        os.write(2, f"\ncnnexport: {message}\n".encode())
+        os.write(_error[-1], f"\ncnnexport: {message}\n".encode())
     os._exit(status)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from google.protobuf.message import DecodeError, Message
@@ -10,6 +11,11 @@ from converter.core.errors import InputError, UnavailableError
 from converter.core.foreign import Module, OnnxModel, OnnxNode, OnnxValue
 from converter.core.text import first_line
 from converter.inspection.graph import FileGraph, Operation, Value, product, times
+
+_DAMAGED = (
+    DecodeError, ValueError, TypeError, LookupError, AttributeError, OverflowError, RuntimeError, RecursionError,
+)  # fmt: skip
+"""What a file raises whose fields are not what they should be"""
 
 _SMALL = 4096  # elements up to which a stored tensor may decide a shape
 _CONVOLUTIONS = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3, "FusedConv": 1}
@@ -31,10 +37,14 @@ def read(path: Path) -> FileGraph:
         _one_image(model)
         model = onnx.shape_inference.infer_shapes(model)
         _text_only(model)
+        return _graph(onnx, model, stored)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from error
-    except (DecodeError, ValueError, TypeError, RuntimeError, onnx.shape_inference.InferenceError) as error:
+    except (*_DAMAGED, onnx.shape_inference.InferenceError) as error:
         raise InputError(f"{path}: not an ONNX file, or damaged: {first_line(error)}") from error
+
+
+def _graph(onnx: Module, model: OnnxModel, stored: Mapping[str, Value]) -> FileGraph:
     graph = model.graph
     values = {each.name: _value(onnx, each) for each in (*graph.value_info, *graph.output, *graph.input)}
     values |= stored

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from converter.core.errors import InputError, UnavailableError
+from converter.core.errors import InputError, UnavailableError, UnsafeError
 from converter.core.foreign import Tensor, TfOperation
 from converter.core.text import first_line
 from converter.inspection.graph import FileGraph, Operation, Value, product, times
@@ -26,13 +26,14 @@ def read(path: Path) -> FileGraph:
     import tensorflow as tf
     from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-    errors = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, tf.errors.OpError)
     try:
         refuse_files(path)
         loaded = tf.saved_model.load(str(path))
         function = loaded.signatures[SIGNATURE]
         frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
-    except errors as error:
+    except UnsafeError:
+        raise
+    except Exception as error:  # TensorFlow has no error of its own for a damaged file
         raise InputError(f"{path}: TensorFlow cannot load it: {first_line(error)}") from error
     values: dict[str, Value] = {}
     operations = []

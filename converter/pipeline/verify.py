@@ -64,7 +64,7 @@ def verify(directory: PathText, *, progress: Progress | None = None, **keywords:
         manifest = read_manifest(path)
         artifacts = tuple(each for each in manifest.artifacts if only in (None, each.path))
         if not artifacts:
-            there = ", ".join(each.path for each in manifest.artifacts)
+            there = ", ".join(each.path for each in manifest.artifacts) or "none"
             raise InputError(f"{given}: not an artifact in {path / MANIFEST}, which lists {there}")
         runs, _ = plan(artifacts, options)
     wanted = dict.fromkeys((RUN_CHILD, run.runtime) for run in runs if run.device == "cpu")

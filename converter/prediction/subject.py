@@ -118,7 +118,7 @@ def _exported(path: Path) -> tuple[list[tuple[Path, Artifact]], About]:
     manifest = read_manifest(directory)
     found = [(directory / each.path, each) for each in manifest.artifacts if only in (None, each.path)]
     if not found:
-        there = ", ".join(each.path for each in manifest.artifacts)
+        there = ", ".join(each.path for each in manifest.artifacts) or "none"
         raise InputError(f"{path}: not an artifact of {directory / MANIFEST}, which lists {there}")
     check_hashes(directory, manifest)
     return found, About(manifest.preprocessing, manifest.labels)

@@ -42,14 +42,13 @@ def prepare(path: Path, artifact: Artifact, device: str) -> Prepared:
     warm()
     import tensorflow as tf
 
-    # TensorFlow has no error for a damaged graph: its own code raises these
-    accidental = (LookupError, TypeError, AttributeError, AssertionError, RuntimeError)
-    errors = (OSError, ValueError, *accidental, tf.errors.OpError)
     try:
         inputs = refuse_files(path)
         loaded = tf.saved_model.load(str(path))
         function = loaded.signatures[SIGNATURE]
-    except errors as error:
+    except UnsafeError:
+        raise
+    except Exception as error:  # TensorFlow has no error of its own for a damaged file
         raise InputError(f"{path}: TensorFlow cannot load it: {first_line(error)}") from error
     different = {spec.name for spec in artifact.inputs} ^ inputs
     different |= {spec.name for spec in artifact.outputs} ^ set(function.structured_outputs)
@@ -59,7 +58,7 @@ def prepare(path: Path, artifact: Artifact, device: str) -> Prepared:
     def run(inputs: Arrays) -> dict[str, Array]:
         try:
             outputs = loaded.signatures[SIGNATURE](**{name: tf.constant(array) for name, array in inputs.items()})
-        except errors as error:
+        except Exception as error:  # as above
             raise InputError(f"{path}: TensorFlow cannot run it: {first_line(error)}") from error
         return {name: tensor.numpy() for name, tensor in outputs.items()}
 

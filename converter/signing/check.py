@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from pathlib import Path
 
 from converter.bundle.manifest import SIGNATURE
@@ -55,12 +56,19 @@ def check_signature(directory: Path, key: Path) -> None:
         raise InputError(f"{error.filename or path}: {error.strerror or error}") from error
     except ValueError as error:
         if str(error).startswith("Signature mismatch"):
-            told = one_line(str(error).partition(":")[2], 600)
-            raise UnsafeError(f"{directory}: not as it was signed: {told}") from error
+            raise UnsafeError(f"{directory}: not as it was signed: {_differences(str(error))}") from error
         raise UnsafeError(f"{path}: the signature does not hold: {one_line(error)}") from error
     except Exception as error:  # classes of cryptography, protobuf and the signature's own JSON
         told = one_line(error) if str(error) else type(error).__name__
         raise UnsafeError(f"{path}: the signature does not hold for --key {key}: {told}") from error
+
+
+def _differences(told: str) -> str:
+    """The files that differ, from the library's list of sentences, without their hashes."""
+    changed = re.findall(r"Hash mismatch for '([^']*)'", told)
+    others = re.findall(r"(Extra|Missing) files (?:found )?in model '[^']*': ([^\"\]]*)", told)
+    found = [f"{kind.lower()} {names.rstrip(chr(39) + ', ')}" for kind, names in others]
+    return one_line("; ".join([*found, *([f"changed {', '.join(changed)}"] if changed else [])]) or told, 600)
 
 
 def _check_public(path: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 from attack import Place, attack
-from model_files import layer, sequential, write_keras, write_legacy
+from model_files import layer, sequential, weights_file, write_keras, write_legacy
 
 EXPORT = ["--format", "onnx", "--quiet"]
 ALLOWED = "the inspection before Keras: classes are allowed by name"
@@ -149,11 +149,13 @@ def nested_without_end(place: Place) -> list[str]:
     with zipfile.ZipFile(place.work / "evil.keras", "w") as archive:
         archive.writestr("metadata.json", "{}")
         archive.writestr("config.json", text)
-        archive.writestr("model.weights.h5", b"")
+        archive.writestr("model.weights.h5", weights_file())
     return arguments
 
 
-@attack(".keras", "a layer of 40 GB", 4, "layer wide", SIZES)
+@attack(
+    ".keras", "a layer of 77 GB", 4, "its layers declare 77,200,000,000 bytes", "weights that the file does not hold"
+)
 def layer_of_any_size(place: Place) -> list[str]:
     return exported(place, layer("Flatten"), layer("Dense", units=10**8, title="wide"))
 

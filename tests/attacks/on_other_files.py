@@ -59,12 +59,6 @@ def fleet_that_leaves(place: Place) -> list[str]:
     return ["fleet", "evil.toml", "--quiet"]
 
 
-@attack("fleet", "`trust` in a list that somebody else wrote", 2, "trust", "a list has no option that runs code")
-def fleet_that_trusts(place: Place) -> list[str]:
-    (place.work / "evil.toml").write_text('[defaults]\ntrust = true\n[[model]]\nsource = "evil.keras"\n')
-    return ["fleet", "evil.toml", "--quiet"]
-
-
 class _Endless(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_response(200)
@@ -81,7 +75,7 @@ class _Endless(http.server.BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-@attack("server", "a server whose answer never ends", 8, "server", "the size of an answer is bounded")
+@attack("server", "a server whose answer never ends", 5, "larger than", "the size of an answer is bounded")
 def answer_without_end(place: Place) -> list[str]:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Endless)
     server.daemon_threads = True

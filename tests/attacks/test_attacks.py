@@ -32,7 +32,14 @@ def listing(directory: Path) -> list[str]:
     return sorted(str(path.relative_to(directory)) for path in directory.rglob("*"))
 
 
-@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
+LONG = {each.name for each in ATTACKS if each.surface == "SavedModel"} - {"operation-that-writes", "operation-in-depth"}
+"""Each loads TensorFlow twice; tests/runtimes/test_parts.py has the same operations on a smaller model."""
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [pytest.param(each, marks=[pytest.mark.slow] * (each.name in LONG), id=each.name) for each in ATTACKS],
+)
 def test_an_attack_is_stopped(attack: Attack, place: Place, cnnexport: Callable[..., Any]) -> None:
     arguments = attack.build(place)
     before = listing(place.outside), listing(place.export)

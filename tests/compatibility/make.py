@@ -1,8 +1,8 @@
 """Write the artifact directories of the present version: `python tests/compatibility/make.py`.
 
-They are made once for each version whose directories differ, committed, and never made again: what is kept is what that
-version wrote. `test_compatibility.py` verifies all of them. The networks are small, so that all directories of a version
-take less than 300 kB.
+They are made once for each version whose directories differ, committed, and never made again: what is kept is what
+that version wrote. `test_compatibility.py` verifies all of them. The networks are small, so that all directories of a
+version take less than 300 kB.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def sequence() -> Any:
 
 EXPORTS: dict[str, tuple[Callable[[], Any], dict[str, Any]]] = {
     "image_classifier": (image_classifier, {"formats": "onnx,tflite,saved-model", "samples": 4}),
-    "precisions": (image_classifier, {"formats": "onnx,tflite", "precision": ["fp16", "int8"], "samples": 8}),
+    "precisions": (image_classifier, {"formats": "onnx,tflite", "precision": ["fp16", "int8-weights"], "samples": 8}),
     "any_size": (any_size, {"formats": "onnx", "samples": 4, "dynamic_size": {"H": 8, "W": 8}}),
     "channels_first": (image_classifier, {"formats": "onnx", "layout": "nchw", "samples": 4}),
     "sequence": (sequence, {"formats": "onnx,tflite", "samples": 4}),

@@ -64,7 +64,12 @@ def test_a_newer_schema_is_refused_by_name(tmp_path: Path, cnnexport: Callable[.
     copy = Path(shutil.copytree(KEPT[0], tmp_path / "copy"))
     path = copy / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "schema": SCHEMA_VERSION + 1}))
-    for command in (("verify", copy), ("inspect", copy), ("bench", copy), ("package", copy, "--for", "triton")):
-        outcome = cnnexport(*command, "--quiet")
+    for command in (
+        ("verify", copy),
+        ("inspect", copy),
+        ("bench", copy),
+        ("package", copy, "--for", "triton", "-o", tmp_path / "packed"),
+    ):
+        outcome = cnnexport(*command)
         assert outcome.code == 3, (command, outcome)
         assert f"schema {SCHEMA_VERSION + 1} is newer than {SCHEMA_VERSION}" in outcome.stderr

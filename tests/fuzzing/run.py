@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import multiprocessing
 import os
 import random
 import resource
@@ -38,7 +39,16 @@ CORPUS = Path(__file__).with_name("corpus")
 DOCUMENTED = (0, 1, 2, 3, 4, 5, 6, 7, 8, 9)
 CRASH, HANG, UNEXPECTED = 8, 98, 99
 _ALL = "model.keras", "model.h5", "model.weights.h5"
-_OTHERS = (*_ALL, "image.*", "labels.txt", "preprocessing.json", "samples.npz", "fleet.toml", "arguments.json")
+_OTHERS = (
+    *_ALL,
+    "image.*",
+    "labels.txt",
+    "preprocessing.json",
+    "samples.npz",
+    "calibration",
+    "fleet.toml",
+    "arguments.json",
+)
 
 
 @dataclass(frozen=True)
@@ -67,7 +77,7 @@ def prepare(directory: Path) -> None:
     image = keras.Input((32, 32, 3), name="image")
     x = keras.layers.Conv2D(4, 3, groups=1, activation="relu", name="conv")(image)
     model = keras.Model(image, keras.layers.Dense(5, name="scores")(keras.layers.GlobalAveragePooling2D()(x)))
-    converter.export(model, output=directory, formats="onnx,tflite", samples=3)
+    converter.export(model, output=directory, samples=3)
     for name in _ALL[:2]:
         model.save(directory.parent / name)
     model.save_weights(directory.parent / _ALL[2])
@@ -98,6 +108,7 @@ def attempt(target: Target, directory: Path, content: bytes) -> tuple[int, str]:
         path = Path(place, target.sample)
         if target.whole:
             shutil.copytree(directory, place, dirs_exist_ok=True, ignore=shutil.ignore_patterns("key.pub", *_OTHERS))
+        path.parent.mkdir(exist_ok=True)
         path.write_bytes(content)
         said = Path(place, ".said")
         pid = os.fork()
@@ -212,8 +223,19 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as place:
         directory = options.samples or Path(place, "samples")
         if not directory.exists():
-            prepare(directory)
-        for name in ("model_signing.verifying", "onnxruntime", "ai_edge_litert.interpreter", "PIL.Image", "h5py"):
+            making = multiprocessing.get_context("spawn").Process(target=prepare, args=(directory,))
+            making.start()  # a process that has run TensorFlow cannot be forked
+            making.join()
+            if making.exitcode:
+                raise SystemExit("the valid files could not be made")
+        for name in (
+            "model_signing.verifying",
+            "onnxruntime",
+            "ai_edge_litert.interpreter",
+            "PIL.Image",
+            "h5py",
+            "tensorflow",
+        ):
             importlib.import_module(name)  # so that no forked process has to
         unread = {kind: code for kind, code in valid(directory).items() if code}
         if unread:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from messages import changed_message
 from mutations import changed_archive, changed_bytes, changed_json, hostile
 
 import converter
@@ -77,6 +78,20 @@ def run_artifact(directory: Path, path: Path) -> None:
     run(plain(RunJob(subject, path.parent / "outputs.npz", (1,))))
 
 
+def run_saved_model(directory: Path, path: Path) -> None:
+    """Inspect the SavedModel that `path` is a file of, and run it as the child of a proof does."""
+    from converter.core.jsonable import plain
+    from converter.proof.child import run
+    from converter.proof.protocol import RunJob, Subject
+
+    manifest = read_manifest(directory)
+    (artifact,) = (each for each in manifest.artifacts if each.format == "saved-model")
+    place = path.parent.parent
+    converter.inspect(place / artifact.path)
+    subject = Subject(place, artifact, manifest.interface, "tensorflow", "cpu", directory / "golden.npz")
+    run(plain(RunJob(subject, place / "outputs.npz", (1,))))
+
+
 def read_image(directory: Path, path: Path) -> None:
     from converter.data.reading import read_picture
 
@@ -102,6 +117,12 @@ def read_samples(directory: Path, path: Path) -> None:
     interface = read_manifest(directory).interface
     from_file(path, interface.inputs)
     read_calibration(path, interface)
+
+
+def read_samples_array(directory: Path, path: Path) -> None:
+    from converter.quantize.calibration import read_calibration
+
+    read_calibration(path.parent, read_manifest(directory).interface)
 
 
 def read_fleet(directory: Path, path: Path) -> None:
@@ -154,6 +175,18 @@ def changed_text(content: bytes, rng: random.Random) -> bytes:
     return "\n".join(lines).encode("utf-8", "surrogatepass")
 
 
+def onnx_message() -> Any:
+    import onnx
+
+    return onnx.ModelProto()
+
+
+def saved_message() -> Any:
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    return saved_model_pb2.SavedModel()
+
+
 TARGETS: dict[str, Target] = {
     ".keras": Target("model.keras", changed_archive, read_model_file, isolated=True),
     ".h5": Target("model.h5", changed_bytes, read_model_file, isolated=True),
@@ -161,13 +194,17 @@ TARGETS: dict[str, Target] = {
     "manifest": Target("manifest.json", changed_json, read_manifest_file, whole=True),
     "golden": Target("golden.npz", changed_archive, read_golden_file),
     "layers": Target("layers.json", changed_json, read_layers_file),
-    ".onnx": Target("model.onnx", changed_bytes, run_artifact, isolated=True),
+    ".onnx": Target("model.onnx", changed_message(onnx_message), run_artifact, isolated=True),
     ".tflite": Target("model.tflite", changed_bytes, run_artifact, isolated=True),
+    "saved-model": Target(
+        "saved_model/saved_model.pb", changed_message(saved_message), run_saved_model, isolated=True, whole=True
+    ),
     "image": Target("image.png", changed_bytes, read_image),
     "photograph": Target("image.jpg", changed_bytes, read_image),
     "labels": Target("labels.txt", changed_bytes, read_labels_file),
     "preprocessing": Target("preprocessing.json", changed_json, read_preprocessing),
     "samples": Target("samples.npz", changed_archive, read_samples),
+    "array": Target("calibration/samples.npy", changed_bytes, read_samples_array),
     "fleet": Target("fleet.toml", changed_text, read_fleet),
     "baseline": Target("report.json", changed_json, read_baseline_file),
     "signature": Target("model.sig", changed_json, read_signature, whole=True),
@@ -216,5 +253,7 @@ def write_small_files(directory: Path) -> None:
     stream = io.BytesIO()
     np.savez(stream, image=rng.random((16, 32, 32, 3), np.float32))
     (directory / "samples.npz").write_bytes(stream.getvalue())
+    (directory / "calibration").mkdir()
+    np.save(directory / "calibration" / "samples.npy", rng.random((16, 32, 32, 3), np.float32))
     (directory / "fleet.toml").write_text(FLEET)
     (directory / "arguments.json").write_text(json.dumps(ARGUMENTS))

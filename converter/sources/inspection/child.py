@@ -64,7 +64,8 @@ def _json_object(text: str | bytes, name: str) -> JsonObject:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{name} in it is not JSON: {type(error).__name__}\n{archive.DAMAGED}") from error
+        reason = "nested too deeply" if isinstance(error, RecursionError) else type(error).__name__
+        raise InputError(f"{name} in it is not JSON: {reason}\n{archive.DAMAGED}") from error
     if not isinstance(value, dict):
         raise InputError(f"{name} in it is not a JSON object\n{archive.DAMAGED}")
     return value
