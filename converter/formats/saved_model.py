@@ -7,6 +7,7 @@ EnsureShape after a grouped convolution, which copies nothing, prevents this.
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import keyword
@@ -17,7 +18,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from converter.core.data import Artifact, Format, Interface, Traced, WriteOptions
+import numpy as np
+
+from converter.core.data import Array, Artifact, Format, Interface, Traced, WriteOptions
 from converter.core.foreign import GraphDef, Tensor, TfFunction, TfVariable
 from converter.core.jsonable import plain
 from converter.data.about import ABOUT_FILE, LABEL_FILE, text_entries
@@ -26,6 +29,7 @@ from converter.tracing.functions import all_nodes
 FILENAME = "saved_model"
 SIGNATURE = "serving_default"
 FINGERPRINT = "fingerprint.pb"
+_SHARED = 1 << 20  # bytes from which a copy counts
 EXTRA = "assets.extra"  # tf.saved_model: files of the user
 _PARAMETER = re.compile(r"[a-z][a-z0-9_]*")
 
@@ -38,7 +42,7 @@ def write(traced: Traced, directory: Path, options: WriteOptions) -> Artifact:
     path = directory / FILENAME
     module = tf.Module(name="cnnexport")
     module.weights = {
-        _attribute(index): tf.Variable(array, trainable=False, name=name)
+        _attribute(index): tf.Variable(_tensor(array), trainable=False, name=name)
         for index, (name, array) in enumerate(traced.weights.items())
     }
     signature = _signature(traced, _without_fusing(traced.graph_def), module.weights)
@@ -59,6 +63,17 @@ def write(traced: Traced, directory: Path, options: WriteOptions) -> Artifact:
         seconds=time.perf_counter() - started,
         options={**asdict(options), "layout": "nhwc", "files": files},
     )
+
+
+def _tensor(array: Array) -> Tensor:
+    """A tensor with the values of `array`; it shares the memory of a large one, which has to outlive it."""
+    import tensorflow as tf
+
+    if array.nbytes < _SHARED or array.dtype != np.float32 or not array.flags.c_contiguous:
+        return tf.constant(array)
+    content = (ctypes.c_char * array.nbytes).from_address(array.ctypes.data)  # DLPack takes no array that is read-only
+    writable = np.frombuffer(content, array.dtype).reshape(array.shape)
+    return tf.experimental.dlpack.from_dlpack(writable.__dlpack__())
 
 
 def _attribute(index: int) -> str:

@@ -19,6 +19,7 @@ from converter.core.errors import ConversionError
 from converter.core.foreign import DType, GraphDef, KerasModel, NodeDef, Tensor, TfFunction
 from converter.core.text import reason_of
 from converter.tracing.calls import affine, all_steps, any_size, replaced_calls
+from converter.tracing.constants import fold_constants
 from converter.tracing.context import inlined_functions
 from converter.tracing.equivalents import RULES
 from converter.tracing.folding import cancel_reversals, fold_affine, settle_reshapes
@@ -94,7 +95,7 @@ def trace(model: KerasModel, signature: Signature, *, fold: bool = True) -> Trac
     weights = {rename.get(name, name): array for name, array in weights.items()}
     if fold:
         kept = [spec.name for spec in (*signature.inputs, *signature.outputs)]
-        graph_def, weights = fold_affine(_fold_constants(graph_def, kept), weights, set(kept))
+        graph_def, weights = fold_affine(fold_constants(graph_def, kept, weights), weights, set(kept))
     name_by_content(graph_def)
     nodes = {node.name: node for node in graph_def.node}
     outputs = (_output(spec, tensor, nodes) for spec, tensor in zip(signature.outputs, results, strict=True))
@@ -263,24 +264,6 @@ def _cleared(node: NodeDef, op: str) -> NodeDef:
     del node.input[:]
     node.attr.clear()
     return node
-
-
-def _fold_constants(graph_def: GraphDef, kept: list[str]) -> GraphDef:
-    """`graph_def` after TensorFlow's own constant folding and pruning, which keep the nodes named in `kept`."""
-    from tensorflow.core.protobuf import config_pb2, meta_graph_pb2
-    from tensorflow.python.grappler import tf_optimizer
-
-    config = config_pb2.ConfigProto()
-    options = config.graph_options.rewrite_options
-    options.optimizers[:] = ["pruning", "constfold", "dependency", "pruning"]
-    options.experimental_disable_folding_quantization_emulation = True
-    options.min_graph_nodes = -1
-    meta_graph = meta_graph_pb2.MetaGraphDef(graph_def=graph_def)
-    meta_graph.collection_def["train_op"].node_list.value.extend(kept)
-    optimized = tf_optimizer.OptimizeGraph(config, meta_graph)
-    for node in optimized.node:  # the optimizer adds some
-        node.input[:] = [name for name in node.input if not name.startswith("^")]
-    return optimized
 
 
 def _activation(nodes: Mapping[str, NodeDef], output: str) -> Activation:
