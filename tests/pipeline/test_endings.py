@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import shutil
@@ -10,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +23,9 @@ from converter.core.ending import descendants
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are looked up in /proc")
 MODEL = "tiny_nets:two_heads"
+RACES = int(os.environ.get("CNNEXPORT_TEST_RACES", "3"))
+"""Rounds of exports that race in the slow tests"""
+
 KILLS = int(os.environ.get("CNNEXPORT_TEST_KILLS", "10"))
 """Moments of each kind at which the slow tests kill"""
 
@@ -147,6 +152,25 @@ def test_a_killed_parent_leaves_no_process_and_the_next_run_no_file(start: Start
     assert start("-f", "onnx").wait() == 0
     assert [each.name for each in (tmp_path / "work").iterdir()] == ["two_heads"]
     assert not list((tmp_path / "temporary").iterdir())
+
+
+@pytest.mark.slow
+def test_exports_that_race(start: Start, tmp_path: Path) -> None:
+    """Three at once into one directory, several times: each ends with its code, and what is there is one of them."""
+    target = tmp_path / "work" / "two_heads"
+    codes: Counter[int] = Counter()
+    for count in range(RACES):
+        racing = [start("--json", "--quiet", "-f", "onnx", "--seed", str(3 * count + each)) for each in range(3)]
+        ended = [process.wait() for process in racing]
+        codes.update(ended)
+        assert set(ended) <= {0, 7}, [process.stderr.read() for process in racing if process.stderr]
+        assert 0 in ended
+        assert converter.verify(target, runtimes="onnxruntime").verdict == "pass"
+        seed = json.loads((target / "manifest.json").read_text())["seed"]
+        assert seed in range(3 * count, 3 * count + 3)
+        assert [each.name for each in (tmp_path / "work").iterdir()] == ["two_heads"]
+        assert not list((tmp_path / "temporary").iterdir())
+    print(f"{RACES} rounds of three: {dict(codes)}")
 
 
 @pytest.mark.slow
