@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import shutil
@@ -9,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -159,20 +160,26 @@ def free_port() -> int:
 
 
 @contextmanager
-def a_cluster(place: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
+def a_cluster(
+    place: Path, scheme: str = "tcp", tls: Sequence[str] = ()
+) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
     """A scheduler and two workers as processes on loopback: its address, and the processes."""
     (place / "elsewhere").mkdir(exist_ok=True)
     port = free_port()
-    address = f"tcp://127.0.0.1:{port}"
-    scheduler = command("dask_scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
-    worker = command("dask_worker", address, "--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1",
-                     "--memory-limit", "0")  # fmt: skip
+    address = f"{scheme}://127.0.0.1:{port}"
+    scheduler = command(
+        "dask_scheduler", "--host", f"{scheme}://127.0.0.1", "--port", str(port), "--no-dashboard", *tls
+    )
+    worker = command("dask_worker", address, "--nthreads", "1", "--no-dashboard", "--host", f"{scheme}://127.0.0.1",
+                     "--memory-limit", "0", *tls)  # fmt: skip
     with started(scheduler, cwd=place) as first:
         time.sleep(1)
         with started(worker, worker, cwd=place / "elsewhere") as workers:
             import distributed
 
-            with distributed.Client(address, timeout=30) as client:
+            files = dict(zip(("tls_ca_file", "tls_client_cert", "tls_client_key"), tls[1::2], strict=False))
+            security = distributed.Security(**files, require_encryption=True) if tls else None
+            with distributed.Client(address, timeout=30, security=security) as client:
                 client.wait_for_workers(2, timeout=60)
             yield address, [*first, *workers]
 
@@ -234,6 +241,55 @@ def test_two_workers_started_by_hand(exported: Any, place: Path) -> None:
     assert report.warnings == ()
 
 
+def certificates(place: Path, name: str) -> tuple[str, str, str]:
+    """An authority of its own, and a certificate and a key that it signed, as files."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    now = datetime.datetime.now(datetime.UTC)
+    pem, files = serialization.Encoding.PEM, []
+    keys = [ec.generate_private_key(ec.SECP256R1()) for _ in range(2)]
+    titles = [x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{name} {each}")]) for each in ("authority", "fleet")]
+    for number, (key, title) in enumerate(zip(keys, titles, strict=True)):
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(title)
+            .issuer_name(titles[0])
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(hours=1))
+            .not_valid_after(now + datetime.timedelta(hours=1))
+            .add_extension(x509.BasicConstraints(ca=not number, path_length=None), critical=True)
+            .sign(keys[0], hashes.SHA256())
+        )
+        files.append(place / f"{name}-{number}.pem")
+        files[-1].write_bytes(certificate.public_bytes(pem))
+    files.append(place / f"{name}-key.pem")
+    plain = serialization.NoEncryption()
+    files[-1].write_bytes(keys[1].private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
+    return str(files[0]), str(files[1]), str(files[2])
+
+
+@pytest.mark.slow
+def test_a_cluster_with_tls(exported: Any, place: Path) -> None:
+    """With the cluster's certificates the fleet runs; with another authority's, or without any, it is refused."""
+    copies(exported, place, "a", "b")
+    own, other = certificates(place, "own"), certificates(place, "other")
+    tls = [word for pair in zip(("--tls-ca-file", "--tls-cert", "--tls-key"), own, strict=True) for word in pair]
+    with a_cluster(place, "tls", tls) as (address, _):
+        given = dict(zip(("ca", "cert", "key"), map(Path, own), strict=True))
+        report = fleet(["a", "b"], verify=True, runtimes=["onnxruntime"], scheduler=address, output="out", tls=given)
+        assert [row.exit_code for row in report.rows] == [0, 0]
+        assert {row.worker.partition(":")[0] for row in report.rows} == {"tls"}
+        wrong = dict(zip(("ca", "cert", "key"), map(Path, other), strict=True))
+        for files in (wrong, {}):
+            with pytest.raises(UnavailableError, match=r"127\.0\.0\.1"):
+                fleet(["a"], verify=True, scheduler=address, output="other", tls=files)
+        assert not (place / "other" / "fleet.json").exists()
+
+
 @pytest.mark.slow
 def test_exports_are_streamed_from_workers(place: Path, snapshot: Callable[[Path], dict[str, str]]) -> None:
     with a_cluster(place) as (address, _):
@@ -270,6 +326,36 @@ def test_what_a_model_does_to_its_process_is_a_row(place: Path) -> None:
     assert "the worker that ran it died" in words["kills_its_worker"]
     again = fleet("fleet.toml", output="out", timeout=5.0, retries=0)
     assert [row.status for row in again.rows[:2]] == ["unchanged", "unchanged"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", ["nanny", "worker"])
+def test_a_worker_that_is_killed_costs_no_model(victim: str, place: Path) -> None:
+    """One of two workers is killed, with or without the nanny that would start it again: all is proven, once."""
+    (place / "fleet.toml").write_text(
+        '[defaults]\nformat = "onnx"\nsamples = 2\n'
+        + "".join(f'[[model]]\nsource = "small.py:build"\nname = "n{width}"\nkwargs = {{ width = {width} }}\n'
+                  for width in range(4, 10))
+    )  # fmt: skip
+    events: list[Any] = []
+
+    def watch(event: Any) -> None:
+        events.append(event)
+        if event["event"] == "model-ended" and len(killed) < 1:
+            nanny = processes[1]
+            chosen = [psutil.Process(nanny.pid)] if victim == "nanny" else _descendants(nanny.pid)[:1]
+            killed.extend(chosen)
+            for each in chosen:
+                each.kill()
+
+    killed: list[Any] = []
+    with a_cluster(place) as (address, processes):
+        report = fleet("fleet.toml", output="out", scheduler=address, events=watch)
+    assert killed
+    assert [row.exit_code for row in report.rows] == [0] * 6, [row.message for row in report.rows]
+    finished = [each["model"] for each in events if each["event"] == "model-ended"]
+    assert sorted(finished) == sorted(set(finished))
+    assert all((place / "out" / row.name / "manifest.json").exists() for row in report.rows)
 
 
 @pytest.mark.slow
