@@ -34,6 +34,7 @@ from converter.cli import (
 )
 from converter.cli.options import SOURCES, variable_of
 from converter.cli.temporary import own_temporary_files
+from converter.core import machine
 from converter.core.disk import output_error
 from converter.core.ending import ended_by_signals, status_of
 from converter.core.errors import CnnExportError, OutputError, UnavailableError
@@ -122,6 +123,7 @@ def run() -> None:
 
     Garbage is collected less often: TensorFlow creates hundreds of thousands of objects that stay.
     """
+    machine.OWN_PROCESS = True
     gc.set_threshold(50_000, 20, 20)
     try:
         with ended_by_signals(), own_temporary_files():

@@ -11,6 +11,9 @@ import sys
 from converter.core.foreign import Facts
 from converter.core.version import __version__
 
+OWN_PROCESS = False
+"""Whether this process is that of the command line, so that nothing of a caller's runs in it"""
+
 _LIBRARIES = (
     "tensorflow",
     "keras",

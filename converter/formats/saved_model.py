@@ -72,7 +72,7 @@ def _tensor(array: Array) -> Tensor:
     if array.nbytes < _SHARED or array.dtype != np.float32 or not array.flags.c_contiguous:
         return tf.constant(array)
     content = (ctypes.c_char * array.nbytes).from_address(array.ctypes.data)  # DLPack takes no array that is read-only
-    writable = np.frombuffer(content, array.dtype).reshape(array.shape)
+    writable = np.frombuffer(memoryview(content), array.dtype).reshape(array.shape)
     return tf.experimental.dlpack.from_dlpack(writable.__dlpack__())
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from converter.core.errors import UsageError
 from converter.core.foreign import Json, KerasModel
 from converter.sources.names import kind_of, known_names, nearest
-from converter.tracing.context import quiet_tensorflow
+from converter.tracing.context import quick_keras, quiet_tensorflow
 
 if TYPE_CHECKING:  # converter.core.data imports numpy, which `cnnexport list` does not need
     from converter.core.data import Shape, ShapesByInput, Source, SourceOptions
@@ -53,7 +53,9 @@ def load(text: str, options: SourceOptions, commands: Iterable[str] = ()) -> Sou
     if kind == "unknown":
         raise UsageError(_unknown(text, commands))
     _refuse_ignored_options(kind, options)
-    if kind != "file":  # a file is first inspected by a process without TensorFlow
+    if kind in ("zoo", "keras"):
+        quick_keras()
+    elif kind != "file":  # a file is first inspected by a process without TensorFlow
         quiet_tensorflow()
     if kind == "zoo":
         from converter.sources.zoo_models import load_zoo

@@ -26,7 +26,7 @@ from converter.sources.inspection.protocol import Request
 from converter.sources.names import major, refuse_directory, title_of, without_folder
 from converter.sources.repair.arguments import repair_arguments
 from converter.sources.weights import assign_stored
-from converter.tracing.context import quiet_tensorflow
+from converter.tracing.context import quick_keras, quiet_tensorflow
 
 MAX_ELEMENTS = 1 << 29  # of one layer's output for one sample: 2 GiB in float32
 SLACK = 64 << 20  # bytes that a model may hold beyond what its file stores: random seeds, constants
@@ -52,7 +52,10 @@ def load_file(text: str, options: SourceOptions) -> Source:
         names = tuple(sorted({*custom, *_registered()}))
         request = Request(path, Path(directory), names, options.trust, weights_only=bool(options.builder))
         found = inspect_file(request, text)
-        quiet_tensorflow()
+        if custom or options.builder or options.trust:
+            quiet_tensorflow()
+        else:
+            quick_keras()
         repairs: tuple[str, ...] = ()
         if found.config is None or options.builder:
             model = _built_elsewhere(text, options)

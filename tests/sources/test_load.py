@@ -491,3 +491,15 @@ def test_files_of_one_name_are_different_modules(tmp_path: Path, monkeypatch: py
     found = importlib.machinery.PathFinder.find_spec("json", sys.path)
     assert found is not None
     assert not str(found.origin).startswith(str(tmp_path))
+
+
+@pytest.mark.parametrize(("own", "present"), [(True, False), (False, True)])
+def test_keras_is_imported_without_what_it_only_looks_for(own: bool, present: bool) -> None:
+    """In the command's own process; in a caller's, everything is as Keras has it."""
+    pytest.importorskip("sklearn")
+    code = (
+        "import sys\nfrom converter.core import machine\nfrom converter.tracing.context import quick_keras\n"
+        f"machine.OWN_PROCESS = {own}\nquick_keras()\nprint('sklearn' in sys.modules)\nimport sklearn.base\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(present)
