@@ -26,7 +26,7 @@ def quick_keras() -> None:
     """
     hidden = [name for name in LOOKED_FOR if machine.OWN_PROCESS and name not in sys.modules]
     for name in hidden:
-        sys.modules[name] = None  # type: ignore[assignment]  importing it raises ModuleNotFoundError
+        sys.modules[name] = None  # type: ignore[assignment]  # importing it raises ModuleNotFoundError
     try:
         quiet_tensorflow()
         import keras  # noqa: F401

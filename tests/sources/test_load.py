@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.machinery
 import json
+import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
