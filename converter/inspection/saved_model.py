@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from converter.core.errors import InputError, UnavailableError, UnsafeError
-from converter.core.foreign import Tensor, TfOperation
+from converter.core.foreign import Tensor, TfFunction, TfOperation
 from converter.core.text import first_line
 from converter.inspection.graph import FileGraph, Operation, Value, product, times
 from converter.runtimes.run_tf import SIGNATURE, refuse_files, unavailable
@@ -30,11 +30,19 @@ def read(path: Path) -> FileGraph:
         refuse_files(path)
         loaded = tf.saved_model.load(str(path))
         function = loaded.signatures[SIGNATURE]
-        frozen = convert_variables_to_constants_v2(function, lower_control_flow=False)
+        return _graph(
+            convert_variables_to_constants_v2(function, lower_control_flow=False),
+            function,
+            str(loaded.tensorflow_version),
+        )
     except UnsafeError:
         raise
     except Exception as error:  # TensorFlow has no error of its own for a damaged file
         raise InputError(f"{path}: TensorFlow cannot load it: {first_line(error)}") from error
+
+
+def _graph(frozen: TfFunction, function: TfFunction, version: str) -> FileGraph:
+    """The signature `function`, with its variables as constants in `frozen`, saved by this version of TensorFlow."""
     values: dict[str, Value] = {}
     operations = []
     for operation in frozen.graph.get_operations():
@@ -51,7 +59,7 @@ def read(path: Path) -> FileGraph:
         values,
         tuple(replace(_value(each, stored=False), name=each.name.partition(":")[0]) for each in frozen.inputs),
         tuple(outputs),
-        {"signature": SIGNATURE, "tensorflow": str(getattr(loaded, "tensorflow_version", ""))},
+        {"signature": SIGNATURE, "tensorflow": version},
     )
 
 

@@ -6,15 +6,18 @@ side by side in its kernels, so one convolution with all of them computes the sa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from converter.core.foreign import KerasLayer, Tensor
 from converter.tracing.loops import Step
 
 
-def convolutional_steps(cell: KerasLayer, inputs: Tensor) -> tuple[Step, Tensor] | None:
+def convolutional_steps(cell: KerasLayer, inputs: Tensor, zeros: Sequence[Tensor] = ()) -> tuple[Step, Tensor] | None:
     """The step of a ConvLSTMCell, and what its loop has to go through instead of `inputs`, shape (steps, batch, ...).
 
     Shi et al. (2015) without peepholes, as Keras: i, f, o = recurrent_activation(x * W + h * U + b),
-    c = f c + i activation(x * W + h * U + b), h = o activation(c). None for other cells.
+    c = f c + i activation(x * W + h * U + b), h = o activation(c). None for other cells. A first step that stands alone
+    has `zeros` as its states: without the convolution of them, and without what is forgotten.
     """
     import tensorflow as tf
 
@@ -32,9 +35,11 @@ def convolutional_steps(cell: KerasLayer, inputs: Tensor) -> tuple[Step, Tensor]
 
     def step(given: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
         hidden, carry = states
-        total = given + cell.recurrent_conv(hidden, cell.recurrent_kernel)
+        begins = any(hidden is each for each in zeros)
+        total = given if begins else given + cell.recurrent_conv(hidden, cell.recurrent_kernel)
         entry, forget, candidate, exit_ = tf.split(total, 4, axis=axis)
-        carry = recurrent(forget) * carry + recurrent(entry) * activation(candidate)
+        new = recurrent(entry) * activation(candidate)
+        carry = new if begins else recurrent(forget) * carry + new
         hidden = recurrent(exit_) * activation(carry)
         return hidden, [hidden, carry]
 

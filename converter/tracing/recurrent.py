@@ -81,7 +81,7 @@ def _replaced(layer: KerasLayer) -> dict[str, object]:
         operator = operator_of(layer, keep is not None, unset)
         inputs = tf.identity(swapped(sequences), name=STEPS)
         if operator is None or layer.unroll:
-            last, outputs, final = _as_loop(layer, inputs, nested, keep)
+            last, outputs, final = _as_loop(layer, inputs, nested, keep, unset)
         else:
             last, outputs, final = _as_node(layer, operator, inputs, keras.tree.flatten(nested), keep)
         whole = last[:, None] if outputs is None else swapped(outputs)
@@ -106,9 +106,12 @@ def _mask_of(layer: KerasLayer, mask: Tensor, sequences: Tensor) -> Tensor:
 
 
 def _as_loop(
-    layer: KerasLayer, inputs: Tensor, states: object, keep: Tensor | None
+    layer: KerasLayer, inputs: Tensor, states: object, keep: Tensor | None, unset: bool
 ) -> tuple[Tensor, Tensor | None, list[Tensor]]:
-    """A loop over the layer's cell. `inputs` have shape (steps, batch, ...), `keep` (batch, steps)."""
+    """A loop over the layer's cell. `inputs` have shape (steps, batch, ...), `keep` (batch, steps).
+
+    `unset`: the states are the zeros that the layer begins with.
+    """
     import keras
     import tensorflow as tf
 
@@ -120,7 +123,7 @@ def _as_loop(
     known = inputs.shape[0] is not None and inputs.shape[0] > 0
     unroll = known and (layer.unroll or inputs.shape[0] <= UNROLLED)
     with _variables_outside(layer.cell):
-        whole = convolutional_steps(layer.cell, inputs)
+        whole = convolutional_steps(layer.cell, inputs, keras.tree.flatten(states) if unset else [])
         step, inputs = whole if whole is not None else (_step(layer.cell, states), inputs)
         found = iterate(step, inputs, keras.tree.flatten(states), layer.return_sequences, mask, unroll)
     return found.last, found.outputs, found.states

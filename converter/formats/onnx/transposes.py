@@ -15,6 +15,8 @@ _IDLE = {"const_dequantize_optimizer", "q_dq_optimizer", "loop_optimizer"}
 """They search for operators that no graph of cnnexport has, and rebuild the graph each time."""
 
 
+_CHANNELS_LAST = ([0, 2, 3, 1], [0, 2, 3, 4, 1])
+
 Factory = Callable[[], Tf2OnnxOptimizer]
 
 
@@ -63,6 +65,28 @@ def _transpose_optimizer() -> Factory:
             if added.is_const() and added.get_tensor_value(as_list=False).ndim == 0:
                 return bool(self._handle_node_having_branches(trans, node))
             return bool(super()._add_handler(trans, node))
+
+        def _split_handler(self, trans: Tf2OnnxNode, node: Tf2OnnxNode) -> bool:
+            """A Split into several pieces is passed too: the Transpose goes into each branch that reads one."""
+            graph, perm = self._g, trans.get_attr_value("perm")
+            single = len(graph.find_output_consumers(trans.output[0])) == 1
+            if len(node.output) == 1:
+                return bool(super()._split_handler(trans, node))
+            if perm not in _CHANNELS_LAST or not single or set(node.output) & set(graph.outputs):
+                return False
+            shapes = {name: graph.get_shape(name) for name in node.output}
+            node.set_attr("axis", perm[node.get_attr_value("axis", 0) % len(perm)])
+            graph.replace_input(node, node.input[0], trans.input[0], 0)
+            for name, shape in shapes.items():
+                consumers = graph.find_output_consumers(name)
+                back = graph.make_node("Transpose", [name], attr={"perm": perm}, dtypes=[graph.get_dtype(name)],
+                                       shapes=[shape])  # fmt: skip
+                for consumer in consumers:
+                    graph.replace_input(consumer, name, back.output[0])
+                if shape is not None:
+                    graph.set_shape(name, [shape[perm.index(axis)] for axis in range(len(perm))])
+            graph.remove_node(trans.name)
+            return True
 
         def pre_optimize_action(self) -> None:
             """Reshape constant kernels first, so that a Transpose can reach the Conv that reads them."""
