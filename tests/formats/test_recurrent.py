@@ -377,3 +377,47 @@ def test_a_loop_or_condition_in_every_format(name: str, tmp_path: Path) -> None:
     length = None if name in ("scan", "map_of_a_batch") else STEPS
     model = network(Looping(), keras.layers.Dense(3), shape=(length, FEATURES))
     check(model, {"sequence": samples(STEPS, FEATURES)}, tmp_path)
+
+
+def test_a_convolutional_lstm_turns_no_state_around(tmp_path: Path) -> None:
+    """Channels stay first from step to step: a Transpose passes the Split into gates, and zeros are not convolved."""
+    from keras import layers
+
+    model = network(layers.ConvLSTM2D(4, 3, padding="same", return_sequences=True), shape=(STEPS, 6, 5, 2))
+    artifact = written(model, "onnx", tmp_path)
+    assert artifact.operators["Conv"] == 1 + STEPS - 1
+    assert artifact.operators["Transpose"] <= 2 * STEPS + 3  # one for what enters a step, one for what leaves it
+    inputs = {"sequence": samples(STEPS, 6, 5, 2)}
+    (found,) = outputs_of("onnx", tmp_path, inputs).values()
+    np.testing.assert_allclose(found, model(inputs["sequence"], training=False), rtol=1e-4, atol=1e-6)
+
+
+def test_an_initial_state_that_is_given_is_convolved(tmp_path: Path) -> None:
+    import keras
+    from keras import layers
+
+    film, state = keras.Input((3, 6, 5, 2), name="film"), keras.Input((6, 5, 4), name="state")
+    outputs = layers.ConvLSTM2D(4, 3, padding="same")(film, initial_state=[state, state])
+    model = drawn(keras.Model([film, state], outputs))
+    assert written(model, "onnx", tmp_path).operators["Conv"] == 1 + 3
+    inputs = {"film": samples(3, 6, 5, 2), "state": samples(6, 5, 4)}
+    (found,) = outputs_of("onnx", tmp_path, inputs).values()
+    np.testing.assert_allclose(found, model(list(inputs.values()), training=False), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("pieces", [2, [1, 5, 2]])
+def test_pieces_of_channels(pieces: Any, tmp_path: Path) -> None:
+    """As in Res2Net and ShuffleNet: a Split between convolutions costs no Transpose."""
+    import keras
+    from keras import layers, ops
+
+    image = keras.Input((6, 5, 8), name="image")
+    x = layers.Conv2D(8, 3, padding="same")(image)
+    points = pieces if isinstance(pieces, int) else list(np.cumsum(pieces)[:-1])
+    parts = ops.split(x, points, axis=-1)
+    outputs = layers.Concatenate()([layers.Conv2D(3, 3)(layers.ReLU()(each)) for each in parts])
+    model = drawn(keras.Model(image, outputs))
+    assert written(model, "onnx", tmp_path).operators["Transpose"] <= 2
+    inputs = {"image": samples(6, 5, 8)}
+    (found,) = outputs_of("onnx", tmp_path, inputs).values()
+    np.testing.assert_allclose(found, model(inputs["image"], training=False), rtol=1e-4, atol=1e-6)
