@@ -8,20 +8,20 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from converter.cli.streams import Progress
+from converter.core.foreign import ClickValue
 
 FILES = "model", "weights", "inputs", "calibration"
 """The parameters that may be paths of files whose size the limit follows"""
 SUFFIXES = ".keras", ".h5", ".hdf5"
 
 
-def within_own_limit(command: Callable[..., Any]) -> Callable[..., Any]:
+def within_own_limit(command: Callable[..., ClickValue]) -> Callable[..., ClickValue]:
     """`command`, ended with exit code 8 above its limit: that of --memory-limit, or of its files and the machine."""
 
     @functools.wraps(command)
-    def limited(**given: Any) -> Any:
+    def limited(**given: ClickValue) -> ClickValue:
         from converter.core.limits import own_memory_limited
 
         with own_memory_limited(limit_of(given), lambda: Progress.stage or "the model"):
@@ -30,7 +30,7 @@ def within_own_limit(command: Callable[..., Any]) -> Callable[..., Any]:
     return limited
 
 
-def limit_of(given: Mapping[str, Any]) -> int:
+def limit_of(given: Mapping[str, ClickValue]) -> int:
     """The bytes that a command with the parameters `given` may take. Raises UsageError."""
     from converter.core.limits import SHARE, available, limits_for, limits_of, size_of
 

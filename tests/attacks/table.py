@@ -14,6 +14,7 @@ def table() -> str:
     for name in MODULES:
         importlib.import_module(name)
     attacks = importlib.import_module("attack").ATTACKS
+    attacks = sorted(attacks, key=lambda each: MODULES.index(each.build.__module__))
     order = list(dict.fromkeys(each.surface for each in attacks))
     rows = [
         f"| {each.surface} | {each.what} | {each.code} | {each.stops} |"

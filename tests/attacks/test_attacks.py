@@ -32,7 +32,7 @@ def listing(directory: Path) -> list[str]:
     return sorted(str(path.relative_to(directory)) for path in directory.rglob("*"))
 
 
-LONG = {each.name for each in ATTACKS if each.surface == "SavedModel"} - {"operation-that-writes", "operation-in-depth"}
+LONG = {each.name for each in ATTACKS if each.surface == "SavedModel"} - {"operation-that-writes"}
 """Each loads TensorFlow twice; tests/runtimes/test_parts.py has the same operations on a smaller model."""
 
 

@@ -57,6 +57,7 @@ def test_every_file_is_measured_in_every_runtime(cnnexport: Callable[..., Any], 
     assert report["control"]["low"] <= report["control"]["value"] <= report["control"]["high"]
 
 
+@pytest.mark.slow
 def test_a_file_of_another_exporter_and_keras(cnnexport: Callable[..., Any], exported: Any, tmp_path: Path) -> None:
     peer = tmp_path / "peer.onnx"
     peer.write_bytes((exported.directory / "model.onnx").read_bytes())

@@ -109,6 +109,7 @@ def test_a_wrong_answer_outranks_a_dead_runtime(
     assert cnnexport("verify", copied, "--runtime", "onnxruntime,litert", "--quiet").code == 1
 
 
+@pytest.mark.slow
 def test_an_export_with_a_format_missing_does_not_replace_a_complete_one(
     cnnexport: Callable[..., Any], tmp_path: Path, snapshot: Callable[..., Any]
 ) -> None:

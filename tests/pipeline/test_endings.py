@@ -93,7 +93,14 @@ def status(pid: int) -> str:
         return "\nState:\tZ"
 
 
-@pytest.mark.parametrize(("name", "stage"), [("SIGINT", "trace"), ("SIGTERM", "write tflite"), ("SIGHUP", "load")])
+@pytest.mark.parametrize(
+    ("name", "stage"),
+    [
+        ("SIGTERM", "write tflite"),
+        pytest.param("SIGINT", "trace", marks=pytest.mark.slow),
+        pytest.param("SIGHUP", "load", marks=pytest.mark.slow),
+    ],
+)
 def test_signals_end_everything(name: str, stage: str, start: Start, tmp_path: Path) -> None:
     process = start()
     until(process, stage)

@@ -131,6 +131,7 @@ def test_groups_bound_too_late_keep_the_function_and_warn(
         assert np.allclose(golden["reference/predictions"], own, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_as_written_is_proven_against_the_changed_function(
     cnnexport: Callable[..., Any], files: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -114,7 +114,7 @@ def test_a_mask_of_another_length_is_refused(tmp_path: Path) -> None:
         converter.export(model, output=tmp_path / "out", formats="onnx")
 
 
-@pytest.mark.parametrize("kind", ["lora", "int8", "int4", "float64"])
+@pytest.mark.parametrize("kind", ["lora", pytest.param("int8", marks=pytest.mark.slow), "int4", "float64"])
 def test_layers_of_other_types_of_weights(kind: str, tmp_path: Path) -> None:
     """LoRA, weights that Keras has quantized, and a model of float64."""
     import keras

@@ -246,6 +246,7 @@ def test_noise_never_passes_and_any_is_safe(nets: Path, tmp_path: Path) -> None:
     assert any(each.layer == "stem" and "requested" in each.reason for each in facts["kept_float"])
 
 
+@pytest.mark.slow
 def test_int8_dynamic_is_for_dense_layers(nets: Path, tmp_path: Path) -> None:
     """Refused where convolutions dominate, for either format; proven where they do not, a layer called twice too."""
     import keras
@@ -275,6 +276,7 @@ def test_int8_dynamic_is_for_dense_layers(nets: Path, tmp_path: Path) -> None:
         assert all(made[form].size < 0.4 * full[form].size for form in FORMATS)
 
 
+@pytest.mark.slow
 def test_auto_measures_every_layer_and_float16_ports(nets: Path, tmp_path: Path, samples: Path) -> None:
     report = converter.export(
         "tiny_nets:two_heads",

@@ -494,7 +494,7 @@ def test_files_of_one_name_are_different_modules(tmp_path: Path, monkeypatch: py
     assert not str(found.origin).startswith(str(tmp_path))
 
 
-@pytest.mark.parametrize(("own", "present"), [(True, False), (False, True)])
+@pytest.mark.parametrize(("own", "present"), [(True, False), pytest.param(False, True, marks=pytest.mark.slow)])
 def test_keras_is_imported_without_what_it_only_looks_for(own: bool, present: bool) -> None:
     """In the command's own process; in a caller's, everything is as Keras has it."""
     pytest.importorskip("sklearn")

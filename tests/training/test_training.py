@@ -111,6 +111,7 @@ def test_no_depth_to_choose() -> None:
             MODELS[name].build(depth=2.0)
 
 
+@pytest.mark.slow
 def test_a_stopped_training_goes_on_as_if_it_had_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The weights after an interruption in the third of four epochs are those of a training without one."""
     import converter
