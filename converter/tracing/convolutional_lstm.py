@@ -12,8 +12,12 @@ from converter.core.foreign import KerasLayer, Tensor
 from converter.tracing.loops import Step
 
 
-def convolutional_steps(cell: KerasLayer, inputs: Tensor, zeros: Sequence[Tensor] = ()) -> tuple[Step, Tensor] | None:
+def convolutional_steps(
+    cell: KerasLayer, inputs: Tensor, apart: bool, zeros: Sequence[Tensor] = ()
+) -> tuple[Step, Tensor | list[Tensor]] | None:
     """The step of a ConvLSTMCell, and what its loop has to go through instead of `inputs`, shape (steps, batch, ...).
+
+    If the steps stand `apart`, that is a list: a split of the batch leaves the channels where the convolution has them.
 
     Shi et al. (2015) without peepholes, as Keras: i, f, o = recurrent_activation(x * W + h * U + b),
     c = f c + i activation(x * W + h * U + b), h = o activation(c). None for other cells. A first step that stands alone
@@ -30,6 +34,7 @@ def convolutional_steps(cell: KerasLayer, inputs: Tensor, zeros: Sequence[Tensor
     if cell.use_bias:
         bias = tf.convert_to_tensor(cell.bias)
         convolved = convolved + (tf.reshape(bias, [-1, *[1] * cell.rank]) if axis == 1 else bias)
+    pieces = tf.split(convolved, inputs.shape[0]) if apart else []
     whole = tf.reshape(convolved, [*sizes, *convolved.shape[1:]])
     activation, recurrent = cell.activation, cell.recurrent_activation
 
@@ -43,4 +48,4 @@ def convolutional_steps(cell: KerasLayer, inputs: Tensor, zeros: Sequence[Tensor
         hidden = recurrent(exit_) * activation(carry)
         return hidden, [hidden, carry]
 
-    return step, whole
+    return step, pieces or whole

@@ -21,11 +21,15 @@ Step = Callable[[Tensor, list[Tensor]], tuple[Tensor, list[Tensor]]]
 
 @dataclass(frozen=True)
 class Steps:
-    """What a loop computes: `outputs` of shape (steps, batch, ...) or None, the `last` output, and the final states."""
+    """What a loop computes: `outputs` of shape (steps, batch, ...) or None, the `last` output, and the final states.
+
+    `swapped`: the outputs have shape (batch, steps, ...).
+    """
 
     outputs: Tensor | None
     last: Tensor
     states: list[Tensor]
+    swapped: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,18 +44,25 @@ class Mask:
 
 
 def iterate(
-    step: Step, inputs: Tensor, states: Sequence[Tensor], sequence: bool, mask: Mask | None = None, unroll: bool = False
+    step: Step,
+    inputs: Tensor | list[Tensor],
+    states: Sequence[Tensor],
+    sequence: bool,
+    mask: Mask | None = None,
+    unroll: bool = False,
 ) -> Steps:
     """Run `step` over `inputs`, shape (steps, batch, ...), from the `states` on.
 
-    All outputs are kept if `sequence` is true. With `unroll`, which needs a known number of steps, there is no loop.
+    All outputs are kept if `sequence` is true. With `unroll`, which needs a known number of steps, there is no loop;
+    then `inputs` may be a list of what each step gets.
     """
     import tensorflow as tf
 
     start = list(states)
     first = tf.zeros_like(step(inputs[0], start)[0])  # only its shape and type are used
-    if unroll:
-        return _unrolled(step, inputs, start, sequence, mask, first)
+    if unroll or isinstance(inputs, list):
+        pieces = inputs if isinstance(inputs, list) else tf.unstack(inputs)
+        return _unrolled(step, pieces, start, sequence, mask, first)
     count = inputs.shape[0] if inputs.shape[0] is not None else tf.shape(inputs)[0]
     collected = [rows(inputs.shape[0], count, first)]
     carried = [first] if mask is not None or not sequence else []
@@ -91,17 +102,17 @@ def with_row(collected: Tensor, count: Tensor, index: Tensor, row: Tensor) -> Te
 
 
 def _unrolled(
-    step: Step, inputs: Tensor, states: list[Tensor], sequence: bool, mask: Mask | None, first: Tensor
+    step: Step, inputs: list[Tensor], states: list[Tensor], sequence: bool, mask: Mask | None, first: Tensor
 ) -> Steps:
     import tensorflow as tf
 
     outputs, output = [], first
-    masks = [None] * inputs.shape[0] if mask is None else tf.unstack(mask.keep)
-    for given, keep in zip(tf.unstack(inputs), masks, strict=True):
+    masks = [None] * len(inputs) if mask is None else tf.unstack(mask.keep)
+    for given, keep in zip(inputs, masks, strict=True):
         masked = None if keep is None or mask is None else (keep, mask.zero)
         output, states = _one(step, given, states, masked, [output])
         outputs.append(output)
-    return Steps(tf.stack(outputs) if sequence else None, output, states)
+    return Steps(tf.stack(outputs, axis=1) if sequence else None, output, states, swapped=True)
 
 
 def _at(mask: Mask | None, time: Tensor) -> tuple[Tensor, bool] | None:

@@ -83,8 +83,9 @@ def _replaced(layer: KerasLayer) -> dict[str, object]:
         if operator is None or layer.unroll:
             last, outputs, final = _as_loop(layer, inputs, nested, keep, unset)
         else:
-            last, outputs, final = _as_node(layer, operator, inputs, keras.tree.flatten(nested), keep)
-        whole = last[:, None] if outputs is None else swapped(outputs)
+            last, steps, final = _as_node(layer, operator, inputs, keras.tree.flatten(nested), keep)
+            outputs = None if steps is None else swapped(steps)
+        whole = last[:, None] if outputs is None else outputs
         if outputs is not None and operator is not None and layer.go_backwards and not layer.unroll:
             whole = tf.reverse(whole, [1])
         return last, whole, keras.tree.pack_sequence_as(nested, final)
@@ -108,7 +109,9 @@ def _mask_of(layer: KerasLayer, mask: Tensor, sequences: Tensor) -> Tensor:
 def _as_loop(
     layer: KerasLayer, inputs: Tensor, states: object, keep: Tensor | None, unset: bool
 ) -> tuple[Tensor, Tensor | None, list[Tensor]]:
-    """A loop over the layer's cell. `inputs` have shape (steps, batch, ...), `keep` (batch, steps).
+    """A loop over the layer's cell: last output, outputs of shape (batch, steps, ...), states.
+
+    `inputs` have shape (steps, batch, ...), `keep` (batch, steps).
 
     `unset`: the states are the zeros that the layer begins with.
     """
@@ -123,10 +126,12 @@ def _as_loop(
     known = inputs.shape[0] is not None and inputs.shape[0] > 0
     unroll = known and (layer.unroll or inputs.shape[0] <= UNROLLED)
     with _variables_outside(layer.cell):
-        whole = convolutional_steps(layer.cell, inputs, keras.tree.flatten(states) if unset else [])
+        zeros = keras.tree.flatten(states) if unset else []
+        whole = convolutional_steps(layer.cell, inputs, unroll, zeros)
         step, inputs = whole if whole is not None else (_step(layer.cell, states), inputs)
         found = iterate(step, inputs, keras.tree.flatten(states), layer.return_sequences, mask, unroll)
-    return found.last, found.outputs, found.states
+    outputs = found.outputs if found.swapped or found.outputs is None else swapped(found.outputs)
+    return found.last, outputs, found.states
 
 
 def _step(cell: KerasLayer, states: object) -> Callable[[Tensor, list[Tensor]], tuple[Tensor, list[Tensor]]]:
