@@ -56,7 +56,7 @@ def options_of(arguments: Sequence[str], formats: str) -> dict[str, object]:
     pairs = dict(zip(arguments[1::2], arguments[2::2], strict=True))
     found: dict[str, object] = {"source": arguments[0], "format": formats.split(","), "samples": 4}
     if pairs:
-        found |= {"input_shape": pairs["--input-shape"], "classes": int(pairs["--classes"])}
+        found |= {"input-shape": pairs["--input-shape"], "classes": int(pairs["--classes"])}
     return found
 
 
