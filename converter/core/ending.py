@@ -55,6 +55,7 @@ def removed_at_end(path: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        _leave_to_end()
         _places.pop(str(path), None)
 
 
@@ -87,6 +88,7 @@ def ended_by_signals() -> Iterator[None]:
     try:
         yield
     finally:
+        _leave_to_end()
         signal.set_wakeup_fd(wakeup)
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -138,12 +140,12 @@ def descendants(pid: int) -> list[int]:
 
 def end(status: int, message: str) -> NoReturn:
     """End this process now: its children are killed, what is half written is removed, `message` goes to stderr."""
+    if not _ending.acquire(blocking=False):
+        threading.Event().wait(10 * PATIENCE)  # another thread is doing the same
     with contextlib.suppress(OSError):
         for pid in descendants(os.getpid()):
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
-    if not _ending.acquire(blocking=False):
-        threading.Event().wait(10 * PATIENCE)  # another thread is doing the same
     COMMITTING.acquire(timeout=PATIENCE / 3)
     for place in reversed(list(_places)):
         shutil.rmtree(place, ignore_errors=True)
@@ -152,6 +154,12 @@ def end(status: int, message: str) -> NoReturn:
     with contextlib.suppress(OSError):  # the terminal may be gone
         os.write(_error[-1], f"\ncnnexport: {message}\n".encode())
     os._exit(status)
+
+
+def _leave_to_end() -> None:
+    """Wait while another thread ends this process: what it waited for has been killed, and its status is not known."""
+    if _ending.locked():
+        threading.Event().wait(10 * PATIENCE)
 
 
 def _raise(number: int, _: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +16,15 @@ from converter.sources.inspection.operations import OPERATIONS
 from converter.sources.inspection.safety import MAX_DEPTH, MAX_LAYERS, check_config
 from converter.sources.inspection.vocabulary import ACTIVATIONS, DATA, LAYERS, MODULES, NUMBERS, RUNS_CODE
 
-EXAMPLES = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+COUNT = os.environ.get("CNNEXPORT_TEST_EXAMPLES", "")
+"""How many random examples of each kind; by default the same 150 in every run"""
+EXAMPLES = settings(
+    max_examples=int(COUNT or 150),
+    derandomize=not COUNT,
+    database=None,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 numbers = st.integers(-(2**40), 2**40) | st.floats(width=32) | st.booleans() | st.none()
@@ -148,6 +157,13 @@ def test_what_is_accepted_is_known_and_within_the_limits(config: dict[str, Any])
         assert not isinstance(each.get("vocabulary"), str)
         assert "class_name" not in each or known(each)
         assert not isinstance(each.get("layers"), list) or len(each["layers"]) <= MAX_LAYERS
+
+
+def test_a_registered_name_that_is_no_text_is_no_name() -> None:
+    """Found by the tests above."""
+    function = {"class_name": "function", "config": "relu", "module": "os", "registered_name": ["relu"]}
+    with pytest.raises(UnsafeError, match="calls the function 'relu' of os"):
+        check_config({"config": function})
 
 
 def test_depth_and_layers_are_bounded() -> None:

@@ -112,8 +112,10 @@ class _Check:
             )
 
     def function(self, value: JsonObject, layer: str) -> None:
-        name, module = value.get("config"), value.get("module")
-        if isinstance(name, str) and (name in self.custom or value.get("registered_name") in self.custom):
+        name, module, registered = value.get("config"), value.get("module"), value.get("registered_name")
+        if isinstance(name, str) and not self.custom.isdisjoint(
+            each for each in (name, registered) if isinstance(each, str)
+        ):
             return
         if isinstance(name, str) and name in ACTIVATIONS and module in ("builtins", "keras.activations"):
             return
