@@ -14,7 +14,6 @@ from converter.core.foreign import ClickValue
 
 FILES = "model", "weights", "inputs", "calibration"
 """The parameters that may be paths of files whose size the limit follows"""
-SUFFIXES = ".keras", ".h5", ".hdf5"
 
 
 def within_own_limit(command: Callable[..., ClickValue]) -> Callable[..., ClickValue]:
@@ -33,11 +32,12 @@ def within_own_limit(command: Callable[..., ClickValue]) -> Callable[..., ClickV
 def limit_of(given: Mapping[str, ClickValue]) -> int:
     """The bytes that a command with the parameters `given` may take. Raises UsageError."""
     from converter.core.limits import SHARE, available, limits_for, limits_of, size_of
+    from converter.sources.names import FILE_SUFFIXES
 
     chosen = limits_of(given.get("memory_limit"), None).memory
     if chosen is not None:
         return chosen
     machine = int(SHARE * available())
     files = [Path(each) for name in FILES if isinstance(each := given.get(name), str | Path)]
-    foreign = any(each.suffix.lower() in SUFFIXES for each in files)
+    foreign = any(each.suffix.lower() in FILE_SUFFIXES for each in files)
     return min(machine, limits_for(sum(map(size_of, files))).memory or machine) if foreign else machine

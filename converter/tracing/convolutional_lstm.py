@@ -28,14 +28,11 @@ def convolutional_steps(
     if type(cell).__name__ != "ConvLSTMCell" or not type(cell).__module__.startswith("keras.src.layers."):
         return None
     axis = 1 if cell.data_format == "channels_first" else -1
-    sizes = [inputs.shape[place] or tf.shape(inputs)[place] for place in (0, 1)]
     merged = tf.reshape(inputs, [-1, *inputs.shape[2:]])
     convolved = cell.input_conv(merged, cell.kernel, padding=cell.padding)
     if cell.use_bias:
         bias = tf.convert_to_tensor(cell.bias)
         convolved = convolved + (tf.reshape(bias, [-1, *[1] * cell.rank]) if axis == 1 else bias)
-    pieces = tf.split(convolved, inputs.shape[0]) if apart else []
-    whole = tf.reshape(convolved, [*sizes, *convolved.shape[1:]])
     activation, recurrent = cell.activation, cell.recurrent_activation
 
     def step(given: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
@@ -48,4 +45,7 @@ def convolutional_steps(
         hidden = recurrent(exit_) * activation(carry)
         return hidden, [hidden, carry]
 
-    return step, pieces or whole
+    if apart:
+        return step, tf.split(convolved, inputs.shape[0])
+    sizes = [inputs.shape[place] or tf.shape(inputs)[place] for place in (0, 1)]
+    return step, tf.reshape(convolved, [*sizes, *convolved.shape[1:]])

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -241,6 +241,15 @@ def test_two_workers_started_by_hand(exported: Any, place: Path) -> None:
     assert report.warnings == ()
 
 
+def list_of_small(place: Path, widths: Iterable[int]) -> None:
+    """fleet.toml with a small model of each width, named n4 for width 4."""
+    lines = ['[defaults]\nformat = "onnx"\nsamples = 2\n']
+    lines += [
+        f'[[model]]\nsource = "small.py:build"\nname = "n{width}"\nkwargs = {{ width = {width} }}\n' for width in widths
+    ]
+    (place / "fleet.toml").write_text("".join(lines))
+
+
 def certificates(place: Path, name: str) -> tuple[str, str, str]:
     """An authority of its own, and a certificate and a key that it signed, as files."""
     from cryptography import x509
@@ -332,11 +341,7 @@ def test_what_a_model_does_to_its_process_is_a_row(place: Path) -> None:
 @pytest.mark.parametrize("victim", ["nanny", "worker"])
 def test_a_worker_that_is_killed_costs_no_model(victim: str, place: Path) -> None:
     """One of two workers is killed, with or without the nanny that would start it again: all is proven, once."""
-    (place / "fleet.toml").write_text(
-        '[defaults]\nformat = "onnx"\nsamples = 2\n'
-        + "".join(f'[[model]]\nsource = "small.py:build"\nname = "n{width}"\nkwargs = {{ width = {width} }}\n'
-                  for width in range(4, 10))
-    )  # fmt: skip
+    list_of_small(place, range(4, 10))
     events: list[Any] = []
 
     def watch(event: Any) -> None:
@@ -362,11 +367,7 @@ def test_a_worker_that_is_killed_costs_no_model(victim: str, place: Path) -> Non
 @pytest.mark.parametrize("victim", ["client", "scheduler"])
 def test_killed_in_the_middle_and_continued(victim: str, place: Path) -> None:
     """After the first proof the client with its cluster, or the scheduler, is killed; the next run continues."""
-    (place / "fleet.toml").write_text(
-        '[defaults]\nformat = "onnx"\nsamples = 2\n'
-        + "".join(f'[[model]]\nsource = "small.py:build"\nname = "n{width}"\nkwargs = {{ width = {width} }}\n'
-                  for width in (4, 5, 6))
-    )  # fmt: skip
+    list_of_small(place, (4, 5, 6))
     words = [sys.executable, "-P", "-m", "converter", "fleet", "fleet.toml", "-o", "out", "--jobs", "1", "-q"]
     state = place / "out/.fleet/state"
     if victim == "scheduler":
