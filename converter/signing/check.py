@@ -29,9 +29,9 @@ def library(name: str) -> Module:
         raise UnavailableError(f"signatures: {error}\npip install 'cnnexport[sign]'") from error
 
 
-def covered(directory: Path) -> Module:
-    """What a signature covers: every file of `directory` but itself, hidden ones too, and no links."""
-    return library("hashing").Config().set_ignored_paths(paths=[directory / SIGNATURE], ignore_git_paths=False)
+def covered() -> Module:
+    """What a signature covers: every file of its directory but itself, hidden ones too, and no links."""
+    return library("hashing").Config().set_ignored_paths(paths=[SIGNATURE], ignore_git_paths=False)
 
 
 def check_signature(directory: Path, key: Path) -> None:
@@ -48,7 +48,7 @@ def check_signature(directory: Path, key: Path) -> None:
             raise UnsafeError(f"{directory}: not signed, it has no {SIGNATURE}")
         if path.stat().st_size > MAX_BYTES:
             raise UnsafeError(f"{path}: not a signature, it is larger than {MAX_BYTES >> 20} MB")
-        config = verifying.Config().use_elliptic_key_verifier(public_key=key).set_hashing_config(covered(directory))
+        config = verifying.Config().use_elliptic_key_verifier(public_key=key).set_hashing_config(covered())
         config.verify(directory, path)
     except UnsafeError:
         raise

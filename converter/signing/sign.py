@@ -52,7 +52,7 @@ def sign(directory: str | os.PathLike[str], key: str | os.PathLike[str], *, pass
         with tempfile.TemporaryDirectory(prefix="cnnexport-") as scratch:
             made = Path(scratch) / SIGNATURE
             config = signing.Config().use_elliptic_key_signer(private_key=Path(key), password=secret)
-            config.set_hashing_config(covered(place)).sign(place, made)
+            config.set_hashing_config(covered()).sign(place, made)
             _replace(place / SIGNATURE, made.read_bytes())
     except OSError as error:
         raise OutputError(f"{place}: cannot be written: {error.strerror or error}") from error

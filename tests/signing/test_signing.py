@@ -51,6 +51,17 @@ def test_a_signed_directory_is_verified(copied: Path, keys: Keys, cnnexport: Any
     assert converter.verify(copied, runtimes="onnxruntime", key=public).verdict == "pass"
 
 
+def test_a_directory_with_a_relative_path(
+    copied: Path, keys: Keys, cnnexport: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private, public = keys()
+    monkeypatch.chdir(copied.parent)
+    assert cnnexport("sign", copied.name, "--key", private).code == 0
+    for path in (copied.name, copied):
+        outcome = cnnexport("verify", path, "--key", public, "--runtime", "onnxruntime", "--quiet")
+        assert outcome.code == 0, outcome
+
+
 def test_the_reference_tool_accepts_the_signature(copied: Path, keys: Keys) -> None:
     private, public = keys()
     converter.sign(copied, private)
