@@ -46,7 +46,7 @@ def load(fields: Fields) -> tuple[_Loaded, Facts]:
     if processors and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, processors)
     artifact = artifact_from_json(fields.get("artifact", dict))
-    prepare = _warmed(artifact, fields.get("path", str), fields.get("runtime", str))
+    prepare = _warmed(artifact, fields.get("path", str), fields.get("runtime", str), fields.get("device", str))
     with np.load(fields.get("inputs", str), allow_pickle=False) as given:
         arrays = {unquote(name): given[name] for name in given.files}
     inputs = {spec.name: as_declared(arrays[spec.name], spec) for spec in artifact.inputs}
@@ -63,19 +63,19 @@ def load(fields: Fields) -> tuple[_Loaded, Facts]:
     return _Loaded(prepared.run, inputs), answer
 
 
-def _warmed(artifact: Artifact, path: str, name: str) -> Callable[[], Prepared]:
+def _warmed(artifact: Artifact, path: str, name: str, device: str) -> Callable[[], Prepared]:
     """What loads the file, its library imported already."""
     if name == KERAS:
         return partial(_keras, path)
     runtime = RUNTIMES[name]
-    reason = runtime.unavailable("cpu")
+    reason = runtime.unavailable("cpu")  # for a GPU, loading finds out
     if reason:
         raise InputError(reason)
     if runtime.warm is not None:
         runtime.warm()
     if artifact.format == "onnx":
         require_own_weights(Path(path))
-    return partial(runtime.prepare, Path(path), artifact, "cpu")
+    return partial(runtime.prepare, Path(path), artifact, device)
 
 
 def _keras(source: str) -> Prepared:

@@ -175,6 +175,7 @@ class _Process:
                 "artifact": plain(case.artifact),
                 "path": str(case.path if measured.subject.runtime == KERAS else case.path.resolve()),
                 "runtime": measured.subject.runtime,
+                "device": measured.subject.device,
                 "inputs": str(inputs),
                 "processors": list(options.processors),
             }

@@ -20,7 +20,7 @@ from converter.bench.figures import (
     too_noisy,
 )
 from converter.bench.measure import BenchOptions, Measured
-from converter.bench.subjects import KERAS, Case, Subject
+from converter.bench.subjects import KERAS, Case, Subject, place_of
 from converter.core import machine
 from converter.core.foreign import Facts
 from converter.runtimes.shared.installed import cpu_name
@@ -36,6 +36,7 @@ class Row:
     format: str
     precision: str
     runtime: str
+    device: str
     peer: bool
     size: int
     load: float | None
@@ -50,12 +51,17 @@ class Row:
 
 @dataclass(frozen=True)
 class Compared:
-    """How many times as long `file` takes for one inference as `base`, in the same runtime unless that is Keras."""
+    """How many times as long `file` takes for one inference as `base`, in the same runtime unless that is Keras.
+
+    The devices differ where a file on a GPU is compared with itself on the CPU.
+    """
 
     file: str
     base: str
     runtime: str
     base_runtime: str
+    device: str
+    base_device: str
     ratio: Estimate
     answer: Answer
 
@@ -95,8 +101,9 @@ def report_of(found: Sequence[Measured], options: BenchOptions) -> BenchReport:
         found_ratio = _ratio(other, base, options.seed, LEVEL)
         if found_ratio is not None and control is not None:
             verdict = answer(found_ratio, control)
-            names = other.subject.case.name, base.subject.case.name
-            compared.append(Compared(*names, other.subject.runtime, base.subject.runtime, found_ratio, verdict))
+            one, two = other.subject, base.subject
+            names = one.case.name, two.case.name, one.runtime, two.runtime, one.device, two.device
+            compared.append(Compared(*names, found_ratio, verdict))
     return BenchReport(
         schema=SCHEMA,
         kind="bench",
@@ -104,7 +111,7 @@ def report_of(found: Sequence[Measured], options: BenchOptions) -> BenchReport:
         processor=cpu_name(),
         threads=len(options.processors),
         options=options,
-        control_of=f"{own[0].subject.case.name} in {own[0].subject.runtime}",
+        control_of=f"{own[0].subject.case.name} in {own[0].subject.place}",
         control=control,
         resolution=None if control is None else resolution(control),
         too_noisy=noisy,
@@ -122,6 +129,7 @@ def _row(found: Measured, seed: int) -> Row:
         format=case.artifact.format,
         precision="" if case.foreign else case.artifact.precision,
         runtime=found.subject.runtime,
+        device=found.subject.device,
         peer=case.peer,
         size=case.artifact.size,
         load=statistics.median(found.loads) if found.loads else None,
@@ -136,7 +144,7 @@ def _row(found: Measured, seed: int) -> Row:
 
 
 def _pairs(found: Sequence[Measured]) -> Iterator[tuple[Measured, Measured]]:
-    """(base, other): other precisions with float32, own files with a peer's, and every file with Keras.
+    """(base, other): other precisions with float32, own files with a peer's, a GPU with the CPU, and all with Keras.
 
     Files are paired in the same runtime; a precision with the float32 file of its format and directory.
     """
@@ -149,6 +157,8 @@ def _pairs(found: Sequence[Measured]) -> Iterator[tuple[Measured, Measured]]:
 def _comparable(base: Subject, other: Subject) -> bool:
     if base.runtime == KERAS:
         return other.runtime != KERAS
+    if base.device != other.device:
+        return base.device == "cpu" and base.runtime == other.runtime and base.case is other.case
     if base.runtime != other.runtime or base.case.artifact.format != other.case.artifact.format:
         return False
     if base.case.peer:
@@ -185,7 +195,7 @@ def lines(report: BenchReport) -> Iterator[tuple[str, ...]]:
         yield (
             row.file,
             row.precision,
-            row.runtime,
+            place_of(row.runtime, row.device),
             f"{row.size / 1e6:.2f} MB" if row.size else "",
             _time(row.load),
             _time(row.first),
@@ -209,21 +219,23 @@ def sentences(report: BenchReport) -> Iterator[str]:
         yield "inconclusive: this machine is too noisy to tell a file from itself; nothing is compared"
     elif report.resolution is not None:
         yield f"differences below {report.resolution:.1%} cannot be told on this machine"
-    rows = {(row.file, row.runtime): row for row in report.rows}
+    rows = {(row.file, row.runtime, row.device): row for row in report.rows}
     for each in report.comparisons:
-        row = rows[each.file, each.runtime]
+        row = rows[each.file, each.runtime, each.device]
         if not _is_to_float32(each, row, report):
             share = f"{each.ratio.value:.2f} ({each.ratio.low:.2f} to {each.ratio.high:.2f})"
-            pair = f"{each.file} in {each.runtime} against {each.base} in {each.base_runtime}"
-            yield f"{pair}: {share} times as long, {each.answer}"
+            one, two = place_of(each.runtime, each.device), place_of(each.base_runtime, each.base_device)
+            yield f"{each.file} in {one} against {each.base} in {two}: {share} times as long, {each.answer}"
     for row in report.rows:
         if row.error:
-            yield f"{row.file} in {row.runtime}: not measured: {row.error}"
-    yield f"{report.processor}, {report.threads} threads for every process, seed {report.options.seed}"
+            yield f"{row.file} in {place_of(row.runtime, row.device)}: not measured: {row.error}"
+    gpus = {str(row.facts["device_name"]) for row in report.rows if row.device != "cpu" and "device_name" in row.facts}
+    devices = ", ".join([report.processor, *sorted(gpus)])
+    yield f"{devices}, {report.threads} threads for every process, seed {report.options.seed}"
 
 
 def _is_to_float32(each: Compared, row: Row, report: BenchReport) -> bool:
-    if (each.file, each.runtime) != (row.file, row.runtime):
+    if (each.file, each.runtime, each.device) != (row.file, row.runtime, row.device) or each.device != each.base_device:
         return False
     base = next(other for other in report.rows if (other.file, other.runtime) == (each.base, each.base_runtime))
     return not base.peer and base.runtime != KERAS

@@ -13,6 +13,7 @@ from converter.bundle.manifest import GOLDEN, MANIFEST, check_hashes, read_manif
 from converter.core.data import Array, Arrays, Artifact, TensorSpec
 from converter.core.errors import InputError, UnavailableError, UsageError
 from converter.core.samples import generate
+from converter.proof.plan import check_runtimes, on_gpu
 from converter.runtimes import RUNTIMES
 
 DEFAULT = ("onnxruntime", "litert", "tensorflow", "openvino")
@@ -46,11 +47,22 @@ class Case:
 
 @dataclass(frozen=True)
 class Subject:
-    """A file in a runtime; `twin` is the one that is measured twice, to see what the machine can tell apart."""
+    """A file in a runtime on a device; `twin` is measured twice, to see what the machine can tell apart."""
 
     case: Case
     runtime: str
     twin: bool = False
+    device: str = "cpu"
+
+    @property
+    def place(self) -> str:
+        """The runtime and the device, as `place_of` writes them."""
+        return place_of(self.runtime, self.device)
+
+
+def place_of(runtime: str, device: str) -> str:
+    """The runtime, and the device if it is another than the CPU, as one name."""
+    return runtime if device == "cpu" else f"{runtime} on {device}"
 
 
 def cases(paths: Sequence[Path], against: Sequence[Path], seed: int) -> list[Case]:
@@ -71,12 +83,14 @@ def keras_subject(source: str, found: Sequence[Case]) -> Subject:
     return Subject(Case(Path(source), artifact, like.inputs), KERAS)
 
 
-def subjects(found: Sequence[Case], runtimes: Sequence[str]) -> list[Subject]:
+def subjects(found: Sequence[Case], runtimes: Sequence[str], device: str = "cpu") -> list[Subject]:
     """Every case in every runtime of `runtimes`, or of `DEFAULT`, that reads it and is installed.
 
-    Raises UsageError for an unknown runtime and for one that reads none of the files, UnavailableError if one that was
-    asked for is not available or none is.
+    With `device` "cuda" each file is measured on the GPU as well, in the runtimes that can, with TF32 off and on.
+    Raises UsageError for an unknown runtime or device and for a runtime that reads none of the files, UnavailableError
+    if one that was asked for is not available or none is.
     """
+    check_runtimes((), device)
     for name in runtimes:
         if name not in RUNTIMES:
             raise UsageError(f"--runtime {name}: no such runtime\nchoose from {', '.join(RUNTIMES)}")
@@ -86,10 +100,24 @@ def subjects(found: Sequence[Case], runtimes: Sequence[str]) -> list[Subject]:
         if not any(case.artifact.format in RUNTIMES[name].reads for case in found):
             raise UsageError(f"--runtime {name}: reads none of the files")
     able = runtimes or [name for name in DEFAULT if RUNTIMES[name].unavailable("cpu") is None]
-    result = [Subject(case, name) for case in found for name in able if case.artifact.format in RUNTIMES[name].reads]
+    result = [
+        Subject(case, name, device=where)
+        for case in found
+        for name in able
+        if case.artifact.format in RUNTIMES[name].reads
+        for where in _devices(case, name, device)
+    ]
     if not result:
         raise UnavailableError("no runtime that reads the files is available\nsee: cnnexport runtimes")
+    if device != "cpu" and all(each.device == "cpu" for each in result):
+        raise UsageError(f"--device {device}: no file and runtime among these runs there; onnxruntime does, with ONNX")
     return result
+
+
+def _devices(case: Case, name: str, device: str) -> tuple[str, ...]:
+    able = on_gpu(case.artifact) if device == "cuda" else ()
+    runtime = RUNTIMES[name]
+    return ("cpu", *(each for each in able if each in runtime.devices and runtime.unavailable(each) is None))
 
 
 def _of(path: Path, seed: int, *, peer: bool) -> list[Case]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from converter.cli.options import RUNTIME_LIST, Integer, limit_options, option
+from converter.cli.options import RUNTIME_LIST, Integer, choice, limit_options, option
 from converter.cli.streams import Progress, columns, result_only
 
 
@@ -18,6 +18,8 @@ from converter.cli.streams import Progress, columns, result_only
 @option("--runtime", "runtimes", type=RUNTIME_LIST, multiple=True, metavar="NAME",
         help="See cnnexport runtimes. Repeatable or comma-separated. [default: those installed]")  # fmt: skip
 @option("--keras", metavar="MODEL", default="", help="Measure MODEL, a file or a name, in Keras as well.")
+@option("--device", type=choice("cpu", "cuda"), default="cpu", show_default=True,
+        help="cuda also measures onnxruntime on a GPU.")  # fmt: skip
 @option("--batch", "batches", type=Integer(min=1), multiple=True, default=(1, 4, 16), metavar="N",
         help="Batch sizes, of files that take any; repeatable. [default: 1, 4, 16]")  # fmt: skip
 @option("--seconds", type=float, default=2.0, show_default=True, help="Seconds of inference for each file and runtime.")
@@ -40,7 +42,9 @@ def command(paths: tuple[Path, ...], as_json: bool, quiet: bool, **given: Any) -
 
         runtimes = names_in(given["runtimes"], "runtimes")
         limits = limits_of(given["memory_limit"], given["timeout"])
-        request = BenchRequest(paths, given["against"], runtimes, given["keras"], given["threads"], limits)
+        request = BenchRequest(
+            paths, given["against"], runtimes, given["keras"], given["device"], given["threads"], limits
+        )
         options = BenchOptions(batches=given["batches"], seconds=given["seconds"], seed=given["seed"])
         report = bench(request, options, Progress(quiet))
         if as_json:

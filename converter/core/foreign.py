@@ -132,6 +132,3 @@ KerasObject: TypeAlias = Any
 
 Site: TypeAlias = Any
 """A place in a model to which a rewrite rule may apply; each rule has its own class for it"""
-
-SessionOptions: TypeAlias = Any
-"""onnxruntime.SessionOptions"""

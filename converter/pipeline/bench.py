@@ -19,6 +19,7 @@ from converter.core.limits import Limits, limited
 class BenchRequest:
     """What to measure: exports and files, files of others, runtimes (none: those installed), and a model in Keras.
 
+    `device` "cuda" measures on a GPU as well.
     `limits` are those of each process.
     """
 
@@ -26,6 +27,7 @@ class BenchRequest:
     against: tuple[Path, ...] = ()
     runtimes: tuple[str, ...] = ()
     keras: str = ""
+    device: str = "cpu"
     threads: int | None = None
     limits: Limits = field(default_factory=Limits)
 
@@ -44,7 +46,7 @@ def bench(request: BenchRequest, options: BenchOptions, progress: Progress | Non
     clock = Clock(progress)
     with clock("read"):
         found = cases(request.paths, request.against, options.seed)
-        chosen = subjects(found, request.runtimes)
+        chosen = subjects(found, request.runtimes, request.device)
     if request.keras:
         chosen.append(keras_subject(request.keras, found))
     with limited(request.limits):

@@ -26,7 +26,7 @@ from converter.core.errors import CnnExportError, InputError
 from converter.core.foreign import Json
 from converter.core.jsonable import dumps
 from converter.proof.protocol import RunAnswer, run_job, samples_at
-from converter.runtimes import RUNNERS
+from converter.runtimes import ON_GPU, RUNNERS
 from converter.runtimes.shared.onnx_records import require_own_weights
 
 MAX_BATCH = 2 << 30  # bytes of inputs
@@ -98,7 +98,7 @@ def run(raw: Json) -> RunAnswer:
         one = {name: np.resize(array, (fixed, *array.shape[1:])) for name, array in one.items()}
     if batch != len(next(iter(one.values()))):
         clocked.taken.clear()
-    latency = clocked.latency(one, first=len(batches) == 1)
+    latency = clocked.latency(one, first=len(batches) == 1 or job.subject.device in ON_GPU)
     for other in others:
         size = fixed or len(next(iter(other.values())))
         keep("resized", in_batches(prepared.run, other, size))
@@ -159,7 +159,7 @@ class _Clocked:
         """The median of the calls so far and of further ones, until there are five or a tenth of a second has passed.
 
         The first of several calls does not count: the runtime plans anew for another size. Nor does a single one if it
-        was the `first` of all.
+        was the `first` of all, or on a GPU, where a runtime tries its kernels out in the first call at each size.
         """
         if len(self.taken) > 1 or first:
             del self.taken[:1]

@@ -62,7 +62,7 @@ def explain(subject: Subject) -> Diagnosis:
     except CnnExportError as error:
         return _no_layer(one_line(error, 300))
     used = _RUNTIME_NAMES.get(shown.runtime, shown.runtime)
-    rows = tuple(_compare(layer, found, subject.device) for layer in layers)
+    rows = tuple(_compare(layer, found) for layer in layers)
     if all(row.error is None for row in rows):
         return _no_layer("the file has none of the tensors that the export recorded")
     first = next((place for place, row in enumerate(rows) if row.error is not None and row.error > row.tolerance), None)
@@ -110,10 +110,9 @@ def _error_before(first: int, layers: Sequence[Layer], rows: Sequence[LayerError
     return max(errors), len(absent)
 
 
-def _compare(layer: Layer, found: Mapping[str, tuple[int, Mapping[str, Array]]], device: str) -> LayerError:
+def _compare(layer: Layer, found: Mapping[str, tuple[int, Mapping[str, Array]]]) -> LayerError:
     covers = tuple(name for name, _ in layer.covers)
-    row = "tf32" if device.endswith("tf32") else "float32"  # of `tolerance.GATES`, as for outputs
-    tolerance = bound(layer.noise, row)
+    tolerance = bound(layer.noise, "float32")
     return LayerError(layer.name, layer.kind, covers, layer.tensor, _error(layer, found), tolerance, layer.noise)
 
 

@@ -85,7 +85,7 @@ def plan(artifacts: Sequence[Artifact], options: ProofOptions) -> tuple[list[Run
                 continue
             _require(name, "cpu")
             found.append(Run(artifact, name, "cpu", optional=swept and name != able[0]))
-        for name, where in itertools.product(able, _on_gpu(artifact) if options.device == "cuda" else ()):
+        for name, where in itertools.product(able, on_gpu(artifact) if options.device == "cuda" else ()):
             if where not in RUNTIMES[name].devices:
                 continue
             reason = RUNTIMES[name].unavailable(where) if where == TENSORRT else None
@@ -115,7 +115,7 @@ def _served(artifacts: Sequence[Artifact], address: str) -> Artifact:
     return next((each for each in able if each.precision == "float32"), able[0])
 
 
-def _on_gpu(artifact: Artifact) -> tuple[str, ...]:
+def on_gpu(artifact: Artifact) -> tuple[str, ...]:
     """The ways to run an artifact on a GPU: other precisions than float32 have no TF32, and int8 no kernels there."""
     return {"float32": ON_GPU, "float16": ON_GPU[:1]}.get(artifact.precision, ())
 

@@ -28,8 +28,10 @@ from converter.proof.plan import ProofOptions, Run, plan, skipped
 from converter.proof.points import pick
 from converter.proof.precisions import FLOAT32, controls_of, over_all, precise, verdict_of
 from converter.proof.protocol import Subject
+from converter.proof.tf32 import with_tf32_noise
 from converter.proof.tolerance import tolerances
-from converter.proof.verdict import judge, notes
+from converter.proof.verdict import beside_the_gpu, judge, notes
+from converter.runtimes import CUDA_TF32
 
 Key = tuple[str, str, str]
 """Format, runtime and device of a row."""
@@ -113,10 +115,19 @@ def prove(exported: Exported, options: ProofOptions, clock: Clock) -> Evidence:
         apart = known.separation if known else separation(golden.references, specs)
         plain = _bounds(exported, options, tf32=False)
     for tf32 in (False, True):
-        own = [run for run in runs if (run.device == "cuda-tf32") is tf32 and run.artifact.precision == FLOAT32]
+        own = [run for run in runs if (run.device == CUDA_TF32) is tf32 and run.artifact.precision == FLOAT32]
         if tf32 and not own:
             continue
-        bounds = _bounds(exported, options, tf32=True) if tf32 else plain
+        bounds = plain
+        if tf32:
+            with clock("error of TF32"):
+                try:
+                    bounds = _bounds(_as_tf32(exported, own[0]), options, tf32=True)
+                except (ConversionError, InputError, ChildError) as error:  # it does not run on the CPU either
+                    group = [_failed(exported, run, error).comparison for run in own]
+                    judged.append(judge(group, (), apart, plain.whole))
+                    rows.extend(group)
+                    continue
         with clock("controls"):
             found = list(known.controls if known and not tf32 else check_controls(golden, specs, bounds.whole))
             group = [] if tf32 else _rows_of_keras(exported, bounds)
@@ -148,7 +159,7 @@ def prove(exported: Exported, options: ProofOptions, clock: Clock) -> Evidence:
         separation=apart,
         verdict=min((verdict for verdict, _ in judged), key=order.index),
         reasons=(*(reason for _, each in judged for reason in each), *causes),
-        notes=(*left_out, *mixed, *notes(controls, apart, plain.whole)),
+        notes=(*left_out, *mixed, *beside_the_gpu(rows), *notes(controls, apart, plain.whole)),
         stages=stages(golden, exported.rewritten, outputs, specs),
     )
 
@@ -184,6 +195,12 @@ def _judged_precision(
     comparison = over_all(found, replace(row.comparison, facts=facts), row.outputs, interface.by_output)
     row = replace(row, comparison=comparison, controls=tuple(controls))
     return verdict_of(found, row.comparison, controls), row
+
+
+def _as_tf32(exported: Exported, run: Run) -> Exported:
+    """What was exported, with the noise of TF32 in its golden arrays."""
+    subject = Subject(exported.directory, run.artifact, exported.interface, run.runtime, run.device, exported.arrays)
+    return replace(exported, golden=with_tf32_noise(exported.golden, subject))
 
 
 def _bounds(exported: Exported, options: ProofOptions, tf32: bool) -> Bounds:
@@ -244,6 +261,7 @@ def _row(exported: Exported, run: Run, bounds: Bounds) -> _Row:
     assert answer is not None
     results = results_of(golden, ran, specs, bounds)
     failed, full = not all(each.passed for each in results), artifact.precision == FLOAT32
+    explained = failed and full and artifact.format in DIAGNOSIS_RUNTIMES and run.device != CUDA_TF32
     row = Comparison(
         subject=artifact.format,
         runtime=run.runtime,
@@ -253,7 +271,7 @@ def _row(exported: Exported, run: Run, bounds: Bounds) -> _Row:
         samples=golden.samples,
         seconds=answer.latency_seconds,
         size=artifact.size,
-        diagnosis=explain(subject) if failed and artifact.format in DIAGNOSIS_RUNTIMES and full else None,
+        diagnosis=explain(subject) if explained else None,
         facts={
             **answer.facts,
             "batches": list(answer.batches),

@@ -10,6 +10,9 @@ from converter.core.results import Comparison, Control, OutputResult, Tolerance
 from converter.proof.controls import OF_WEIGHTS
 from converter.proof.domains import low_precision
 
+PROCESSOR = "CPUExecutionProvider"
+"""What onnxruntime calls the CPU in the placement of nodes"""
+
 RESOLUTION = 8 * 2.0**-23  # of a logit computed from float32 probabilities
 SEPARATION, SEPARATION_LOW = 100.0, 3.0  # required distance of two samples, in multiples of the tolerance
 REMEDY = "give other inputs with --range LOW:HIGH or --inputs FILE.npz"
@@ -104,6 +107,19 @@ def notes(
     low = any(low_precision(tolerance) for tolerance in tolerances.values())
     if controls and not low and not any(each.name.startswith(OF_WEIGHTS) for each in controls):
         found.append("no control changes a weight: the model has no matrix of weights that its outputs depend on")
+    return tuple(found)
+
+
+def beside_the_gpu(rows: Sequence[Comparison]) -> tuple[str, ...]:
+    """A sentence for each row of a GPU with nodes that ran elsewhere; the heavy ones are an error before this."""
+    found = []
+    for row in rows:
+        placement = row.facts.get("placement") if row.device != "cpu" else None
+        elsewhere = placement.get(PROCESSOR) if placement else None
+        if placement and elsewhere:
+            count, every = sum(elsewhere.values()), sum(sum(each.values()) for each in placement.values())
+            where = f"{row.subject} in {row.runtime} on {row.device}"
+            found.append(f"{where}: {count} of {every} nodes on the CPU: {', '.join(sorted(elsewhere))}")
     return tuple(found)
 
 

@@ -35,14 +35,16 @@ RUNTIMES: dict[str, Runtime] = {
 }
 
 SERVER = run_server.NAME
-RUNNERS: Mapping[str, Runtime] = ChainMap(RUNTIMES, {SERVER: run_server.RUNTIME})
-"""What runs artifacts: the runtimes, and a model in a server, whose "device" is its address"""
+TF32_ON_CPU = run_ort.TF32_ON_CPU.name
+RUNNERS: Mapping[str, Runtime] = ChainMap(RUNTIMES, {SERVER: run_server.RUNTIME, TF32_ON_CPU: run_ort.TF32_ON_CPU})
+"""What runs artifacts: the runtimes, a model in a server, whose "device" is its address, and TF32 on the CPU"""
 
 DEVICES = ("cpu", "cuda")
 """The values of `--device`"""
 
 TENSORRT = "tensorrt"
-ON_GPU = ("cuda", "cuda-tf32", TENSORRT)
+CUDA_TF32 = "cuda-tf32"
+ON_GPU = ("cuda", CUDA_TF32, TENSORRT)
 """How onnxruntime runs for "cuda": with TF32 off, with TF32 on, and with TensorRT where that is installed"""
 
 

@@ -1,16 +1,17 @@
-"""onnxruntime on the CPU, on CUDA or with TensorRT: reads ONNX files. On a GPU there is no fallback to the CPU."""
+"""onnxruntime on the CPU, on CUDA or with TensorRT: reads ONNX files.
+
+On a GPU no heavy operator may fall back to the CPU. onnxruntime itself assigns what computes shapes to the CPU, also in
+a session for CUDA, so the option that forbids all of it would refuse correct files of models with dynamic sizes.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import io
+import importlib.util
 import json
-import logging
 import os
 import platform
-import subprocess
-import sys
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
@@ -19,87 +20,41 @@ from pathlib import Path
 
 from converter.core.data import Array, Arrays, Artifact, Prepared, Runtime, TensorSpec, Watched
 from converter.core.errors import InputError, UnavailableError
-from converter.core.foreign import Facts, Module, SessionOptions
-from converter.core.protobuf import record
-from converter.core.text import first_line, last_line
+from converter.core.foreign import Facts
+from converter.core.text import first_line
 from converter.runtimes.shared.cuda import cuda_facts
-from converter.runtimes.shared.installed import cpu_name, installed, missing
+from converter.runtimes.shared.installed import cpu_name, installed
 from converter.runtimes.shared.names import require_interface
 from converter.runtimes.shared.onnx_records import copy_onnx, more_outputs, onnx_tensors
+from converter.runtimes.shared.onnx_rounded import rounded_copy
+from converter.runtimes.shared.onnxruntime_gpu import MODULE, PROVIDERS, errors, missing_device, unavailable
 
-_PROVIDERS = {
-    "cpu": "CPUExecutionProvider",
-    "cuda": "CUDAExecutionProvider",
-    "cuda-tf32": "CUDAExecutionProvider",
-    "tensorrt": "TensorrtExecutionProvider",
-}
-_HEAVY = {"Conv", "FusedConv", "Gemm", "MatMul", "FusedMatMul", "FusedGemm", "ConvTranspose", "NhwcConv"}
+_HEAVY = {
+    "Conv", "ConvTranspose", "FusedConv", "NhwcConv", "Gemm", "FusedGemm", "MatMul", "FusedMatMul", "Einsum",
+    "LSTM", "GRU", "RNN", "Attention", "MultiHeadAttention",
+}  # fmt: skip
 """Operators with most of the arithmetic: on a GPU, none of them may run elsewhere"""
-
-_MODULE = "onnxruntime"
-_QUESTION = (
-    "import json, sys; from converter.runtimes.run_ort import missing_device; "
-    "print(json.dumps(missing_device(sys.argv[1]) or ''))"
-)
-"""The program of the child process that looks for a GPU"""
 
 Placement = Mapping[str, Mapping[str, int]]
 """Number of nodes by provider and operator"""
 
 
 def version() -> str | None:
-    """The installed version, or None. onnxruntime itself is not imported."""
-    return installed("onnxruntime", "onnxruntime-gpu") if missing(_MODULE, _MODULE) is None else None
+    """The installed version, or None. onnxruntime itself is not imported.
 
-
-def unavailable(device: str) -> str | None:
-    """Why onnxruntime cannot run on `device` here, or None.
-
-    onnxruntime is not imported: for a GPU, a child process loads a tiny model there to find out.
+    It is read from the module: of the distributions onnxruntime and onnxruntime-gpu both may be installed, and either
+    may be the one whose files are there.
     """
-    reason = missing(_MODULE, "onnxruntime-gpu")
-    if reason or device == "cpu":
-        return reason
-    path = os.pathsep.join(filter(None, sys.path))
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", _QUESTION, device],
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        check=False,
-    )
-    try:
-        return str(json.loads(done.stdout)) or None
-    except ValueError:
-        words = last_line(done.stderr.decode(errors="replace")) or f"status {done.returncode}"
-        return f"onnxruntime ended the process that asked for {device}: {words}"
+    found = importlib.util.find_spec(MODULE)
+    if found is None or not found.origin:
+        return None
+    said = re.search(r'^__version__ = "([^"]+)"', Path(found.origin).read_text(errors="replace"), re.MULTILINE)
+    return said[1] if said else installed("onnxruntime-gpu", "onnxruntime")
 
 
 def warm() -> None:
     """Import onnxruntime."""
     import onnxruntime  # noqa: F401
-
-
-def missing_device(device: str) -> str | None:
-    """Why this process cannot use a GPU, or None, after a tiny model was loaded there."""
-    import onnxruntime
-
-    if _PROVIDERS[device] not in onnxruntime.get_available_providers():
-        return f"this onnxruntime has no {_PROVIDERS[device]}; pip install onnxruntime-gpu"
-    _load_cuda_libraries(onnxruntime)
-    options = _session_options(onnxruntime, device)
-    options.log_severity_level = 4
-    onnxruntime.set_default_logger_severity(4)  # the reason is returned, not written to standard error
-    try:
-        session = onnxruntime.InferenceSession(
-            _identity_model(), options, providers=[_PROVIDERS[device]], enable_fallback=0
-        )
-    except _errors() as error:
-        return f"no usable {'TensorRT' if device == 'tensorrt' else 'CUDA device'}: {first_line(error)}"
-    finally:
-        onnxruntime.set_default_logger_severity(2)  # its default
-    if _PROVIDERS[device] not in session.get_providers():
-        return f"onnxruntime could not start {_PROVIDERS[device]}; its libraries are missing"
-    return None
 
 
 def _unavailable_unoptimized(device: str) -> str | None:
@@ -122,8 +77,10 @@ def prepare(path: Path, artifact: Artifact, device: str, *, optimized: bool = Tr
     reason = missing_device(device) if device != "cpu" else None
     if reason:
         raise UnavailableError(f"onnxruntime on {device}: {reason}")
-    options = _session_options(onnxruntime, device)
+    options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    if device != "cpu":  # cuDNN's attempts that it replaces by others are logged as errors
+        onnxruntime.set_default_logger_severity(4)
     if not optimized:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     profile = tempfile.TemporaryDirectory(prefix="cnnexport-")
@@ -131,10 +88,12 @@ def prepare(path: Path, artifact: Artifact, device: str, *, optimized: bool = Tr
     options.profile_file_prefix = str(Path(profile.name) / "ort")
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=[_provider(device)], enable_fallback=0)
-    except _errors() as error:
+    except errors() as error:
         raise InputError(f"{path}: onnxruntime cannot load it: {first_line(error)}") from error
     names = [output.name for output in session.get_outputs()]
     require_interface(path, artifact, [each.name for each in session.get_inputs()], names)
+    if PROVIDERS[device] not in session.get_providers():
+        raise UnavailableError(f"onnxruntime on {device}: the session for {path} has no {PROVIDERS[device]}")
     facts: Facts = {
         "providers": session.get_providers(),
         "onnxruntime": onnxruntime.__version__,
@@ -149,7 +108,7 @@ def prepare(path: Path, artifact: Artifact, device: str, *, optimized: bool = Tr
     def run(inputs: Arrays) -> dict[str, Array]:
         try:
             outputs = session.run(names, dict(inputs))
-        except _errors() as error:
+        except errors() as error:
             raise InputError(f"{path}: onnxruntime cannot run it: {first_line(error)}") from error
         if "placement" not in facts:  # the profile of the first run has the provider of each node
             placement = _placement(Path(session.end_profiling()))
@@ -160,6 +119,14 @@ def prepare(path: Path, artifact: Artifact, device: str, *, optimized: bool = Tr
         return dict(zip(names, outputs, strict=True))
 
     return Prepared(run, facts)
+
+
+def prepare_tf32(path: Path, artifact: Artifact, device: str) -> Prepared:
+    """Load a copy of an ONNX file whose products are rounded as by TF32, without optimizations; as `prepare`."""
+    with tempfile.TemporaryDirectory(prefix="cnnexport-") as scratch:
+        copy = Path(scratch, path.name)
+        rounded_copy(path, copy)
+        return prepare(copy, artifact, device, optimized=False)
 
 
 def tensors(
@@ -192,49 +159,10 @@ def _as_watched(prepared: Prepared) -> Watched:
     return lambda inputs: prepared.run(inputs).items()
 
 
-def _errors() -> tuple[type[Exception], ...]:
-    """What onnxruntime raises: its own classes, which have no common base, and Python's for wrong arguments."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    own = (each for each in vars(state).values() if isinstance(each, type) and issubclass(each, Exception))
-    return (RuntimeError, ValueError, *own)
-
-
 def _provider(device: str) -> str | tuple[str, dict[str, str]]:
     """The execution provider for `device`, with TF32 on or off for CUDA."""
-    name = _PROVIDERS[device]
+    name = PROVIDERS[device]
     return (name, {"use_tf32": "1" if device == "cuda-tf32" else "0"}) if device.startswith("cuda") else name
-
-
-def _session_options(onnxruntime: Module, device: str) -> SessionOptions:
-    options = onnxruntime.SessionOptions()
-    if device != "cpu":
-        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    return options
-
-
-def _load_cuda_libraries(onnxruntime: Module) -> None:
-    """Load CUDA and cuDNN from the `nvidia` packages, or from an installed torch, where the system has none."""
-    logger = logging.getLogger("onnxruntime")
-    preload = getattr(onnxruntime, "preload_dlls", None)
-    if preload is not None:
-        printed = io.StringIO()  # it prints what it does not find, but standard output is for results
-        try:
-            with contextlib.redirect_stdout(printed):
-                preload()
-        except OSError as error:
-            printed.write(str(error))
-        logger.info("CUDA libraries: %s", printed.getvalue())
-
-
-def _identity_model() -> bytes:
-    """The smallest useful ModelProto, y = Abs(x) for one float, as bytes: the package onnx may be missing."""
-    one = b"\x08\x01"  # field 1: the number 1
-    kind = record(2, record(1, one + record(2, record(1, one))))  # float32, shape (1,)
-    node = record(1, b"x") + record(2, b"y") + record(4, b"Abs")
-    values = record(11, record(1, b"x") + kind) + record(12, record(1, b"y") + kind)
-    graph = record(1, node) + record(2, b"probe") + values
-    return b"\x08\x08" + record(7, graph) + record(8, record(1, b"") + b"\x10\x0d")  # IR version 8, opset 13
 
 
 def _placement(profile: Path) -> Placement:
@@ -261,9 +189,9 @@ def _require_device(placement: Placement, device: str) -> None:
         f"{operator} on {provider}"
         for provider, operators in placement.items()
         for operator in operators
-        if operator in _HEAVY and provider != _PROVIDERS[device]
+        if operator in _HEAVY and provider != PROVIDERS[device]
     ]
-    if strays or not placement.get(_PROVIDERS[device]):
+    if strays or not placement.get(PROVIDERS[device]):
         raise UnavailableError(f"onnxruntime did not run on {device} only: {', '.join(strays) or 'nothing ran there'}")
 
 
@@ -276,3 +204,5 @@ WITHOUT_OPTIMIZATIONS = Runtime(
     functools.partial(tensors, optimized=False), warm,
 )  # fmt: skip
 """The graph as it is in the file: a report with this row shows how much of an error is due to the optimizer"""
+TF32_ON_CPU = Runtime("onnxruntime-tf32", ("onnx",), ("cpu",), version, unavailable, prepare_tf32, warm=warm)
+"""What TF32 makes of a file, computed on the CPU: no artifact is proven in it, see `converter.proof.tf32`"""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ import pytest
 from converter.bench.child import MOST
 from converter.bench.figures import Estimate
 from converter.bench.measure import BenchOptions, Measured, measure, processors_of
-from converter.bench.report import report_of
+from converter.bench.report import lines, report_of, sentences
 from converter.bench.subjects import KERAS, Case, Subject, cases, subjects
 from converter.core.clock import Clock
 from converter.core.data import Artifact, TensorSpec
 from converter.core.errors import UsageError
 from converter.core.limits import Limits
+from converter.runtimes import RUNTIMES, TENSORRT
 
 SHORT = ("--seconds", "0.1", "--quiet")
 IMAGE = TensorSpec("image", (None, 4))
@@ -101,6 +103,29 @@ def test_precisions_are_compared_with_float32_in_the_same_runtime() -> None:
         ("out/model.int8.onnx", "out/peer.onnx"): "faster",
     }
     assert [row.throughput[1] for row in report.rows[:2]] == pytest.approx([1000, 2000], rel=0.01)
+
+
+def test_a_gpu_is_measured_beside_the_cpu(exported: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device that is there but for TensorRT; the file on it is compared with itself on the CPU."""
+    absent = replace(RUNTIMES["onnxruntime"], unavailable=lambda device: "no TensorRT" if device == TENSORRT else None)
+    monkeypatch.setitem(RUNTIMES, "onnxruntime", absent)
+    found = cases([exported.directory / "model.onnx", exported.directory / "model.tflite"], [], 0)
+    chosen = subjects(found, ["onnxruntime", "litert"], "cuda")
+    assert [(each.runtime, each.device) for each in chosen] == [
+        ("onnxruntime", "cpu"), ("onnxruntime", "cuda"), ("onnxruntime", "cuda-tf32"), ("litert", "cpu"),
+    ]  # fmt: skip
+    with pytest.raises(UsageError, match="--device cuda: no file and runtime among these runs there"):
+        subjects(found, ["litert"], "cuda")
+    own = measured(chosen[0], 4e-3)
+    gpu = measured(chosen[1], 1e-3, facts={"device_name": "Some GPU"})
+    report = report_of([own, gpu, own], BenchOptions())
+    (compared,) = report.comparisons
+    assert (compared.base_device, compared.device, compared.answer) == ("cpu", "cuda", "faster")
+    assert [row[2] for row in lines(report)] == ["runtime", "onnxruntime", "onnxruntime on cuda"]
+    assert [row[-1] for row in lines(report)][1:] == ["", ""]  # nothing is compared with float32
+    *_, against, machine = sentences(report)
+    assert "model.onnx in onnxruntime on cuda against two_heads/model.onnx in onnxruntime: 0.25 (" in against
+    assert ", Some GPU, " in machine
 
 
 def test_a_twin_that_differs_makes_the_machine_too_noisy() -> None:
@@ -195,7 +220,12 @@ def test_wrong_usage(
 
 @pytest.mark.parametrize(
     ("runtime", "code", "words"),
-    [("litertt", 2, "no such runtime"), ("litert", 2, "reads none of the files"), ("ncnn", 5, "ncnn is not installed")],
+    [
+        ("litertt", 2, "no such runtime"),
+        ("all", 2, "no such runtime"),
+        ("litert", 2, "reads none of the files"),
+        ("ncnn", 5, "ncnn is not installed"),
+    ],
 )
 def test_a_runtime_that_cannot_measure(
     runtime: str, code: int, words: str, cnnexport: Callable[..., Any], exported: Any
@@ -203,6 +233,14 @@ def test_a_runtime_that_cannot_measure(
     outcome = cnnexport("bench", exported.directory / "model.onnx", "--runtime", runtime, "--quiet")
     assert outcome.code == code
     assert words in outcome.stderr
+
+
+def test_a_gpu_that_is_not_there(cnnexport: Callable[..., Any], exported: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    outcome = cnnexport("bench", exported.directory, "--device", "cuda", "--quiet")
+    assert outcome.code == 5
+    assert "onnxruntime on cuda" in outcome.stderr
+    assert outcome.stdout == ""
 
 
 def test_a_damaged_export_is_refused(cnnexport: Callable[..., Any], copied: Path) -> None:

@@ -14,7 +14,7 @@ from converter.core.results import Comparison, Control, OutputResult
 from converter.proof.comparison import compare_outputs, separation
 from converter.proof.controls import check_controls, check_shifted
 from converter.proof.tolerance import tolerances
-from converter.proof.verdict import judge
+from converter.proof.verdict import beside_the_gpu, judge
 
 SAMPLES, CLASSES = 8, 50
 SOFT = {"main": TensorSpec("main", (None, CLASSES), activation="softmax")}
@@ -595,3 +595,12 @@ def test_any_single_wrong_class_is_detected(seed):
     wrong[random.integers(SAMPLES), random.integers(CLASSES)] += spread * 5e-3
     assert not one(reference, {"main": single(softmax(wrong))}, exact=exact).passed
     assert one(reference, {"main": single(softmax(values + 1e-9))}, exact=exact).passed
+
+
+def test_nodes_that_ran_beside_the_gpu_are_named() -> None:
+    placement = {"CUDAExecutionProvider": {"Conv": 5, "Relu": 3}, "CPUExecutionProvider": {"Shape": 1, "Gather": 1}}
+    gpu = Comparison("onnx", "onnxruntime", "cuda", "float32", (), facts={"placement": placement})
+    whole = replace(gpu, facts={"placement": {"CUDAExecutionProvider": {"Conv": 5}}})
+    assert beside_the_gpu([replace(gpu, device="cpu"), gpu, whole, replace(gpu, facts={})]) == (
+        "onnx in onnxruntime on cuda: 2 of 10 nodes on the CPU: Gather, Shape",
+    )

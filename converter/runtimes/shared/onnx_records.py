@@ -38,7 +38,7 @@ def onnx_names(path: Path) -> tuple[list[str], list[str]]:
 
     Raises InputError where the file is missing, damaged or has no graph.
     """
-    with _mapped(path) as (data, size):
+    with mapped(path) as (data, size):
         graphs = [(start, end) for number, start, end in records(data, 0, size) if number == _GRAPH]
         names: dict[int, list[str]] = {_NODE_INPUT: [], _NODE_OUTPUT: [], _INITIALIZER: []}
         for graph in graphs:
@@ -60,7 +60,7 @@ def onnx_tensors(path: Path) -> list[str]:
     Raises InputError where the file is missing or damaged.
     """
     names: list[str] = []
-    with _mapped(path) as (data, size):
+    with mapped(path) as (data, size):
         for start, end in (found[1:] for found in records(data, 0, size) if found[0] == _GRAPH):
             for first, last in (found[1:] for found in records(data, start, end) if found[0] == _NODE):
                 results = [bytes(data[a:b]) for each, a, b in records(data, first, last) if each == _RESULT_NAME]
@@ -114,7 +114,7 @@ def _sidecar_path(path: Path) -> Path:
 def _outside(path: Path) -> list[str]:
     """Every location of external data in an ONNX file. Raises InputError."""
     found: list[str] = []
-    with _mapped(path) as (data, size):
+    with mapped(path) as (data, size):
         pending = [(_MODEL, 0, size)]
         while pending:
             kind, start, end = pending.pop()
@@ -129,7 +129,7 @@ def _outside(path: Path) -> list[str]:
 
 
 @contextmanager
-def _mapped(path: Path) -> Iterator[tuple[mmap.mmap, int]]:
+def mapped(path: Path) -> Iterator[tuple[mmap.mmap, int]]:
     """The bytes of an ONNX file and their number; errors while they are read become InputError."""
     try:
         size = path.stat().st_size
@@ -144,7 +144,7 @@ def _mapped(path: Path) -> Iterator[tuple[mmap.mmap, int]]:
 def onnx_metadata(path: Path) -> dict[str, str]:
     """The metadata_props of an ONNX file. Raises InputError where the file is missing or damaged."""
     found: dict[str, str] = {}
-    with _mapped(path) as (data, size):
+    with mapped(path) as (data, size):
         for number, start, end in records(data, 0, size):
             if number == _METADATA:
                 texts = {each: bytes(data[a:b]).decode(errors="replace") for each, a, b in records(data, start, end)}
