@@ -192,7 +192,9 @@ def _require_device(placement: Placement, device: str) -> None:
         if operator in _HEAVY and provider != PROVIDERS[device]
     ]
     if strays or not placement.get(PROVIDERS[device]):
-        raise UnavailableError(f"onnxruntime did not run on {device} only: {', '.join(strays) or 'nothing ran there'}")
+        why = "it has no kernel there for this use of the operator; verify without --device cuda" if strays else ""
+        found = ", ".join(strays) or "nothing ran there"
+        raise UnavailableError(f"onnxruntime did not run on {device} only: {found}" + (why and f"\n{why}"))
 
 
 RUNTIME = Runtime(

@@ -86,8 +86,8 @@ class Rounding:
     """The outputs of the first samples: `exact` in float64, empty where TensorFlow cannot; the rest is in float32.
 
     `base` is the first samples in batches of several, `alone` the first two in batches of their own (empty for a fixed
-    batch size), `summed` the first two with long sums taken one after another (empty if there are none). If the model
-    `mixes` samples, `base` and `exact` are all samples in one batch, and `alone` and `summed` are empty.
+    batch size), `summed` those of `exact` with long sums taken one after another (empty if there are none). If the
+    model `mixes` samples, `base` and `exact` are all samples in one batch, and `alone` and `summed` are empty.
     """
 
     base: Mapping[str, Array]
@@ -102,7 +102,6 @@ class Rounding:
         """Measure the rounding of `inputs`, the samples to compare; `runs` are those of the first ones."""
         samples, cells = len(next(iter(inputs.values()))), min(array[0].size for array in runs.base.values())
         count = effort.exact(runs.seconds, cells, samples)
-        first = first_samples(inputs, min(count, SAMPLES))
         exact, doubles = _exact(graph, first_samples(inputs, count))
         watched = runs.watched, doubles
         if _mixes(graph, inputs, runs, exact):
@@ -110,7 +109,7 @@ class Rounding:
             return cls(base, {}, {}, exact, True, watched)
         base = first_samples(runs.base, min(count, SAMPLES))
         alone = first_samples(runs.alone, min(count, SAMPLES))
-        summed = graph.single.summed(first)
+        summed = graph.single.summed(first_samples(inputs, count))
         if exact and count > SAMPLES:
             more = {name: array[SAMPLES:count] for name, array in inputs.items()}
             base = _joined(base, graph.single(more)[0])
