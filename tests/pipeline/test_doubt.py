@@ -174,6 +174,23 @@ def a_long_sum() -> Any:
     return chain(*parts, shape=(160, 160, 3))
 
 
+@builder
+def a_distance() -> Any:
+    """Of two images that one network reads: where they are close, what a sum of 256 rounds is all that is left.
+
+    With AVX-512, onnxruntime adds the 256 values of a pooled map one after the other.
+    """
+    import keras
+    from keras import layers, ops
+
+    one, two, given = (keras.Input((32, 32, 3), name=name) for name in ("one", "two", "given"))
+    x = layers.Conv2D(16, 3, strides=2, padding="same", activation="relu", name="conv")(given)
+    inner = keras.Model(given, layers.Dense(8, name="out")(layers.GlobalAveragePooling2D(name="mean")(x)), name="inner")
+    gap = layers.Subtract(name="gap")([inner(one), inner(two)])
+    root = layers.Lambda(lambda z: ops.sqrt(ops.sum(z * z, -1, keepdims=True)), output_shape=(1,), name="root")
+    return keras.Model([one, two], root(gap), name="net")
+
+
 @pytest.mark.parametrize("name", BUILDERS)
 def test_a_correct_artifact_passes(name: str, tmp_path: Path) -> None:
     import keras

@@ -336,7 +336,8 @@ def test_error_by_stage(layered: dict[str, Path], capsys: pytest.CaptureFixture[
     keras = report.rows[0].outputs[0]
     assert keras.relative_l2 is not None
     assert report.stages[0].errors["head"] == pytest.approx(keras.relative_l2, rel=1e-3)
-    assert keras.multiple == pytest.approx(1.0, abs=0.5)  # Keras rounds like the traced graph
+    assert keras.multiple is not None
+    assert 0.2 < keras.multiple < 1.5  # Keras rounds like the traced graph, or less where that adds in order
     (unoptimized,) = [row for row in report.rows if row.runtime == "onnxruntime-noopt"]
     assert report.stages[1].errors["head"] == pytest.approx(unoptimized.outputs[0].relative_l2, rel=0.5)
     print_report(report, sys.stdout)
