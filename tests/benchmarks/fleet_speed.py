@@ -1,11 +1,12 @@
 """Sixty models as a fleet on the cores of this machine, beside as many separate commands: seconds and digests.
 
-    python tests/benchmarks/fleet_speed.py [--count 60] [--jobs 2] [--formats onnx] [--scheduler tcp://HOST:PORT]
+    python tests/benchmarks/fleet_speed.py [--count 60] [--skip N] [--jobs 2] [--scheduler tcp://HOST:PORT]
 
-The models are those of `tests/sweeps/architectures.py` at a small input; those of kimm and
-zeromodels are left out where these packages are not installed. Each is exported and proven with four samples,
-the same way and into a directory of its own by both. Exit code 1 if a model is not proven or a digest differs. With
-`--scheduler`, the fleet runs on a cluster that was started by hand, and the times do not compare like with like.
+The models are those of `tests/sweeps/architectures.py` at a small input; those of kimm and zeromodels are left out
+where these packages are not installed. Each is exported and proven with four samples, the same way and into a directory
+of its own by both. `--skip` leaves out the first ones, so that a long run can be taken in parts. Exit code 1 if a model
+is not proven or a digest differs. With `--scheduler`, the fleet runs on a cluster that was started by hand, separate
+exports that `--keep` kept are not made again, and the times do not compare like with like.
 """
 
 from __future__ import annotations
@@ -63,17 +64,16 @@ def options_of(arguments: Sequence[str], formats: str) -> dict[str, object]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=60)
+    parser.add_argument("--skip", type=int, default=0, metavar="N")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--formats", default="onnx")
     parser.add_argument("--scheduler", metavar="ADDRESS")
-    parser.add_argument(
-        "--keep", type=Path, metavar="FOLDER", help="keep the artifacts there; separate ones are reused"
-    )
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the artifacts there")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="fleet-speed-") as temporary:
         place = (options.keep or Path(temporary)).resolve()
         place.mkdir(parents=True, exist_ok=True)
-        chosen = dict(list(sources(place).items())[: options.count])
+        chosen = dict(list(sources(place).items())[options.skip : options.count])
         lines = []
         for name, arguments in chosen.items():
             values = {"name": name, **options_of(arguments, options.formats)}

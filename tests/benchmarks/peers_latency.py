@@ -22,6 +22,9 @@ from typing import TYPE_CHECKING
 from export_child import FILES, Job
 from export_speed import GIGABYTE, ROOT, Limits, in_child, limited
 
+from converter.bench.describe import describe
+from converter.core.errors import InputError
+
 if TYPE_CHECKING:
     from converter.core.foreign import JsonObject
 
@@ -45,8 +48,15 @@ def written(name: str, tool: str, form: str, directory: Path, limits: Limits) ->
     else:
         ended = in_child(Job("export", name, tool, (form,), str(place)), limits)
     if "failure" in ended:
-        return str(ended["failure"])[:100]
-    return path if path.exists() else "it wrote no file"
+        return f"no file: {ended['failure']}"[:100]
+    if not path.exists():
+        return "it wrote no file"
+    if tool != "ours" and form in PEERS:
+        try:
+            describe(path, form)
+        except InputError as error:
+            return f"the file does not load: {str(error).partition(': ')[2].partition('failed:')[2] or error}"[:100]
+    return path
 
 
 def measured(ours: Path, peers: list[Path], form: str, seconds: float) -> JsonObject:
@@ -79,7 +89,7 @@ def lines(name: str, form: str, directory: Path, options: argparse.Namespace) ->
         for peer, path in found.items():
             start = (name, f"{form} in {runtime}", f"{1e3 * median:.2f} ms", peer)
             if isinstance(path, str):
-                yield (*start, "-", f"no file: {path}")
+                yield (*start, "-", path)
                 continue
             file = f"{path.parent.name}/{path.name}"
             if rows[file]["error"]:
