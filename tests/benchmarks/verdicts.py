@@ -2,6 +2,7 @@
 
     pip install --target peers polygraphy
     PYTHONPATH=peers python tests/benchmarks/verdicts.py [--markdown] [--json FILE] [--work DIR] [--only TEXT]
+                                                         [--device cuda]
 
 The wrong ones are exported ONNX files with one fault planted in each (`faults.py`, `graph_faults.py`,
 `size_faults.py`), which changes what the model computes, for all inputs or for some batches or sizes; their hashes are
@@ -29,7 +30,8 @@ that has learnt its task. "x noise" is cnnexport's largest relative L2 divided b
 measured), "max |d|" the largest difference from Keras in any output: of probabilities, except for logits, features and
 others without a final activation.
 
-TensorFlow exports every model once, in one process; `--work DIR` keeps these exports and uses those that it has.
+TensorFlow exports every model once, in one process; `--work DIR` keeps these exports and uses those that it has. With
+`--device cuda` cnnexport's verdict includes the rows of CUDA; a machine with kept exports needs no TensorFlow for that.
 Exit code 1 if cnnexport missed a fault or rejected a correct artifact. Polygraphy is not a dependency of cnnexport.
 """
 
@@ -129,7 +131,7 @@ class Row:
         return None if accepted is None else accepted is not self.faulty
 
 
-def checked(case: Case, work: Path) -> Row:
+def checked(case: Case, work: Path, device: str) -> Row:
     """Plant the fault in a copy, if there is one, run the artifact, and apply every check."""
     from converter import verify
     from converter.bundle import read_golden, read_manifest
@@ -155,7 +157,7 @@ def checked(case: Case, work: Path) -> Row:
             subject = Subject(directory, artifact, manifest.interface, case.runtime, "cpu")
             actual = run_artifact(subject, (golden.samples,)).largest
         try:
-            report = verify(directory, runtimes=(case.runtime,))
+            report = verify(directory, runtimes=(case.runtime,), device=device if kind == "onnx" else "cpu")
         except CnnExportError as error:
             verdict, why = "error", (f"{type(error).__name__}: {error}",)
         else:
@@ -261,20 +263,22 @@ def versions() -> dict[str, str]:
     return found
 
 
-def run(work: Path, cases: Sequence[Case]) -> list[Row]:
+def run(work: Path, cases: Sequence[Case], device: str) -> list[Row]:
     """Export what is missing, then check every case; progress goes to standard error."""
     log = work / "export.log"
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-    with log.open("w") as stream:
-        bases = dict.fromkeys(name for case in cases for name in (case.base, case.file_of) if name)
-        command = [sys.executable, verdict_models.__file__, str(work), *bases]
-        done = subprocess.run(command, stdout=sys.stderr, stderr=stream, env=environment, check=False)
-    if done.returncode:
-        sys.exit(log.read_text()[-2000:])
+    bases = dict.fromkeys(name for case in cases for name in (case.base, case.file_of) if name)
+    absent = [name for name in bases if not exported(work, name).exists() and not failure_of(work, name).exists()]
+    if absent:
+        with log.open("w") as stream:
+            command = [sys.executable, verdict_models.__file__, str(work), *absent]
+            done = subprocess.run(command, stdout=sys.stderr, stderr=stream, env=environment, check=False)
+        if done.returncode:
+            sys.exit(log.read_text()[-2000:])
     rows = []
     for case in cases:
-        row = checked(case, work)
+        row = checked(case, work, device)
         wrong = "" if row.right(OURS) else f", WRONG: {'; '.join(row.reasons)}"
         print(f"{case.base}, {case.text}, {case.runtime}: {row.verdict}{wrong}", file=sys.stderr, flush=True)
         rows.append(row)
@@ -286,6 +290,7 @@ def main() -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every row, and the versions, to FILE")
     parser.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
     parser.add_argument("--work", type=Path, metavar="DIR", help="keep the exports there, and use those it has")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="cuda: also onnxruntime on a GPU")
     parser.add_argument("--only", default="", metavar="TEXT", help="only the cases with TEXT in their model or text")
     options = parser.parse_args()
     cases = [case for case in (*FAULTS, *CORRECT) if options.only in f"{case.base}, {case.text}"]
@@ -296,7 +301,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="verdicts-") as scratch:
         work = options.work or Path(scratch)
         work.mkdir(parents=True, exist_ok=True)
-        rows = run(work, cases)
+        rows = run(work, cases, options.device)
     checks = (*PEERS, OURS)
     for part in filter(None, ([row for row in rows if row.faulty], [row for row in rows if not row.faulty])):
         print(table(list(rows_of_table(part, checks)), options.markdown), end="\n\n")
