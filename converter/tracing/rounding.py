@@ -25,8 +25,12 @@ from converter.tracing.signature import Signature
 MIXED = 1e-9
 """Relative L2, in float64, above which a sample's output depends on the other samples of its batch."""
 
-SLOW = 0.2
-"""Seconds of one inference above which only one sample is run alone."""
+SLOW = 1.0
+"""Seconds of the first inference above which only one sample is run alone.
+
+Preparing the session counts there: 0.4 s of a network with recurrent layers, whose inference takes 4 ms, and which would
+be compared on the fewest samples otherwise.
+"""
 
 SUSPECT = 1e-7
 """The same in float32, from which it is worth an inference in float64 to find out."""
