@@ -28,8 +28,8 @@ MIXED = 1e-9
 SLOW = 1.0
 """Seconds of the first inference above which only one sample is run alone.
 
-Preparing the session counts there: 0.4 s of a network with recurrent layers, whose inference takes 4 ms, and which would
-be compared on the fewest samples otherwise.
+Preparing the session counts there: 0.4 s of a network with recurrent layers, whose inference takes 4 ms, and which
+would be compared on the fewest samples otherwise.
 """
 
 SUSPECT = 1e-7
