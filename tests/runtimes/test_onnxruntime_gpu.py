@@ -102,6 +102,22 @@ def test_products_get_ten_bits_of_mantissa(tmp_path: Path) -> None:
     assert 1e-4 < np.abs(exact - x).max() / np.abs(x).max() < 1e-2
 
 
+def test_weights_in_a_file_of_their_own_are_found(tmp_path: Path) -> None:
+    """A model of more than 1.8 GB has them; onnxruntime refuses a link out of the directory of the copy."""
+    import onnx
+
+    path = tmp_path / "model.onnx"
+    onnx.save_model(
+        _products(), path, save_as_external_data=True, location="model.onnx.data", size_threshold=0
+    )  # fmt: skip
+    spec = TensorSpec("x", (None, 8))
+    artifact = Artifact("onnx", path.name, "float32", (spec,), (TensorSpec("y", (None, 8)),), {}, 0, 0.0)
+    given = {"x": np.ones((2, 8), np.float32)}
+    exact = run_ort.prepare(path, artifact, "cpu").run(given)["y"]
+    found = run_ort.prepare_tf32(path, artifact, "cpu").run(given)["y"]
+    assert 0 < np.abs(found - exact).max() / np.abs(exact).max() < 1e-2
+
+
 def test_the_tolerance_of_tf32_is_what_tf32_does_to_the_file(exported: Exported) -> None:
     (artifact,) = [each for each in exported.report.artifacts if each.format == "onnx"]
     interface = read_manifest(exported.directory).interface

@@ -92,6 +92,11 @@ def sidecar_of(path: Path) -> Path | None:
 def copy_onnx(path: Path, copy: Path) -> None:
     """Copy an ONNX file to `copy`, and its sidecar, if it has one, under the same name to the same directory."""
     shutil.copyfile(path, copy)
+    copy_sidecar(path, copy)
+
+
+def copy_sidecar(path: Path, copy: Path) -> None:
+    """Copy the sidecar of an ONNX file, if it has one, beside `copy`: onnxruntime follows no link out of there."""
     sidecar = sidecar_of(path)
     if sidecar is not None:
         shutil.copyfile(sidecar, copy.with_name(sidecar.name))

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from converter.core.protobuf import Bytes, record, records, varint
-from converter.runtimes.shared.onnx_records import mapped, sidecar_of
+from converter.runtimes.shared.onnx_records import copy_sidecar, mapped
 
 PRODUCTS: Mapping[str, int] = {
     "Conv": 2, "ConvTranspose": 2, "Gemm": 2, "MatMul": 2, "Einsum": 2, "LSTM": 3, "GRU": 3, "RNN": 3,
@@ -28,7 +28,7 @@ _DATA_TYPE, _NAME, _RAW = 2, 8, 9
 
 
 def rounded_copy(path: Path, copy: Path) -> None:
-    """Write the copy to `copy`; a sidecar with the weights is linked beside it.
+    """Write the copy to `copy`; and copy a sidecar with the weights.
 
     Raises InputError where the file is missing or damaged, OSError where the copy cannot be written.
     """
@@ -40,9 +40,7 @@ def rounded_copy(path: Path, copy: Path) -> None:
                 file.write(data[done : start - len(varint(end - start))] + varint(len(graph)) + graph)
                 done = end
         file.write(data[done:size])
-    sidecar = sidecar_of(path)
-    if sidecar is not None:
-        copy.with_name(sidecar.name).symlink_to(sidecar.resolve())
+    copy_sidecar(path, copy)
 
 
 def _graph(data: Bytes, start: int, end: int) -> Iterator[bytes]:

@@ -52,7 +52,7 @@ def unavailable(device: str) -> str | None:
 @functools.cache
 def _gpu_reasons(_visible: str | None) -> dict[str, str]:
     """By device, why it cannot be used, "" if it can; `_visible` are the GPUs that the answer is for."""
-    devices = [device for device in PROVIDERS if device in ("cuda", "tensorrt")]
+    devices = ("cuda", "tensorrt")
     path = os.pathsep.join(filter(None, sys.path))
     done = subprocess.run(
         [sys.executable, "-P", "-c", _QUESTION, *devices],
