@@ -197,10 +197,13 @@ def _judged_precision(
     return verdict_of(found, row.comparison, controls), row
 
 
+def _subject(exported: Exported, run: Run) -> Subject:
+    return Subject(exported.directory, run.artifact, exported.interface, run.runtime, run.device, exported.arrays)
+
+
 def _as_tf32(exported: Exported, run: Run) -> Exported:
     """What was exported, with the noise of TF32 in its golden arrays."""
-    subject = Subject(exported.directory, run.artifact, exported.interface, run.runtime, run.device, exported.arrays)
-    return replace(exported, golden=with_tf32_noise(exported.golden, subject))
+    return replace(exported, golden=with_tf32_noise(exported.golden, _subject(exported, run)))
 
 
 def _bounds(exported: Exported, options: ProofOptions, tf32: bool) -> Bounds:
@@ -255,7 +258,7 @@ def _failed(exported: Exported, run: Run, error: Exception) -> _Row:
 
 def _row(exported: Exported, run: Run, bounds: Bounds) -> _Row:
     golden, specs, artifact = exported.golden, exported.interface.by_output, run.artifact
-    subject = Subject(exported.directory, artifact, exported.interface, run.runtime, run.device, exported.arrays)
+    subject = _subject(exported, run)
     ran = run_artifact(subject, (golden.samples,) if exported.mixes else (1, 3, golden.samples))
     answer = ran.answer
     assert answer is not None

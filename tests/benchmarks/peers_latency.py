@@ -48,14 +48,14 @@ def written(name: str, tool: str, form: str, directory: Path, limits: Limits) ->
     else:
         ended = in_child(Job("export", name, tool, (form,), str(place)), limits)
     if "failure" in ended:
-        return f"no file: {ended['failure']}"[:100]
+        return str(ended["failure"])[:100]
     if not path.exists():
         return "it wrote no file"
     if tool != "ours" and form in PEERS:
         try:
             describe(path, form)
-        except InputError as error:
-            return f"the file does not load: {str(error).partition(': ')[2].partition('failed:')[2] or error}"[:100]
+        except InputError:
+            return f"{RUNTIMES[form][0]} refuses the file"
     return path
 
 

@@ -31,7 +31,8 @@ measured), "max |d|" the largest difference from Keras in any output: of probabi
 others without a final activation.
 
 TensorFlow exports every model once, in one process; `--work DIR` keeps these exports and uses those that it has. With
-`--device cuda` cnnexport's verdict includes the rows of CUDA; a machine with kept exports needs no TensorFlow for that.
+`--device cuda` cnnexport's verdict includes the rows of CUDA; with kept exports, only cases of the runtime TensorFlow
+need that package.
 Exit code 1 if cnnexport missed a fault or rejected a correct artifact. Polygraphy is not a dependency of cnnexport.
 """
 
@@ -269,7 +270,7 @@ def run(work: Path, cases: Sequence[Case], device: str) -> list[Row]:
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CPP_MIN_LOG_LEVEL": "3"}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     bases = dict.fromkeys(name for case in cases for name in (case.base, case.file_of) if name)
-    absent = [name for name in bases if not exported(work, name).exists() and not failure_of(work, name).exists()]
+    absent = [name for name in bases if not exported(work, name).exists()]
     if absent:
         with log.open("w") as stream:
             command = [sys.executable, verdict_models.__file__, str(work), *absent]
