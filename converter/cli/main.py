@@ -7,7 +7,6 @@ output. No large library is imported.
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import re
 import sys
@@ -119,12 +118,8 @@ def cli(ctx: click.Context) -> int | None:
 
 
 def run() -> None:
-    """The console script: `main`, and the end of the process without that of TensorFlow, which takes a second.
-
-    Garbage is collected less often: TensorFlow creates hundreds of thousands of objects that stay.
-    """
-    machine.OWN_PROCESS = True
-    gc.set_threshold(50_000, 20, 20)
+    """The console script: `main`, and the end of the process without that of TensorFlow, which takes a second."""
+    machine.own_process()
     try:
         with ended_by_signals(), own_temporary_files():
             main()

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib.metadata
 import os
 import platform
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from converter.core.foreign import Facts
 from converter.core.version import __version__
 
 OWN_PROCESS = False
-"""Whether this process is that of the command line, so that nothing of a caller's runs in it"""
+"""Whether this process is that of the command line or a child of it, so that nothing of a caller's runs in it"""
+
+LOOKED_FOR = ("sklearn", "pandas", "matplotlib")
+"""Libraries that Keras imports where they are installed, for wrappers and plots: a second or more"""
 
 _LIBRARIES = (
     "tensorflow",
@@ -40,6 +46,27 @@ def describe() -> Facts:
         "system": f"{platform.system()} {platform.machine()}",
         "cores": os.cpu_count(),
     }
+
+
+def own_process() -> None:
+    """Note that this process is one of ours. Garbage is collected less often in it: TensorFlow creates hundreds of
+    thousands of objects that stay."""
+    global OWN_PROCESS
+    OWN_PROCESS = True
+    gc.set_threshold(50_000, 20, 20)
+
+
+@contextmanager
+def quick_imports() -> Iterator[None]:
+    """Within the context, in a process of ours, TensorFlow and Keras are imported without what Keras only looks for."""
+    hidden = [name for name in LOOKED_FOR if OWN_PROCESS and name not in sys.modules]
+    for name in hidden:
+        sys.modules[name] = None  # type: ignore[assignment]  # importing it raises ModuleNotFoundError
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 def release_memory() -> None:

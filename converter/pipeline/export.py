@@ -13,20 +13,22 @@ from converter.bundle.directory import refuse_other_source, stage
 from converter.bundle.manifest import MANIFEST, MAX_BYTES, PAGE, REPORT, records_of, write_manifest
 from converter.core import machine
 from converter.core.clock import Clock, Progress
+from converter.core.data import Artifact
 from converter.core.disk import writing
 from converter.core.errors import InputError
 from converter.core.files import FileRecord, digest_of
 from converter.core.jsonable import dumps, read_json
 from converter.core.limits import limited
 from converter.core.results import Report
+from converter.core.turn import Turn, turns
 from converter.pipeline.arguments import export_options
 from converter.pipeline.facts import manifest_of, report_of
 from converter.pipeline.options import ExportKeywords, ExportOptions, ModelOrPath
 from converter.pipeline.precisions import with_variants
 from converter.pipeline.stages import write_artifacts
-from converter.proof.children import RUN_CHILD, waiting_children
-from converter.proof.diagnosis import CHILD, DIAGNOSIS_RUNTIMES
-from converter.proof.plan import ProofOptions, first_runtimes
+from converter.proof.children import waiting_children
+from converter.proof.diagnosis import children_of
+from converter.proof.plan import ProofOptions
 from converter.proof.prove import prove
 from converter.report.baseline import compared_with
 from converter.report.html import to_html
@@ -71,15 +73,16 @@ def export(
         writing(directory),
         limited(options.limits),
         stage(directory) as staging,
-        waiting_children(_children(options.formats)),
+        waiting_children(children_of(options.formats)[0]),
     ):
         result = write_artifacts(source, options, staging.path, clock)
         result = with_variants(result, options.precision, options.source.seed, clock)
         gc.collect()
         machine.release_memory()
-        with ThreadPoolExecutor(1) as pool:
-            records = pool.submit(records_of, staging.path, result.exported.artifacts)
-            evidence = prove(result.exported, ProofOptions(device=options.device, tolerance=options.tolerance), clock)
+        with turns() as turn, ThreadPoolExecutor(1) as pool:
+            records = pool.submit(_records, staging.path, result.exported.artifacts, turn)
+            proof = ProofOptions(device=options.device, tolerance=options.tolerance)
+            evidence = prove(result.exported, proof, clock, turn)
         report = replace(
             report_of(result.facts, result.exported, evidence, clock, options.source.seed), failures=result.failures
         )
@@ -97,19 +100,18 @@ def export(
     return report
 
 
+def _records(directory: Path, artifacts: Sequence[Artifact], turn: Turn) -> dict[str, FileRecord]:
+    """The records of the artifacts' files, computed while no latency is measured."""
+    with turn.working():
+        return records_of(directory, artifacts)
+
+
 def _known(records: Future[dict[str, FileRecord]]) -> dict[str, FileRecord]:
     """The records that were computed while the artifacts were proven; none if a file could not be read."""
     try:
         return records.result()
     except (InputError, OSError):
         return {}  # `write_manifest` reports it
-
-
-def _children(formats: Sequence[str]) -> list[tuple[str, str]]:
-    """The children that the export of `formats` will need, so that they start while TensorFlow loads."""
-    able = [(form, runtime) for form in formats for runtime in first_runtimes(form)]
-    proofs = [(RUN_CHILD, runtime) for _, runtime in able]
-    return [*proofs, *((CHILD, DIAGNOSIS_RUNTIMES[form]) for form, _ in able if form in DIAGNOSIS_RUNTIMES)]
 
 
 def _complete(directory: Path) -> bool:

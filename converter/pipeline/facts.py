@@ -11,7 +11,8 @@ from converter.core.clock import Clock
 from converter.core.data import Artifact, Interface, RuleResult
 from converter.core.foreign import Facts, Json
 from converter.core.results import Report
-from converter.proof.prove import Evidence, Exported
+from converter.proof.exported import Exported
+from converter.proof.prove import Evidence
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ A tensor of TFLite is named after all nodes that became one operator, joined by 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,42 +51,52 @@ class Read:
     warnings: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Files:
-    """The artifacts of a model with `interface` in `directory`, where its golden inputs are yet to be written."""
+class Reader:
+    """Runs the files of a model with `interface` in `directory` on the first golden inputs, each in a child process.
 
-    directory: Path
-    artifacts: Sequence[Artifact]
-    interface: Interface
+    They are read one after the other on a thread, while the caller does something else. Only files that can be
+    diagnosed are read, and none if no end was measured. Raises OutputError.
+    """
 
-    def read(self, inputs: Arrays, ends: Sequence[LayerEnd]) -> Read:
-        """Run the files that can be diagnosed on the first of `inputs`, each in a child process.
+    def __init__(self, directory: Path, interface: Interface, inputs: Arrays, ends: Sequence[LayerEnd]) -> None:
+        self.directory, self.interface, self.inputs = directory, interface, inputs
+        sizes = [end.elements for end in ends if end.sketch is not None]
+        self._bytes = 4 * int(np.mean(sizes)) if sizes else 0
+        self._pool = ThreadPoolExecutor(1)
+        self._found: dict[str, Future[tuple[_Tensor, ...] | str]] = {}
+        if sizes:
+            write_golden(directory / GOLDEN, Golden(inputs, {}, {}, {}))
 
-        Nothing is done if no end was measured. The inputs are written to golden.npz, alone. Raises OutputError.
-        """
-        if any(end.sketch is not None for end in ends):
-            write_golden(self.directory / GOLDEN, Golden(inputs, {}, {}, {}))
-        return _read(self, ends)
+    def begin(self, artifact: Artifact) -> None:
+        """Read a file that was written."""
+        if self._bytes and artifact.format in DIAGNOSIS_RUNTIMES:
+            self._found[artifact.path] = self._pool.submit(self._tensors, artifact)
 
+    def finish(self) -> Read:
+        """What was found in the files that were begun."""
+        answers = {path: each.result() for path, each in self._found.items()}
+        return Read(
+            {path: found for path, found in answers.items() if not isinstance(found, str)},
+            tuple(found for found in answers.values() if isinstance(found, str)),
+        )
 
-def _read(files: Files, ends: Sequence[LayerEnd]) -> Read:
-    sizes = [end.elements for end in ends if end.sketch is not None]
-    warnings: list[str] = []
-    tensors: dict[str, tuple[_Tensor, ...]] = {}
-    for artifact in (each for each in files.artifacts if sizes and each.format in DIAGNOSIS_RUNTIMES):
-        runtime, size = DIAGNOSIS_RUNTIMES[artifact.format], 4 * int(np.mean(sizes))
+    def close(self) -> None:
+        """Wait for the file that is being read, and read no other."""
+        self._pool.shutdown(cancel_futures=True)
+
+    def _tensors(self, artifact: Artifact) -> tuple[_Tensor, ...] | str:
+        """The tensors of a file, or a warning."""
+        subject = Subject(self.directory, artifact, self.interface, DIAGNOSIS_RUNTIMES[artifact.format], "cpu")
         try:
-            found = sketches(Subject(files.directory, artifact, files.interface, runtime, "cpu"), None, size, 1)
+            found = sketches(subject, None, self._bytes, 1)
         except (ChildError, InputError, UnavailableError) as error:
             reason = " ".join(str(error).split())
-            warnings.append(f"{artifact.path}: no layers recorded, so a failure cannot be located: {reason}")
-            continue
-        tensors[artifact.path] = tuple(
+            return f"{artifact.path}: no layers recorded, so a failure cannot be located: {reason}"
+        return tuple(
             _Tensor(name, key, elements, each)
             for name, (elements, layouts) in found.items()
             for key, each in layouts.items()
         )
-    return Read(tensors, tuple(warnings))
 
 
 def write_record(directory: Path, inputs: Arrays, ends: Sequence[LayerEnd], read: Read) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -32,13 +31,14 @@ from converter.core.text import reason_of
 from converter.pipeline.about import about, described, with_preprocessing
 from converter.pipeline.facts import ModelFacts
 from converter.pipeline.golden import Begun, Settings, begin_golden
-from converter.pipeline.layer_record import Files, Read, write_record
+from converter.pipeline.layer_record import Read, Reader, write_record
 from converter.pipeline.notes import HALF_PRECISION, NO_FLOAT64, change_warning
 from converter.pipeline.options import ExportOptions
 from converter.pipeline.text_inputs import refuse_text_inputs, refuse_text_outputs
-from converter.proof.diagnosis import DIAGNOSIS_RUNTIMES
+from converter.proof.children import begin
+from converter.proof.diagnosis import DIAGNOSIS_RUNTIMES, children_of
+from converter.proof.exported import Exported
 from converter.proof.measures import Measures
-from converter.proof.prove import Exported
 from converter.sources import Opened
 from converter.tracing.reference import Measured
 from converter.tracing.signature import Signature
@@ -97,6 +97,7 @@ def write_artifacts(opened: Opened, options: ExportOptions, directory: Path, clo
 
     with clock("load"):
         loaded = _load(opened, options)
+    begin(children_of(options.formats)[1])
     with legal_scopes():
         return _written(loaded, options, directory, clock)
 
@@ -112,9 +113,11 @@ def _written(loaded: Loaded, options: ExportOptions, directory: Path, clock: Clo
         if begun.measuring is not None and begun.measuring.weights > HEAVY:
             with clock("reference"):
                 begun.measuring.wait()
-        artifacts, failures = _write_formats(loaded, traced, options, directory, clock)
-        files = Files(directory, artifacts, loaded.signature.interface)
-        predicted, read = _predict_and_read(loaded, rewritten, begun, files, clock)
+        first = begun.measuring
+        assert first is not None
+        with closing(Reader(directory, loaded.signature.interface, first.inputs, first.ends)) as reader:
+            artifacts, failures = _write_formats(loaded, traced, options, clock, reader)
+            predicted, read = _predict_and_read(loaded, rewritten, begun, artifacts, reader, clock)
     write_golden(directory / GOLDEN, predicted.golden)
     facts = _facts(loaded, rewritten, traced, predicted)
     exported = Exported(
@@ -179,23 +182,22 @@ def _predict(loaded: Loaded, rewritten: Rewritten, begun: Begun) -> Predicted:
 
 
 def _predict_and_read(
-    loaded: Loaded, rewritten: Rewritten, begun: Begun, files: Files, clock: Clock
+    loaded: Loaded, rewritten: Rewritten, begun: Begun, artifacts: Sequence[Artifact], reader: Reader, clock: Clock
 ) -> tuple[Predicted, Read]:
     """The golden arrays, and the tensors of the files, which are read beside what is still to be measured.
 
     They are read again if other inputs were drawn meanwhile. layers.json is written.
     """
-    first = begun.measuring
-    assert first is not None
-    with ThreadPoolExecutor(1) as pool:
-        early = pool.submit(files.read, first.inputs, first.ends)
-        with clock("reference"):
-            predicted = _predict(loaded, rewritten, begun)
-        with clock("layers"):
-            inputs, ends, read = predicted.golden.inputs, predicted.measured.ends, early.result()
-            if inputs is not first.inputs:
-                read = files.read(inputs, ends)
-            write_record(files.directory, inputs, ends, read)
+    with clock("reference"):
+        predicted = _predict(loaded, rewritten, begun)
+    with clock("layers"):
+        read, inputs, ends = reader.finish(), predicted.golden.inputs, predicted.measured.ends
+        if inputs is not reader.inputs:
+            with closing(Reader(reader.directory, reader.interface, inputs, ends)) as again:
+                for artifact in artifacts:
+                    again.begin(artifact)
+                read = again.finish()
+        write_record(reader.directory, inputs, ends, read)
     return predicted, read
 
 
@@ -207,9 +209,9 @@ def _trace(loaded: Loaded, rewritten: Rewritten, options: ExportOptions) -> Trac
 
 
 def _write_formats(
-    loaded: Loaded, traced: Traced, options: ExportOptions, directory: Path, clock: Clock
+    loaded: Loaded, traced: Traced, options: ExportOptions, clock: Clock, reader: Reader
 ) -> tuple[tuple[Artifact, ...], tuple[str, ...]]:
-    """The written artifacts, and a sentence for each format that could not be written.
+    """The written artifacts, and a sentence for each format that could not be written; `reader` reads their layers.
 
     What a library raises for a model that it was not made for costs the other formats nothing.
     """
@@ -221,7 +223,8 @@ def _write_formats(
         with clock(f"write {name}"):
             try:
                 refuse_text_inputs(loaded.source.model, loaded.signature, FORMATS[name])
-                artifacts.append(FORMATS[name].write(traced, directory, options.write))
+                artifacts.append(FORMATS[name].write(traced, reader.directory, options.write))
+                reader.begin(artifacts[-1])
             except ConversionError as error:
                 if output_error(error, codes=FULL):
                     raise

@@ -31,8 +31,9 @@ from converter.pipeline.checks import path_of
 from converter.pipeline.facts import ModelFacts, report_of
 from converter.pipeline.options import PathText, VerifyKeywords
 from converter.proof.children import RUN_CHILD, waiting_children
+from converter.proof.exported import Exported
 from converter.proof.plan import ProofOptions, check_runtimes, plan
-from converter.proof.prove import Exported, prove
+from converter.proof.prove import prove
 from converter.report.baseline import Baseline, compared_with
 from converter.signing.check import check_signature
 

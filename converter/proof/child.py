@@ -19,12 +19,14 @@ from urllib.parse import quote
 import numpy as np
 
 from converter.bundle.golden import read_inputs
+from converter.core import machine
 from converter.core.data import Array, Arrays, Artifact, TensorSpec, first_samples
 from converter.core.disk import FULL, output_error
 from converter.core.ending import end_with_parent
 from converter.core.errors import CnnExportError, InputError
 from converter.core.foreign import Json
 from converter.core.jsonable import dumps
+from converter.core.turn import Turn
 from converter.proof.protocol import RunAnswer, run_job, samples_at
 from converter.runtimes import ON_GPU, RUNNERS
 from converter.runtimes.shared.onnx_records import require_own_weights
@@ -41,6 +43,7 @@ def main(work: Callable[[Json], object]) -> None:
     The name of a runtime on the command line makes the child import its library before it reads the job.
     """
     end_with_parent()
+    machine.own_process()
     for name in sys.argv[1:]:
         with contextlib.suppress(ImportError):  # `prepare` reports it
             (RUNNERS[name].warm or functools.partial(RUNNERS[name].unavailable, "cpu"))()
@@ -64,10 +67,10 @@ def run(raw: Json) -> RunAnswer:
     """Do the `RunJob` in `raw`: run its subject at every batch size that it supports, and write the outputs.
 
     All batch sizes are run in one session, the largest first, and so are inputs of another size; those are run in a
-    fresh session too.
+    fresh session too. The latency is measured last, while no other child works.
     """
     job = run_job(raw)
-    artifact, path = job.subject.artifact, job.subject.path
+    artifact, path, turn = job.subject.artifact, job.subject.path, Turn(job.turn)
     given = read_inputs(job.subject.golden, job.subject.interface)
     inputs, *others = [{spec.name: as_declared(each[spec.name], spec) for spec in artifact.inputs} for each in given]
     fixed = artifact.inputs[0].shape[0]
@@ -75,9 +78,6 @@ def run(raw: Json) -> RunAnswer:
         raise InputError(f"{path}: a batch of {fixed:,} samples takes more than {MAX_BATCH >> 30} GB")
     if artifact.format == "onnx":
         require_own_weights(path)
-    started = time.perf_counter()
-    prepared = RUNNERS[job.subject.runtime].prepare(path, artifact, job.subject.device)
-    loaded = time.perf_counter() - started
     count = len(next(iter(inputs.values())))
     batches = [fixed] if fixed else list(dict.fromkeys(job.batches))
     results: dict[str, Array] = {}
@@ -88,24 +88,33 @@ def run(raw: Json) -> RunAnswer:
             {f"{key}/{quote(name, safe='')}": as_keras(outputs[name], name, artifact, types) for name in outputs}
         )
 
-    clocked = _Clocked(prepared.run)
-    for batch in reversed(batches):  # the smallest last: its runs need no warming up, and are the first ones of latency
-        clocked.taken.clear()
+    def at(batch: int) -> None:
         some = first_samples(inputs, count if fixed else samples_at(batch, count))
         keep(str(batch), in_batches(clocked, some, batch))
+
+    with turn.working(heavy=True):
+        prepared = RUNNERS[job.subject.runtime].prepare(path, artifact, job.subject.device)
+        clocked = _Clocked(prepared.run)
+        for batch in batches[:0:-1] or batches:
+            at(batch)
+        for other in others:
+            size = fixed or len(next(iter(other.values())))
+            keep("resized", in_batches(prepared.run, other, size))
+            fresh = RUNNERS[job.subject.runtime].prepare(path, artifact, job.subject.device)
+            keep("fresh", in_batches(fresh.run, other, size))
+            del fresh
     one = first_samples(inputs, fixed or 1)
     if fixed and count < fixed:
         one = {name: np.resize(array, (fixed, *array.shape[1:])) for name, array in one.items()}
-    if batch != len(next(iter(one.values()))):
+    with turn.alone(job.patience):
         clocked.taken.clear()
-    latency = clocked.latency(one, first=len(batches) == 1 or job.subject.device in ON_GPU)
-    for other in others:
-        size = fixed or len(next(iter(other.values())))
-        keep("resized", in_batches(prepared.run, other, size))
-        fresh = RUNNERS[job.subject.runtime].prepare(path, artifact, job.subject.device)
-        keep("fresh", in_batches(fresh.run, other, size))
-    np.savez(job.outputs, allow_pickle=False, **results)
-    return RunAnswer(tuple(batches), loaded, latency, dict(prepared.facts))
+        if len(batches) > 1:  # the smallest last: its runs need no warming up, and are the first ones of latency
+            at(batches[0])
+        if batches[0] != len(next(iter(one.values()))):
+            clocked.taken.clear()
+        latency = clocked.latency(one, first=job.subject.device in ON_GPU)
+        np.savez(job.outputs, allow_pickle=False, **results)
+    return RunAnswer(tuple(batches), latency, dict(prepared.facts))
 
 
 def as_declared(array: Array, spec: TensorSpec) -> Array:
@@ -159,7 +168,7 @@ class _Clocked:
         """The median of the calls so far and of further ones, until there are five or a tenth of a second has passed.
 
         The first of several calls does not count: the runtime plans anew for another size. Nor does a single one if it
-        was the `first` of all, or on a GPU, where a runtime tries its kernels out in the first call at each size.
+        is `first`, on a GPU, where a runtime tries its kernels out in the first call at each size.
         """
         if len(self.taken) > 1 or first:
             del self.taken[:1]

@@ -11,7 +11,8 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -30,13 +31,11 @@ _LARGEST = 1 << 24  # bytes of a manifest that is read before it is checked
 def waiting_children(wanted: Iterable[tuple[str, str]]) -> Iterator[None]:
     """Within the context, one child for each (module, runtime) of `wanted` waits for a job, its libraries imported.
 
-    They start while the caller does something else, on another core; none starts for a pair that one waits for already.
-    Those that got no job are stopped at the end.
+    They start while the caller does something else, on another core. Those that got no job are stopped at the end, and
+    so are those that `begin` started meanwhile.
     """
-    present = {pair for pair, waiting in WAITING.items() if waiting}
     try:
-        for module, runtime in (pair for pair in wanted if pair not in present):
-            WAITING.setdefault((module, runtime), []).append(Child(module, runtime))
+        begin(wanted)
         yield
     finally:
         for children in WAITING.values():
@@ -45,10 +44,26 @@ def waiting_children(wanted: Iterable[tuple[str, str]]) -> Iterator[None]:
                     pass
 
 
+def begin(wanted: Iterable[tuple[str, str]]) -> None:
+    """Start a child for each (module, runtime), within the context of `waiting_children`.
+
+    None starts for a pair that one waits for already. It ends with the thread that calls this, as its parent.
+    """
+    present = {pair for pair, waiting in WAITING.items() if waiting}
+    for module, runtime in (pair for pair in wanted if pair not in present):
+        WAITING.setdefault((module, runtime), []).append(Child(module, runtime))
+
+
 def taken(module: str, runtime: str) -> Child:
     """A child that waits for a job of `module` in `runtime`, or a new one."""
     waiting = WAITING.get((module, runtime))
     return waiting.pop() if waiting else Child(module)
+
+
+def stop(threads: Container[int]) -> None:
+    """Kill the children that these threads wait for."""
+    for child in [each for each in RUNNING if each.thread in threads]:
+        child.process.kill()
 
 
 def expected(path: Path) -> list[tuple[str, str]]:
@@ -71,6 +86,7 @@ class Child:
     """A child process with a directory for its temporary files; as a context, both end with it."""
 
     def __init__(self, module: str, runtime: str = "") -> None:
+        self.thread = 0
         self.place = tempfile.TemporaryDirectory(prefix="cnnexport-", ignore_cleanup_errors=True)
         temporary = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), self.place.name)
         path = os.pathsep.join(filter(None, sys.path))
@@ -83,9 +99,11 @@ class Child:
         )
 
     def __enter__(self) -> None:
-        return None
+        self.thread = threading.get_ident()
+        RUNNING.add(self)
 
     def __exit__(self, *_: object) -> None:
+        RUNNING.discard(self)
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
@@ -98,3 +116,6 @@ class Child:
 
 WAITING: dict[tuple[str, str], list[Child]] = {}
 """The children that wait for a job, by module and runtime."""
+
+RUNNING: set[Child] = set()
+"""The children that have a job."""

@@ -20,6 +20,8 @@ from converter.core.results import Diagnosis, LayerError
 from converter.core.sketch import CHANNELS_FIRST, KERAS_LAYOUT, SAMPLES, distance, from_text, sketch
 from converter.core.text import one_line
 from converter.proof import isolate
+from converter.proof.children import RUN_CHILD
+from converter.proof.plan import first_runtimes
 from converter.proof.protocol import LayersJob, Subject, layers_answer
 from converter.proof.tolerance import bound
 from converter.runtimes import RUNNERS
@@ -35,6 +37,18 @@ CHILD = "converter.proof.layers_child"
 
 _LAYOUTS = {"onnx": (KERAS_LAYOUT, CHANNELS_FIRST), "tflite": (KERAS_LAYOUT,)}
 _RUNTIME_NAMES = {"litert": "litert without a delegate"}  # how the report calls a runtime; see `run_litert.tensors`
+
+
+def children_of(formats: Sequence[str]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+    """The children that an export of `formats` will need: to start at once, and when its model is loaded.
+
+    TensorFlow takes as long to import in a child as in the export, which must not be slowed down meanwhile by others.
+    """
+    able = [(form, runtime) for form in formats for runtime in first_runtimes(form)]
+    long = [(RUN_CHILD, runtime) for form, runtime in able if form == "saved-model"]
+    short = [(RUN_CHILD, runtime) for form, runtime in able if form != "saved-model"]
+    short += [(CHILD, DIAGNOSIS_RUNTIMES[form]) for form, _ in able if form in DIAGNOSIS_RUNTIMES]
+    return (long, short) if long else (short, [])
 
 
 def explain(subject: Subject) -> Diagnosis:

@@ -47,16 +47,19 @@ class Ran:
         return self.by_batch[max(self.by_batch)]
 
 
-def run_artifact(subject: Subject, batches: tuple[int, ...]) -> Ran:
+def run_artifact(subject: Subject, batches: tuple[int, ...], turn: Path | None = None) -> Ran:
     """Run `subject` on the golden inputs in its directory, at each batch size of `batches`.
 
-    At a batch size below the number of samples only `samples_at` of them are run. Raises ChildError if the child
+    At a batch size below the number of samples only `samples_at` of them are run. `turn` is the directory of the turns
+    of several artifacts that are run at a time (`converter.core.turn`). Raises ChildError if the child
     crashed or ran out of time, and every error of cnnexport that the child reports.
     """
     with tempfile.TemporaryDirectory(prefix="cnnexport-") as scratch:
         results = Path(scratch, "outputs.npz")
         what = f"{subject.runtime} on {subject.artifact.path}"
-        answer = run_answer(call(RUN_CHILD, RunJob(subject, results, batches), what, runtime=subject.runtime))
+        patience = (limits_for(size_of(subject.path)).seconds or 0.0) / 2  # one that hangs must not end this one, too
+        job = RunJob(subject, results, batches, turn, patience)
+        answer = run_answer(call(RUN_CHILD, job, what, runtime=subject.runtime))
         by_batch: dict[int, dict[str, Array]] = {}
         resized: dict[str, dict[str, Array]] = {}
         with np.load(results, allow_pickle=False) as arrays:

@@ -47,12 +47,15 @@ class Subject:
 class RunJob:
     """Run the subject on the golden inputs; write its outputs, by batch size and name, to the .npz file `outputs`.
 
-    `batches` are the batch sizes to run, in this order, unless the artifact has a fixed one.
+    `batches` are the batch sizes to run, in this order, unless the artifact has a fixed one. `turn` is the directory of
+    the turns of several children, and `patience` the seconds to wait for one in which to measure the latency.
     """
 
     subject: Subject
     outputs: Path
     batches: tuple[int, ...]
+    turn: Path | None = None
+    patience: float = 0.0
 
 
 def samples_at(batch: int, count: int) -> int:
@@ -65,10 +68,9 @@ def samples_at(batch: int, count: int) -> int:
 
 @dataclass(frozen=True)
 class RunAnswer:
-    """The batch sizes that were run, the seconds for loading and for one call (median), and facts from the runtime."""
+    """The batch sizes that were run, the seconds for one call (median), and facts from the runtime."""
 
     batches: tuple[int, ...]
-    load_seconds: float
     latency_seconds: float
     facts: Mapping[str, Json]
 
@@ -108,14 +110,16 @@ class LayersAnswer:
 def run_job(raw: Json) -> RunJob:
     """The job in the JSON value `raw`. Like the other readers here, it raises InputError for a wrong type."""
     fields = Fields(raw, "job")
-    return RunJob(_subject(fields), Path(fields.get("outputs", str)), tuple(fields.get("batches", list)))
+    turn = Path(fields.get("turn", str)) if fields.value.get("turn") else None
+    batches, patience = tuple(fields.get("batches", list)), float(fields.get("patience", (int, float)))
+    return RunJob(_subject(fields), Path(fields.get("outputs", str)), batches, turn, patience)
 
 
 def run_answer(raw: Json) -> RunAnswer:
     """The answer in the JSON value `raw`."""
     fields = Fields(raw, "answer")
-    loading, latency = (float(fields.get(key, (int, float))) for key in ("load_seconds", "latency_seconds"))
-    return RunAnswer(tuple(fields.get("batches", list)), loading, latency, fields.get("facts", dict))
+    latency = float(fields.get("latency_seconds", (int, float)))
+    return RunAnswer(tuple(fields.get("batches", list)), latency, fields.get("facts", dict))
 
 
 def layers_job(raw: Json) -> LayersJob:

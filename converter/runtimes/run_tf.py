@@ -9,6 +9,7 @@ from pathlib import Path
 from converter.core.data import Array, Arrays, Artifact, Prepared, Runtime
 from converter.core.errors import InputError, UnsafeError
 from converter.core.foreign import FunctionDef, MetaGraph, NodeDef
+from converter.core.machine import quick_imports
 from converter.core.text import first_line
 from converter.runtimes.shared.graph_operations import OPERATIONS, SAVER
 from converter.runtimes.shared.installed import installed, missing
@@ -30,7 +31,8 @@ def warm() -> None:
     """Import TensorFlow, without a GPU."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # a Slurm job sets it to a GPU, and this row is the CPU's
-    import tensorflow  # noqa: F401
+    with quick_imports():
+        import tensorflow  # noqa: F401
 
 
 def prepare(path: Path, artifact: Artifact, device: str) -> Prepared:

@@ -15,24 +15,15 @@ from converter.core import machine
 from converter.core.errors import UnavailableError
 from converter.core.foreign import Scope
 
-LOOKED_FOR = ("sklearn", "pandas", "matplotlib")
-"""Libraries that Keras imports where they are installed, for wrappers and plots: a second or more"""
-
 
 def quick_keras() -> None:
     """Import TensorFlow quietly, and Keras: in a process of the command line, without what it only looks for.
 
     For models that are made of Keras alone; a user's own code may need Keras's wrappers. Raises UnavailableError.
     """
-    hidden = [name for name in LOOKED_FOR if machine.OWN_PROCESS and name not in sys.modules]
-    for name in hidden:
-        sys.modules[name] = None  # type: ignore[assignment]  # importing it raises ModuleNotFoundError
-    try:
+    with machine.quick_imports():
         quiet_tensorflow()
         import keras  # noqa: F401
-    finally:
-        for name in hidden:
-            del sys.modules[name]
 
 
 def quiet_tensorflow() -> None:

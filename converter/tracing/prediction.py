@@ -1,4 +1,4 @@
-"""Keras's own outputs: the model itself, called for inference, in a function that TensorFlow compiles for the shapes.
+"""Keras's own outputs: the model itself, called for inference, in a function that TensorFlow compiles for the sizes.
 
 It is called as `model(inputs, training=False)`, not through `model.predict`, which a model may override and which feeds
 the samples through a pipeline of data. Nothing here uses `converter.tracing.trace`, whose mistakes it has to show.
@@ -20,21 +20,24 @@ from converter.tracing.signature import Signature
 from converter.tracing.state import kept_state
 from converter.tracing.widening import as_single
 
-_Key = tuple[tuple[int, ...], ...]
+_Spec = tuple[tuple[int | None, ...], np.dtype]
+_Shapes = tuple[tuple[int | None, ...], ...]
 
 
 class Prediction:
     """The outputs of a Keras model for inputs of any size; each size is compiled at its first use.
 
-    The weights are those that the model has at the time of the call, which may be made on another thread.
+    A function serves every number of samples, unless the model's code needs to know it. The weights are those that the
+    model has at the time of the call, which may be made on another thread.
     """
 
     def __init__(self, model: KerasModel, signature: Signature) -> None:
         self.model, self.signature = model, signature
-        self._compiled: dict[_Key, TfFunction] = {}
+        self._compiled: dict[_Shapes, TfFunction] = {}
+        self._any_batch = not signature.inputs[0].shape[0]
 
     def prepare(self, inputs: Arrays) -> None:
-        """Compile for the shapes of `inputs`. Raises InputError as a call does."""
+        """Compile for the sizes of `inputs`. Raises InputError as a call does."""
         self._function(next(self._batches(inputs)))
 
     def __call__(self, inputs: Arrays) -> dict[str, Array]:
@@ -78,27 +81,34 @@ class Prediction:
         return arrays
 
     def _function(self, flat: list[Array]) -> TfFunction:
-        """The compiled function for the shapes of `flat`.
+        """The compiled function for the sizes of `flat`.
 
         Keras compiles each grouped convolution with XLA, which takes a third of a second; without its wrapper
         TensorFlow's own kernel runs it. A function of the user may need its wrapper.
         """
-        key = tuple(array.shape for array in flat)
-        if key not in self._compiled:
+        if self._any_batch:
             try:
-                self._compiled[key] = self._traced(flat, inlined_functions())
-                if _has_groups(
-                    self._compiled[key], ("Conv3D",)
-                ):  # TensorFlow has a kernel of its own for two axes only
-                    self._compiled[key] = self._traced(flat, nullcontext())
+                return self._known(tuple((None, *array.shape[1:]) for array in flat), flat)
+            except InputError:
+                self._any_batch = False
+        return self._known(tuple(array.shape for array in flat), flat)
+
+    def _known(self, shapes: _Shapes, flat: list[Array]) -> TfFunction:
+        if shapes not in self._compiled:
+            specs = list(zip(shapes, (array.dtype for array in flat), strict=True))
+            try:
+                found = self._traced(specs, inlined_functions())
+                if _has_groups(found, ("Conv3D",)):  # TensorFlow has a kernel of its own for two axes only
+                    found = self._traced(specs, nullcontext())
             except Exception:  # noqa: BLE001  the layers' own code runs here and may raise anything
                 try:
-                    self._compiled[key] = self._traced(flat, nullcontext())
+                    found = self._traced(specs, nullcontext())
                 except Exception as error:
                     raise self._refused(error) from error
-        return self._compiled[key]
+            self._compiled[shapes] = found
+        return self._compiled[shapes]
 
-    def _traced(self, flat: list[Array], scope: AbstractContextManager[None]) -> TfFunction:
+    def _traced(self, specs: Sequence[_Spec], scope: AbstractContextManager[None]) -> TfFunction:
         import keras
         import tensorflow as tf
 
@@ -106,8 +116,8 @@ class Prediction:
             with scope:
                 return list(keras.tree.flatten(self.model(self.signature.pack(list(tensors)), training=False)))
 
-        specs = [tf.TensorSpec(array.shape, array.dtype, name=f"input_{index}") for index, array in enumerate(flat)]
-        return tf.function(forward, autograph=False).get_concrete_function(*specs)
+        given = (tf.TensorSpec(*spec, name=f"input_{index}") for index, spec in enumerate(specs))
+        return tf.function(forward, autograph=False).get_concrete_function(*given)
 
     def _refused(self, error: Exception) -> InputError:
         return InputError(

@@ -1,0 +1,84 @@
+"""Work that goes on side by side in several processes, and measurements of time during which none of it does.
+
+Locks on files (flock(2), which end with their process): what works holds a shared one, and one of `SLOTS` if it is
+heavy; what is timed holds an exclusive one. Where the system has no such locks, nothing goes on side by side.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+ABLE = fcntl is not None
+"""Whether the system has such locks"""
+
+SLOTS = 2
+"""How many processes may do heavy work at a time: a runtime uses every core, but not all the time"""
+
+_INTERVAL = 0.005  # seconds between two attempts
+
+
+class Turn:
+    """The turn of one process; all of them name the same `directory`, None if nothing goes on side by side."""
+
+    def __init__(self, directory: Path | None) -> None:
+        self.directory = directory if ABLE else None
+
+    @contextmanager
+    def working(self, *, heavy: bool = False) -> Iterator[None]:
+        """Within the context no process measures, and few others do `heavy` work if this is."""
+        if self.directory is None:
+            yield
+            return
+        slots = [self.directory / f"slot-{number}" for number in range(SLOTS)] if heavy else []
+        with _first_free(slots), (self.directory / "all").open("ab") as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH)
+            yield
+
+    @contextmanager
+    def alone(self, patience: float) -> Iterator[None]:
+        """Within the context no other process works; after `patience` seconds they are not waited for any longer."""
+        if self.directory is None:
+            yield
+            return
+        last = time.monotonic() + patience
+        with (self.directory / "all").open("ab") as stream:
+            while not _taken(stream.fileno()) and time.monotonic() < last:
+                time.sleep(_INTERVAL)
+            yield
+
+
+@contextmanager
+def turns() -> Iterator[Turn]:
+    """Within the context, a turn in a directory of its own."""
+    with tempfile.TemporaryDirectory(prefix="cnnexport-", ignore_cleanup_errors=True) as directory:
+        yield Turn(Path(directory))
+
+
+@contextmanager
+def _first_free(paths: list[Path]) -> Iterator[None]:
+    """Within the context, one of the files is locked; nothing if there are none."""
+    for path in itertools.cycle(paths):
+        with path.open("ab") as stream:
+            if _taken(stream.fileno()):
+                yield
+                return
+        time.sleep(_INTERVAL)
+    yield
+
+
+def _taken(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
