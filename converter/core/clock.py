@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ class Clock:
     def __init__(self, progress: Progress | None) -> None:
         self.progress = progress or (lambda stage, seconds: None)
         self.timings: dict[str, float] = {}
+        self._inner = threading.local()
 
     def forecast(self, seconds: float) -> None:
         """Report how long the proof will take, if that is long."""
@@ -28,8 +30,12 @@ class Clock:
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
+        """A stage, whose time does not count for the stage of the same thread that it is a part of."""
         self.progress(stage, None)
+        outer, self._inner.seconds = getattr(self._inner, "seconds", 0.0), 0.0
         started = time.perf_counter()
         yield
-        self.timings[stage] = self.timings.get(stage, 0.0) + time.perf_counter() - started
+        whole = time.perf_counter() - started
+        self.timings[stage] = self.timings.get(stage, 0.0) + whole - self._inner.seconds
+        self._inner.seconds = outer + whole
         self.progress(stage, self.timings[stage])

@@ -25,7 +25,7 @@ from converter.pipeline.arguments import export_options
 from converter.pipeline.facts import manifest_of, report_of
 from converter.pipeline.options import ExportKeywords, ExportOptions, ModelOrPath
 from converter.pipeline.precisions import with_variants
-from converter.pipeline.stages import write_artifacts
+from converter.pipeline.stages import HEAVY, write_artifacts
 from converter.proof.children import waiting_children
 from converter.proof.diagnosis import children_of
 from converter.proof.plan import ProofOptions
@@ -77,8 +77,9 @@ def export(
     ):
         result = write_artifacts(source, options, staging.path, clock)
         result = with_variants(result, options.precision, options.source.seed, clock)
-        gc.collect()
-        machine.release_memory()
+        if sum(each.size for each in result.exported.artifacts) > HEAVY:
+            gc.collect()
+            machine.release_memory()
         with turns() as turn, ThreadPoolExecutor(1) as pool:
             records = pool.submit(_records, staging.path, result.exported.artifacts, turn)
             proof = ProofOptions(device=options.device, tolerance=options.tolerance)

@@ -30,13 +30,17 @@ SAMPLES = 2
 
 @dataclass(frozen=True)
 class Settings:
-    """How to measure: the user's `inputs`, the `effort`, the `seed`, and whether the ends of `layers` are needed."""
+    """How to measure: the user's `inputs`, the `effort`, the `seed`, and whether the ends of `layers` are needed.
+
+    `announce` and `meanwhile` are those of a `Plan`.
+    """
 
     inputs: InputOptions = field(default_factory=InputOptions)
     effort: Effort = field(default_factory=Effort)
     seed: int = 0
     layers: bool = True
     announce: Callable[[float], None] = lambda seconds: None
+    meanwhile: Callable[[], object] = lambda: None
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,8 @@ class Begun:
         """Begin with the next inputs that Keras can run; False if there are none."""
         for draw in self.draws:
             self.draw = draw
-            plan = Plan(self.settings.effort, self.settings.layers, self.settings.announce, self.others)
+            settings = self.settings
+            plan = Plan(settings.effort, settings.layers, settings.announce, self.others, settings.meanwhile)
             try:
                 self.measuring = begin(self.author, self.signature, draw.inputs, effect, plan)
             except InputError as error:

@@ -6,8 +6,9 @@ golden arrays and the facts for manifest and report remain.
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -105,16 +106,15 @@ def write_artifacts(opened: Opened, options: ExportOptions, directory: Path, clo
 def _written(loaded: Loaded, options: ExportOptions, directory: Path, clock: Clock) -> Written:
     with clock("rewrite"):
         rewritten = _rewrite(loaded, options)
+    trace = functools.cache(lambda: _trace(loaded, rewritten, options, clock))
     with clock("reference"):
-        begun = _begin(loaded, rewritten, options, clock)
+        begun = _begin(loaded, rewritten, options, clock, trace)
     with closing(begun):  # what it still has to do is done on another thread, while the files are written
-        with clock("trace"):
-            traced = _trace(loaded, rewritten, options)
-        if begun.measuring is not None and begun.measuring.weights > HEAVY:
-            with clock("reference"):
-                begun.measuring.wait()
-        first = begun.measuring
+        traced, first = trace(), begun.measuring
         assert first is not None
+        if first.weights > HEAVY:
+            with clock("reference"):
+                first.wait()
         with closing(Reader(directory, loaded.signature.interface, first.inputs, first.ends)) as reader:
             artifacts, failures = _write_formats(loaded, traced, options, clock, reader)
             predicted, read = _predict_and_read(loaded, rewritten, begun, artifacts, reader, clock)
@@ -153,7 +153,9 @@ def _rewrite(loaded: Loaded, options: ExportOptions) -> Rewritten:
     return rewrites.rewrite(loaded.source.model, groups=options.groups, seed=options.source.seed)
 
 
-def _begin(loaded: Loaded, rewritten: Rewritten, options: ExportOptions, clock: Clock) -> Begun:
+def _begin(
+    loaded: Loaded, rewritten: Rewritten, options: ExportOptions, clock: Clock, meanwhile: Callable[[], object]
+) -> Begun:
     """Begin to measure the golden arrays.
 
     The reference is the model as its author wrote it, or the changed model if it was changed on purpose.
@@ -162,7 +164,7 @@ def _begin(loaded: Loaded, rewritten: Rewritten, options: ExportOptions, clock: 
     author = rewritten.model if rewritten.on_purpose else source.model
     effort = Effort(options.samples, options.budget, len(options.formats))
     layers = bool(DIAGNOSIS_RUNTIMES.keys() & options.formats)
-    settings = Settings(options.inputs, effort, options.source.seed, layers, clock.forecast)
+    settings = Settings(options.inputs, effort, options.source.seed, layers, clock.forecast, meanwhile)
     return begin_golden(author, source, loaded.signature, settings)
 
 
@@ -201,10 +203,11 @@ def _predict_and_read(
     return predicted, read
 
 
-def _trace(loaded: Loaded, rewritten: Rewritten, options: ExportOptions) -> Traced:
+def _trace(loaded: Loaded, rewritten: Rewritten, options: ExportOptions, clock: Clock) -> Traced:
     from converter.tracing.trace import trace
 
-    traced = trace(rewritten.model, loaded.signature.with_batch(options.write.batch))
+    with clock("trace"):
+        traced = trace(rewritten.model, loaded.signature.with_batch(options.write.batch))
     return replace(traced, about=about(loaded.source))
 
 

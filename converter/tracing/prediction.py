@@ -1,4 +1,4 @@
-"""Keras's own outputs: the model itself, called for inference, in a function that TensorFlow compiles for the sizes.
+"""Keras's own outputs: the model itself, called for inference, layer by layer or in a function of TensorFlow.
 
 It is called as `model(inputs, training=False)`, not through `model.predict`, which a model may override and which feeds
 the samples through a pipeline of data. Nothing here uses `converter.tracing.trace`, whose mistakes it has to show.
@@ -24,21 +24,23 @@ _Spec = tuple[tuple[int | None, ...], np.dtype]
 _Shapes = tuple[tuple[int | None, ...], ...]
 
 
-class Prediction:
-    """The outputs of a Keras model for inputs of any size; each size is compiled at its first use.
+LOOPS = ("RNN", "LSTM", "GRU", "Bidirectional", "TimeDistributed")
+"""Layers, by a part of their class, that take many steps: in a function they are much faster than step by step"""
 
-    A function serves every number of samples, unless the model's code needs to know it. The weights are those that the
-    model has at the time of the call, which may be made on another thread.
+
+class Prediction:
+    """The outputs of a Keras model for inputs of any size.
+
+    Each size is compiled at its first use, which takes longer than some calls: a model that is called `once` runs layer
+    by layer instead, unless it has `LOOPS`. A function serves every number of samples, unless the model's code needs to
+    know it. The weights are those that the model has at the time of the call.
     """
 
-    def __init__(self, model: KerasModel, signature: Signature) -> None:
+    def __init__(self, model: KerasModel, signature: Signature, *, once: bool = False) -> None:
         self.model, self.signature = model, signature
+        self._eager = once and not any(part in kind for kind in signature.layers.values() for part in LOOPS)
         self._compiled: dict[_Shapes, TfFunction] = {}
         self._any_batch = not signature.inputs[0].shape[0]
-
-    def prepare(self, inputs: Arrays) -> None:
-        """Compile for the sizes of `inputs`. Raises InputError as a call does."""
-        self._function(next(self._batches(inputs)))
 
     def __call__(self, inputs: Arrays) -> dict[str, Array]:
         """The outputs by name; half precision becomes float32.
@@ -65,10 +67,15 @@ class Prediction:
     def _run(self, flat: list[Array]) -> list[Array]:
         import tensorflow as tf
 
-        function = self._function(flat)
+        function = None if self._eager else self._function(flat)
+        given = [tf.constant(array) for array in flat]
         try:
-            with kept_state(self.model), _without_fusion() if _has_groups(function) else nullcontext():
-                tensors = function(*(tf.constant(array) for array in flat))
+            with kept_state(self.model):
+                if function is None:
+                    tensors = self._layer_by_layer(given)
+                else:
+                    with _without_fusion() if _has_groups(function) else nullcontext():
+                        tensors = function(*given)
             arrays = [as_single(np.asarray(tensor)) for tensor in tensors]
         except Exception as error:  # the user's own code may be a part of the function
             raise self._refused(error) from error
@@ -79,6 +86,19 @@ class Prediction:
                     "the first axis of every output must be the batch"
                 )
         return arrays
+
+    def _layer_by_layer(self, given: list[Tensor]) -> list[Tensor]:
+        """The outputs; with Keras's XLA wrappers only where TensorFlow has no kernel for what is in them."""
+        try:
+            with inlined_functions():
+                return self._outputs(given)
+        except Exception:  # noqa: BLE001  the layers' own code runs here and may raise anything
+            return self._outputs(given)
+
+    def _outputs(self, tensors: list[Tensor]) -> list[Tensor]:
+        import keras
+
+        return list(keras.tree.flatten(self.model(self.signature.pack(tensors), training=False)))
 
     def _function(self, flat: list[Array]) -> TfFunction:
         """The compiled function for the sizes of `flat`.
@@ -109,12 +129,11 @@ class Prediction:
         return self._compiled[shapes]
 
     def _traced(self, specs: Sequence[_Spec], scope: AbstractContextManager[None]) -> TfFunction:
-        import keras
         import tensorflow as tf
 
         def forward(*tensors: Tensor) -> list[Tensor]:
             with scope:
-                return list(keras.tree.flatten(self.model(self.signature.pack(list(tensors)), training=False)))
+                return self._outputs(list(tensors))
 
         given = (tf.TensorSpec(*spec, name=f"input_{index}") for index, spec in enumerate(specs))
         return tf.function(forward, autograph=False).get_concrete_function(*given)
@@ -128,7 +147,7 @@ class Prediction:
 
 def predict(model: KerasModel, signature: Signature, inputs: Arrays) -> dict[str, Array]:
     """The outputs of `model` for `inputs`, as a call of `Prediction` returns them. Raises InputError as that does."""
-    return Prediction(model, signature)(inputs)
+    return Prediction(model, signature, once=True)(inputs)
 
 
 def _has_groups(function: TfFunction, operators: Sequence[str] = ("Conv2D",)) -> bool:

@@ -36,13 +36,15 @@ class Plan:
     """How much to measure: the `effort` for samples, and with `layers` the ends of the layers.
 
     `announce` is called with a forecast of the proof's seconds of inference, before most of them pass. `others` are
-    inputs of other sizes; the first ones that Keras accepts are measured too.
+    inputs of other sizes; the first ones that Keras accepts are measured too. `meanwhile` is called while TensorFlow
+    runs its graph for the first time.
     """
 
     effort: Effort = field(default_factory=Effort)
     layers: bool = True
     announce: Callable[[float], None] = lambda seconds: None
     others: Sequence[Arrays] = ()
+    meanwhile: Callable[[], object] = lambda: None
 
 
 PLAN = Plan()
@@ -111,7 +113,7 @@ def measured(model: KerasModel, signature: Signature, inputs: Arrays, effect: Ef
 
 
 def begin(model: KerasModel, signature: Signature, inputs: Arrays, effect: Effect, plan: Plan = PLAN) -> Measuring:
-    """Begin what `measured` returns: all Python code of the layers has run, in the calling thread, when it returns.
+    """Begin what `measured` returns: when it does, Keras's own outputs are known, and the code of its layers has run.
 
     But for inputs of other sizes, which `finish` predicts. Both raise what a `Prediction` raises.
     """
@@ -123,10 +125,10 @@ def begin(model: KerasModel, signature: Signature, inputs: Arrays, effect: Effec
     with ExitStack() as stack:
         single = stack.enter_context(running(traced, signature, ends))
         double = stack.enter_context(running(traced, signature, ends, double=True))
-        graph, keras = Graph(traced, signature, single, double, effect, ends), Prediction(model, signature)
+        graph, keras = Graph(traced, signature, single, double, effect, ends), Prediction(model, signature, once=True)
         pool = stack.enter_context(ThreadPoolExecutor(1))
         first = pool.submit(FirstRuns.of, graph, inputs)
-        keras.prepare(inputs)
+        plan.meanwhile()
         try:
             runs = first.result()
         except CannotRunError:
@@ -136,14 +138,13 @@ def begin(model: KerasModel, signature: Signature, inputs: Arrays, effect: Effec
         count = plan.effort.chosen(runs.seconds)
         plan.announce(plan.effort.forecast(count, runs.seconds))
         inputs = first_samples(inputs, count)
-        keras.prepare(inputs)
-        references = pool.submit(keras, inputs)
         pending = pool.submit(_in_background, graph, inputs, plan.effort, runs)
+        references = keras(inputs)
         later = stack.pop_all()
 
     def finish() -> Measured:
         with later:
-            golden = Golden(inputs, references.result(), {}, {})
+            golden = Golden(inputs, references, {}, {})
             return _finished(graph, keras, plan, golden, pending.result())
 
     return Measuring(
@@ -152,7 +153,7 @@ def begin(model: KerasModel, signature: Signature, inputs: Arrays, effect: Effec
         finish,
         later.close,
         sum(array.nbytes for array in traced.weights.values()),
-        lambda: (wait([references]), wait([pending])),
+        lambda: wait([pending]),
     )
 
 
