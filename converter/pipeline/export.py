@@ -4,27 +4,27 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
 from converter.bundle.directory import refuse_other_source, stage
-from converter.bundle.manifest import MANIFEST, MAX_BYTES, PAGE, REPORT, records_of, write_manifest
+from converter.bundle.manifest import MANIFEST, MAX_BYTES, PAGE, REPORT, write_manifest
 from converter.core import machine
 from converter.core.clock import Clock, Progress
-from converter.core.data import Artifact
 from converter.core.disk import writing
 from converter.core.errors import InputError
-from converter.core.files import FileRecord, digest_of
+from converter.core.files import digest_of
 from converter.core.jsonable import dumps, read_json
 from converter.core.limits import limited
 from converter.core.results import Report
-from converter.core.turn import Turn, turns
+from converter.core.turn import turns
 from converter.pipeline.arguments import export_options
 from converter.pipeline.facts import manifest_of, report_of
 from converter.pipeline.options import ExportKeywords, ExportOptions, ModelOrPath
 from converter.pipeline.precisions import with_variants
+from converter.pipeline.records import Records
 from converter.pipeline.stages import HEAVY, write_artifacts
 from converter.proof.children import waiting_children
 from converter.proof.diagnosis import children_of
@@ -74,23 +74,25 @@ def export(
         limited(options.limits),
         stage(directory) as staging,
         waiting_children(children_of(options.formats)[0]),
+        turns() as turn,
+        closing(Records(staging.path, turn)) as records,
     ):
-        result = write_artifacts(source, options, staging.path, clock)
+        result = write_artifacts(source, options, staging.path, clock, records.begin)
         result = with_variants(result, options.precision, options.source.seed, clock)
+        for artifact in result.exported.artifacts:
+            records.begin(artifact)
         if sum(each.size for each in result.exported.artifacts) > HEAVY:
             gc.collect()
             machine.release_memory()
-        with turns() as turn, ThreadPoolExecutor(1) as pool:
-            records = pool.submit(_records, staging.path, result.exported.artifacts, turn)
-            proof = ProofOptions(device=options.device, tolerance=options.tolerance)
-            evidence = prove(result.exported, proof, clock, turn)
+        proof = ProofOptions(device=options.device, tolerance=options.tolerance)
+        evidence = prove(result.exported, proof, clock, turn)
         report = replace(
             report_of(result.facts, result.exported, evidence, clock, options.source.seed), failures=result.failures
         )
         report = compared_with(report, options.baseline)
         proven = report.verdict == "pass" and not (report.failures and _complete(directory))
         target = directory if proven else directory.with_name(directory.name + UNPROVEN)
-        known = _known(records)
+        known = records.finish()
         report = replace(report, directory=str(target), digest=digest_of(known) if known else "")
         (staging.path / REPORT).write_text(dumps(to_json(report)), encoding="ascii")
         facts = manifest_of(result.facts, result.exported.artifacts, report, options.tolerance)
@@ -99,20 +101,6 @@ def export(
         (staging.path / PAGE).write_text(to_html(report, hashes), encoding="utf-8")
         staging.commit(target)
     return report
-
-
-def _records(directory: Path, artifacts: Sequence[Artifact], turn: Turn) -> dict[str, FileRecord]:
-    """The records of the artifacts' files, computed while no latency is measured."""
-    with turn.working():
-        return records_of(directory, artifacts)
-
-
-def _known(records: Future[dict[str, FileRecord]]) -> dict[str, FileRecord]:
-    """The records that were computed while the artifacts were proven; none if a file could not be read."""
-    try:
-        return records.result()
-    except (InputError, OSError):
-        return {}  # `write_manifest` reports it
 
 
 def _complete(directory: Path) -> bool:

@@ -25,17 +25,15 @@ from converter.core.data import (
     Source,
     Traced,
 )
-from converter.core.disk import FULL, output_error
 from converter.core.effort import Effort
-from converter.core.errors import CnnExportError, ConversionError
-from converter.core.text import reason_of
 from converter.pipeline.about import about, described, with_preprocessing
 from converter.pipeline.facts import ModelFacts
+from converter.pipeline.formats import write_formats
 from converter.pipeline.golden import Begun, Settings, begin_golden
 from converter.pipeline.layer_record import Read, Reader, write_record
 from converter.pipeline.notes import HALF_PRECISION, NO_FLOAT64, change_warning
 from converter.pipeline.options import ExportOptions
-from converter.pipeline.text_inputs import refuse_text_inputs, refuse_text_outputs
+from converter.pipeline.text_inputs import refuse_text_outputs
 from converter.proof.children import begin
 from converter.proof.diagnosis import DIAGNOSIS_RUNTIMES, children_of
 from converter.proof.exported import Exported
@@ -89,21 +87,25 @@ class Written:
     layers: Mapping[str, str] = field(default_factory=dict)
 
 
-def write_artifacts(opened: Opened, options: ExportOptions, directory: Path, clock: Clock) -> Written:
-    """Run all stages and write the files into `directory`.
+def write_artifacts(
+    opened: Opened, options: ExportOptions, directory: Path, clock: Clock, written: Callable[[Artifact], None]
+) -> Written:
+    """Run all stages and write the files into `directory`; `written` is called with each artifact that is there.
 
     Raises the errors of `converter.core.errors`; ConversionError only if no format at all could be written.
     """
-    from converter.tracing.context import legal_scopes
+    from converter.tracing.context import legal_scopes, when_imported
 
-    with clock("load"):
+    later = children_of(options.formats)[1]
+    with clock("load"), when_imported(lambda: begin(later)):
         loaded = _load(opened, options)
-    begin(children_of(options.formats)[1])
     with legal_scopes():
-        return _written(loaded, options, directory, clock)
+        return _written(loaded, options, directory, clock, written)
 
 
-def _written(loaded: Loaded, options: ExportOptions, directory: Path, clock: Clock) -> Written:
+def _written(
+    loaded: Loaded, options: ExportOptions, directory: Path, clock: Clock, written: Callable[[Artifact], None]
+) -> Written:
     with clock("rewrite"):
         rewritten = _rewrite(loaded, options)
     trace = functools.cache(lambda: _trace(loaded, rewritten, options, clock))
@@ -116,13 +118,22 @@ def _written(loaded: Loaded, options: ExportOptions, directory: Path, clock: Clo
             with clock("reference"):
                 first.wait()
         with closing(Reader(directory, loaded.signature.interface, first.inputs, first.ends)) as reader:
-            artifacts, failures = _write_formats(loaded, traced, options, clock, reader)
+            artifacts: list[Artifact] = []
+            failures: list[str] = []
+            source, signature = loaded.source, loaded.signature
+            for each in write_formats(source, signature, traced, options, directory, clock):
+                if isinstance(each, str):
+                    failures.append(each)
+                    continue
+                artifacts.append(each)
+                reader.begin(each)
+                written(each)
             predicted, read = _predict_and_read(loaded, rewritten, begun, artifacts, reader, clock)
     write_golden(directory / GOLDEN, predicted.golden)
     facts = _facts(loaded, rewritten, traced, predicted)
     exported = Exported(
         directory,
-        artifacts,
+        tuple(artifacts),
         facts.interface,
         predicted.golden,
         precision=facts.precision,
@@ -132,7 +143,7 @@ def _written(loaded: Loaded, options: ExportOptions, directory: Path, clock: Clo
         mixes=facts.mixes,
         measures=predicted.measures,
     )
-    return Written(exported, replace(facts, warnings=(*facts.warnings, *read.warnings)), failures, traced.layers)
+    return Written(exported, replace(facts, warnings=(*facts.warnings, *read.warnings)), tuple(failures), traced.layers)
 
 
 def _load(opened: Opened, options: ExportOptions) -> Loaded:
@@ -209,41 +220,6 @@ def _trace(loaded: Loaded, rewritten: Rewritten, options: ExportOptions, clock: 
     with clock("trace"):
         traced = trace(rewritten.model, loaded.signature.with_batch(options.write.batch))
     return replace(traced, about=about(loaded.source))
-
-
-def _write_formats(
-    loaded: Loaded, traced: Traced, options: ExportOptions, clock: Clock, reader: Reader
-) -> tuple[tuple[Artifact, ...], tuple[str, ...]]:
-    """The written artifacts, and a sentence for each format that could not be written; `reader` reads their layers.
-
-    What a library raises for a model that it was not made for costs the other formats nothing.
-    """
-    from converter.formats import FORMATS
-
-    artifacts, failures = [], []
-    unexpected: Exception | None = None
-    for name in dict.fromkeys(options.formats):
-        with clock(f"write {name}"):
-            try:
-                refuse_text_inputs(loaded.source.model, loaded.signature, FORMATS[name])
-                artifacts.append(FORMATS[name].write(traced, reader.directory, options.write))
-                reader.begin(artifacts[-1])
-            except ConversionError as error:
-                if output_error(error, codes=FULL):
-                    raise
-                failures.append(f"{name}: {error}")
-            except (CnnExportError, OSError, MemoryError):
-                raise
-            except Exception as error:
-                if output_error(error):  # in the words of the library that wrote
-                    raise
-                unexpected = unexpected or error
-                failures.append(f"{name}: cannot be written: {reason_of(error)}\nexport another format")
-    if not artifacts and unexpected is not None:
-        raise unexpected
-    if not artifacts:
-        raise ConversionError("\n".join(failures))
-    return tuple(artifacts), tuple(failures)
 
 
 def _facts(loaded: Loaded, rewritten: Rewritten, traced: Traced, predicted: Predicted) -> ModelFacts:

@@ -40,7 +40,7 @@ _RUNTIME_NAMES = {"litert": "litert without a delegate"}  # how the report calls
 
 
 def children_of(formats: Sequence[str]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
-    """The children that an export of `formats` will need: to start at once, and when its model is loaded.
+    """The children that an export of `formats` will need: to start at once, and when TensorFlow is imported.
 
     TensorFlow takes as long to import in a child as in the export, which must not be slowed down meanwhile by others.
     """

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from converter.core import machine
 from converter.core.errors import UnavailableError
 from converter.core.foreign import Scope
+
+_WHEN_IMPORTED: list[Callable[[], None]] = []
 
 
 def quick_keras() -> None:
@@ -53,6 +55,22 @@ def quiet_tensorflow() -> None:
         os.environ.pop("CUDA_VISIBLE_DEVICES")  # the child processes that verify artifacts may use the GPU
         if visible is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = visible
+    for action in _WHEN_IMPORTED:
+        action()
+    _WHEN_IMPORTED.clear()
+
+
+@contextmanager
+def when_imported(action: Callable[[], None]) -> Iterator[None]:
+    """Within the context, `action` is called as soon as `quiet_tensorflow` has imported it, or at once."""
+    if "tensorflow" in sys.modules:
+        action()
+    else:
+        _WHEN_IMPORTED.append(action)
+    try:
+        yield
+    finally:
+        _WHEN_IMPORTED.clear()
 
 
 @contextmanager
