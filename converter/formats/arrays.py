@@ -9,6 +9,7 @@ import numpy as np
 from converter.core.data import Array
 
 _PIECE = 16 << 20  # bytes that are copied at a time
+_TILE = 64  # columns of a transposed matrix that are copied at a time, so that what is read stays in the cache
 
 
 def write_array(file: BinaryIO, array: Array) -> None:
@@ -21,4 +22,8 @@ def write_array(file: BinaryIO, array: Array) -> None:
         return
     step = max(1, _PIECE // max(1, array[0].nbytes))
     for start in range(0, len(array), step):
-        file.write(np.ascontiguousarray(array[start : start + step]).data.cast("B"))
+        part = array[start : start + step]
+        piece = np.empty(part.shape, part.dtype)
+        for first in range(0, part.shape[1], _TILE):
+            piece[:, first : first + _TILE] = part[:, first : first + _TILE]
+        file.write(piece.data.cast("B"))
