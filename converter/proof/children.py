@@ -62,7 +62,7 @@ def taken(module: str, runtime: str) -> Child:
 
 def stop(threads: Container[int]) -> None:
     """Kill the children that these threads wait for."""
-    for child in [each for each in RUNNING if each.thread in threads]:
+    for child in [each for each in list(RUNNING) if each.thread in threads]:
         child.process.kill()
 
 

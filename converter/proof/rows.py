@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from types import TracebackType
 
@@ -53,6 +53,7 @@ class Rows:
         fits = MEMORY * max(sizes, default=0) <= available() and (os.cpu_count() or 1) > 1
         together = ABLE and fits and len(runs) > 1 and all(run.device == "cpu" for run in runs)
         self.turn = turn if together else Turn(None)
+        self._begun: list[Future[Row | str]] = []
         self._threads: set[int] = set()
         count = AT_ONCE if together else 1
         self._pool = ThreadPoolExecutor(count, initializer=lambda: self._threads.add(threading.get_ident()))
@@ -61,10 +62,11 @@ class Rows:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, _: object, __: TracebackType | None) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
         if kind is not None and not issubclass(kind, Exception):
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            stop(self._threads)
-        self._pool.shutdown(cancel_futures=True)
+            while wait(self._begun, 0.1).not_done:
+                stop(self._threads)
+        self._pool.shutdown()
 
     def begin(self, jobs: Sequence[tuple[Exported, Run, Bounds]]) -> list[Future[Row | str]]:
         """Begin the rows of some runs, the last one first: it is of TensorFlow, which takes longest.
@@ -72,7 +74,9 @@ class Rows:
         A result is text, a note, if the run was optional and is left out. It raises UnavailableError if it was not. A
         run without outputs is a failed row.
         """
-        return [self._pool.submit(self._tried, *job) for job in reversed(jobs)][::-1]
+        begun = [self._pool.submit(self._tried, *job) for job in reversed(jobs)][::-1]
+        self._begun += begun
+        return begun
 
     def _tried(self, exported: Exported, run: Run, bounds: Bounds) -> Row | str:
         on = "" if run.device == "cpu" else f" on {run.device}"

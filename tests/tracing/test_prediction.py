@@ -112,18 +112,65 @@ def test_weights_are_those_of_the_call_and_sizes_are_compiled_apart() -> None:
     given = keras.Input((None, 4), name="given")
     model = keras.Model(given, layers.Dense(3, use_bias=False, name="dense")(given))
     made, some = prediction(model), values(2, 5, 4)
-    made.prepare({"given": some})
+    assert np.any(made({"given": some})["dense"])
     model.layers[-1].set_weights([np.zeros((4, 3), np.float32)])
     assert not np.any(made({"given": some})["dense"])
     assert made({"given": values(3, 6, 4)})["dense"].shape == (3, 6, 3)
-    assert len(made._compiled) == 2
+    assert made({"given": values(7, 6, 4)})["dense"].shape == (7, 6, 3)
+    assert list(made._compiled) == [((None, 5, 4),), ((None, 6, 4),)]
+
+
+def test_a_model_whose_code_needs_the_batch_is_compiled_for_each() -> None:
+    class Batch(layers.Layer):
+        def call(self, x: Any) -> Any:
+            return x * float(x.shape[0])
+
+        def compute_output_spec(self, x: Any) -> Any:
+            return keras.KerasTensor(x.shape, x.dtype)
+
+    given = keras.Input((4,), name="given")
+    made = prediction(keras.Model(given, Batch(name="batch")(given)))
+    for count in (2, 3, 2):
+        (result,) = made({"given": np.ones((count, 4), np.float32)}).values()
+        assert np.array_equal(result, np.full((count, 4), count))
+    assert list(made._compiled) == [((2, 4),), ((3, 4),)]
+
+
+def test_what_is_called_once_runs_layer_by_layer_without_xla(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = keras.Input((8, 8, 8), name="image")
+    x = layers.Conv2D(16, 3, groups=4, activation="relu", name="grouped")(image)
+    model = keras.Model(image, layers.BatchNormalization(name="norm")(x))
+    model.set_weights([abs(values(*weight.shape)) + 0.1 for weight in model.weights])
+    given = {"image": values(3, 8, 8, 8)}
+    compiled = prediction(model)(given)["norm"]
+    once = Prediction(model, describe(model), once=True)
+    monkeypatch.setattr(tf, "function", lambda *_, **__: pytest.fail("compiled"))
+    assert np.allclose(once(given)["norm"], compiled, rtol=1e-5, atol=1e-5)
+    assert not once._compiled
+
+
+def test_a_loop_is_compiled_even_if_it_is_called_once() -> None:
+    given = keras.Input((9, 4), name="given")
+    model = keras.Model(given, layers.Bidirectional(layers.GRU(3), name="both")(given))
+    once = Prediction(model, describe(model), once=True)
+    assert np.allclose(once({"given": values(2, 9, 4)})["both"], model.predict(values(2, 9, 4), verbose=0), atol=1e-6)
+    assert once._compiled
+
+
+def test_a_function_that_needs_xla_keeps_it_where_layers_run_one_by_one() -> None:
+    """TensorFlow has no kernel of its own for a grouped convolution over three axes."""
+    volume = keras.Input((6, 6, 6, 4), name="volume")
+    model = keras.Model(volume, layers.Conv3D(8, 3, groups=2, name="conv")(volume))
+    given = values(2, 6, 6, 6, 4)
+    once = Prediction(model, describe(model), once=True)
+    assert np.allclose(once({"volume": given})["conv"], model.predict(given, verbose=0), rtol=1e-5, atol=1e-5)
 
 
 def test_it_runs_on_another_thread_while_functions_are_inlined_on_this_one() -> None:
     given = keras.Input((9, 4), name="given")
     model = keras.Model(given, layers.LSTM(3, name="lstm")(given))
     made, some = prediction(model), values(2, 9, 4)
-    made.prepare({"given": some})
+    made({"given": some})
     with ThreadPoolExecutor(1) as pool, inlined_functions():
         result = pool.submit(made, {"given": some}).result()
     assert np.allclose(result["lstm"], model.predict(some, verbose=0), atol=1e-6)
@@ -140,11 +187,13 @@ def test_an_error_in_a_layer_is_named() -> None:
     given = keras.Input((4,), name="given")
     made = prediction(keras.Model(given, Broken(name="broken")(given), name="net"))
     with pytest.raises(InputError, match=r"net: Keras cannot run the model: .*no reason"):
-        made.prepare({"given": values(2, 4)})
+        made({"given": values(2, 4)})
+    with pytest.raises(InputError, match=r"net: Keras cannot run the model: .*no reason"):
+        Prediction(made.model, made.signature, once=True)({"given": values(2, 4)})
 
 
 def test_an_error_of_a_later_sample_ends_the_export(tmp_path: Path) -> None:
-    """The first samples are run while the function is compiled, the others later, on another thread."""
+    """The first samples are run in the graph before Keras runs all of them."""
 
     class Checked(layers.Layer):
         def call(self, x: Any) -> Any:
