@@ -40,24 +40,29 @@ def result_only() -> Iterator[IO[str]]:
 class Progress:
     """One line per stage on standard error: updated in place on a terminal, otherwise written when a stage ends.
 
-    `stage` is the one that has started last, in the whole process; "" between two.
+    `stage` is the one that has started last, in the whole process, of those that go on; "" between two.
     """
 
     stage: ClassVar[str] = ""
+    _going_on: ClassVar[list[str]] = []
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
         self.live = sys.stderr.isatty()
+        Progress._going_on.clear()  # of a command before this one, which an error ended
 
     def __call__(self, stage: str, seconds: float | None) -> None:
         """Report that `stage` starts (`seconds` None), or that it took `seconds`."""
-        Progress.stage = stage if seconds is None else ""
+        going_on = Progress._going_on
+        if seconds is None:
+            going_on.append(stage)
+        elif stage in going_on:
+            going_on.remove(stage)
+        Progress.stage = going_on[-1] if going_on else ""
         if self.quiet or (seconds is None and not self.live):
             return
-        if seconds is None:
-            sys.stderr.write(f"\r\x1b[K  {stage} …")
-        else:
-            sys.stderr.write(f"{chr(13) + chr(27) + '[K' if self.live else ''}{seconds:7.1f} s  {stage}\n")
+        start, now = ("\r\x1b[K", f"  {Progress.stage} …" if going_on else "") if self.live else ("", "")
+        sys.stderr.write(f"{start}{now}" if seconds is None else f"{start}{seconds:7.1f} s  {stage}\n{now}")
         sys.stderr.flush()
 
 

@@ -76,6 +76,11 @@ def limited(limits: Limits) -> Iterator[None]:
         _chosen.pop()
 
 
+def time_is_chosen() -> bool:
+    """Whether the user set the time that a child may take."""
+    return _chosen[-1].seconds is not None
+
+
 def limits_for(size: int) -> Limits:
     """The limits of a child that works on a file of `size` bytes: the chosen ones, or those of the file and machine."""
     chosen = _chosen[-1]

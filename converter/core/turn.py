@@ -6,7 +6,7 @@ heavy; what is timed holds an exclusive one. Where the system has no such locks,
 
 from __future__ import annotations
 
-import itertools
+import math
 import tempfile
 import time
 from collections.abc import Iterator
@@ -34,13 +34,13 @@ class Turn:
         self.directory = directory if ABLE else None
 
     @contextmanager
-    def working(self, *, heavy: bool = False) -> Iterator[None]:
-        """Within the context no process measures, and few others do `heavy` work if this is."""
+    def working(self, *, heavy: bool = False, patience: float = math.inf) -> Iterator[None]:
+        """Within the context no process measures; `heavy` work waits `patience` seconds for few others to do any."""
         if self.directory is None:
             yield
             return
         slots = [self.directory / f"slot-{number}" for number in range(SLOTS)] if heavy else []
-        with _first_free(slots), (self.directory / "all").open("ab") as stream:
+        with _first_free(slots, patience), (self.directory / "all").open("ab") as stream:
             fcntl.flock(stream, fcntl.LOCK_SH)
             yield
 
@@ -65,13 +65,15 @@ def turns() -> Iterator[Turn]:
 
 
 @contextmanager
-def _first_free(paths: list[Path]) -> Iterator[None]:
-    """Within the context, one of the files is locked; nothing if there are none."""
-    for path in itertools.cycle(paths):
-        with path.open("ab") as stream:
-            if _taken(stream.fileno()):
-                yield
-                return
+def _first_free(paths: list[Path], patience: float) -> Iterator[None]:
+    """Within the context, one of the files is locked; none if there are none, or if all were for `patience` seconds."""
+    last = time.monotonic() + patience
+    while paths and time.monotonic() < last:
+        for path in paths:
+            with path.open("ab") as stream:
+                if _taken(stream.fileno()):
+                    yield
+                    return
         time.sleep(_INTERVAL)
     yield
 

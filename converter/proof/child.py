@@ -92,7 +92,7 @@ def run(raw: Json) -> RunAnswer:
         some = first_samples(inputs, count if fixed else samples_at(batch, count))
         keep(str(batch), in_batches(clocked, some, batch))
 
-    with turn.working(heavy=True):
+    with turn.working(heavy=True, patience=job.patience / 2):
         prepared = RUNNERS[job.subject.runtime].prepare(path, artifact, job.subject.device)
         clocked = _Clocked(prepared.run)
         for batch in batches[:0:-1] or batches:

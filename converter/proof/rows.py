@@ -16,7 +16,7 @@ from types import TracebackType
 from converter.core.clock import Clock
 from converter.core.data import Arrays
 from converter.core.errors import ChildError, ConversionError, InputError, UnavailableError
-from converter.core.limits import available, size_of
+from converter.core.limits import available, size_of, time_is_chosen
 from converter.core.results import Comparison, Control
 from converter.core.turn import ABLE, Turn
 from converter.proof.bounds import Bounds, results_of
@@ -51,7 +51,8 @@ class Rows:
         self.clock = clock
         sizes = [size_of(exported.directory / run.artifact.path) for run in runs]
         fits = MEMORY * max(sizes, default=0) <= available() and (os.cpu_count() or 1) > 1
-        together = ABLE and fits and len(runs) > 1 and all(run.device == "cpu" for run in runs)
+        alike = len(runs) > 1 and all(run.device == "cpu" for run in runs)
+        together = ABLE and fits and alike and not time_is_chosen()  # a child must not wait in the time that it has
         self.turn = turn if together else Turn(None)
         self._begun: list[Future[Row | str]] = []
         self._threads: set[int] = set()

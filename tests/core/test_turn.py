@@ -74,6 +74,8 @@ def test_only_a_few_do_heavy_work_and_anyone_light_work(turn: Turn) -> None:
 def test_one_that_hangs_is_not_waited_for_any_longer(turn: Turn) -> None:
     with turn.working(), turn.alone(0.1):
         pass
+    with turn.working(heavy=True), turn.working(heavy=True), turn.working(heavy=True, patience=0.1):
+        pass
 
 
 def test_without_a_directory_nobody_waits() -> None:

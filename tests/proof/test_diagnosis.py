@@ -24,8 +24,7 @@ from converter.core.errors import InputError
 from converter.core.jsonable import dumps
 from converter.core.results import Report
 from converter.core.sketch import CHANNELS_FIRST, distance, from_text, sketch, to_text
-from converter.proof import diagnosis
-from converter.proof import prove as proof
+from converter.proof import diagnosis, rows
 from converter.proof.error_chain import stages
 from converter.proof.protocol import Subject
 from converter.report.table import print_report, to_json
@@ -144,7 +143,7 @@ def test_intact_artifact_is_not_diagnosed(layered: dict[str, Path], monkeypatch:
     def never(*arguments: object) -> None:
         raise AssertionError("called for an artifact that passes")
 
-    monkeypatch.setattr(proof, "explain", never)
+    monkeypatch.setattr(rows, "explain", never)
     assert converter.verify(layered["plain"]).verdict == "pass"
 
 

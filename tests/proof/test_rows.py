@@ -14,6 +14,7 @@ from converter.bundle.golden import read_golden
 from converter.bundle.manifest import GOLDEN, read_manifest
 from converter.core.clock import Clock
 from converter.core.errors import ChildError
+from converter.core.limits import Limits, limited
 from converter.core.turn import Turn, turns
 from converter.pipeline.records import Records
 from converter.proof import children, isolate
@@ -48,6 +49,17 @@ def test_rows_are_made_side_by_side_where_it_does_no_harm(
     with turns() as turn, Rows(found, runs, Clock(None), turn) as rows:
         assert (rows.turn.directory == turn.directory) is together
         assert rows._pool._max_workers == (module.AT_ONCE if together else 1)
+
+
+def test_a_child_with_a_time_that_the_user_set_waits_for_no_other(
+    exported: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module.os, "cpu_count", lambda: 2)
+    found = subject(exported)
+    runs, _ = plan(found.artifacts, ProofOptions())
+    with turns() as turn, limited(Limits(seconds=60.0)), Rows(found, runs, Clock(None), turn) as rows:
+        assert rows.turn.directory is None
+        assert rows._pool._max_workers == 1
 
 
 def test_the_rows_are_in_the_order_of_the_formats_and_timed_alone(
