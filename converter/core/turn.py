@@ -59,9 +59,15 @@ class Turn:
 
 @contextmanager
 def turns() -> Iterator[Turn]:
-    """Within the context, a turn in a directory of its own."""
+    """Within the context, a turn in a directory of its own; without one where its file system has no locks."""
     with tempfile.TemporaryDirectory(prefix="cnnexport-", ignore_cleanup_errors=True) as directory:
-        yield Turn(Path(directory))
+        turn = Turn(Path(directory))
+        try:
+            with turn.working():
+                pass
+        except OSError:  # Lustre without its option "flock", for example
+            turn = Turn(None)
+        yield turn
 
 
 @contextmanager
@@ -81,6 +87,6 @@ def _first_free(paths: list[Path], patience: float) -> Iterator[None]:
 def _taken(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
     return True

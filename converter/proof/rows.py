@@ -18,7 +18,7 @@ from converter.core.data import Arrays
 from converter.core.errors import ChildError, ConversionError, InputError, UnavailableError
 from converter.core.limits import available, size_of, time_is_chosen
 from converter.core.results import Comparison, Control
-from converter.core.turn import ABLE, Turn
+from converter.core.turn import Turn
 from converter.proof.bounds import Bounds, results_of
 from converter.proof.children import stop
 from converter.proof.controls import check_shifted
@@ -52,7 +52,8 @@ class Rows:
         sizes = [size_of(exported.directory / run.artifact.path) for run in runs]
         fits = MEMORY * max(sizes, default=0) <= available() and (os.cpu_count() or 1) > 1
         alike = len(runs) > 1 and all(run.device == "cpu" for run in runs)
-        together = ABLE and fits and alike and not time_is_chosen()  # a child must not wait in the time that it has
+        able = turn.directory is not None and not time_is_chosen()  # a child must not wait in the time that it has
+        together = able and fits and alike
         self.turn = turn if together else Turn(None)
         self._begun: list[Future[Row | str]] = []
         self._threads: set[int] = set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -82,6 +83,15 @@ def test_without_a_directory_nobody_waits() -> None:
     turn = Turn(None)
     with turn.alone(60), turn.working(heavy=True), turn.working(heavy=True), turn.working(heavy=True), turn.alone(60):
         pass
+
+
+def test_a_file_system_without_locks_has_no_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr("converter.core.turn.fcntl.flock", refused)
+    with turns() as found, found.working(heavy=True), found.alone(60):
+        assert found.directory is None
 
 
 def test_processes_share_a_directory(turn: Turn) -> None:
