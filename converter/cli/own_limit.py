@@ -23,7 +23,7 @@ def within_own_limit(command: Callable[..., ClickValue]) -> Callable[..., ClickV
     def limited(**given: ClickValue) -> ClickValue:
         from converter.core.limits import own_memory_limited
 
-        with own_memory_limited(limit_of(given), lambda: Progress.stage or "the model"):
+        with own_memory_limited(limit_of(given), lambda: Progress.stage() or "the model"):
             return command(**given)
 
     return limited

@@ -40,16 +40,20 @@ def result_only() -> Iterator[IO[str]]:
 class Progress:
     """One line per stage on standard error: updated in place on a terminal, otherwise written when a stage ends.
 
-    `stage` is the one that has started last, in the whole process, of those that go on; "" between two.
+    Several stages may go on at a time, in the whole process; the one that has started last is shown.
     """
 
-    stage: ClassVar[str] = ""
     _going_on: ClassVar[list[str]] = []
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
         self.live = sys.stderr.isatty()
         Progress._going_on.clear()  # of a command before this one, which an error ended
+
+    @classmethod
+    def stage(cls) -> str:
+        """The stage that has started last of those that go on; "" between two."""
+        return cls._going_on[-1] if cls._going_on else ""
 
     def __call__(self, stage: str, seconds: float | None) -> None:
         """Report that `stage` starts (`seconds` None), or that it took `seconds`."""
@@ -58,10 +62,9 @@ class Progress:
             going_on.append(stage)
         elif stage in going_on:
             going_on.remove(stage)
-        Progress.stage = going_on[-1] if going_on else ""
         if self.quiet or (seconds is None and not self.live):
             return
-        start, now = ("\r\x1b[K", f"  {Progress.stage} …" if going_on else "") if self.live else ("", "")
+        start, now = ("\r\x1b[K", f"  {going_on[-1]} …" if going_on else "") if self.live else ("", "")
         sys.stderr.write(f"{start}{now}" if seconds is None else f"{start}{seconds:7.1f} s  {stage}\n{now}")
         sys.stderr.flush()
 

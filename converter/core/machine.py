@@ -49,8 +49,10 @@ def describe() -> Facts:
 
 
 def own_process() -> None:
-    """Note that this process is one of ours. Garbage is collected less often in it: TensorFlow creates hundreds of
-    thousands of objects that stay."""
+    """Note that this process is one of ours.
+
+    Garbage is collected less often in it: TensorFlow creates hundreds of thousands of objects that stay.
+    """
     global OWN_PROCESS
     OWN_PROCESS = True
     gc.set_threshold(50_000, 20, 20)

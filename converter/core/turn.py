@@ -18,9 +18,6 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-ABLE = fcntl is not None
-"""Whether the system has such locks"""
-
 SLOTS = 2
 """How many processes may do heavy work at a time: a runtime uses every core, but not all the time"""
 
@@ -31,7 +28,7 @@ class Turn:
     """The turn of one process; all of them name the same `directory`, None if nothing goes on side by side."""
 
     def __init__(self, directory: Path | None) -> None:
-        self.directory = directory if ABLE else None
+        self.directory = directory if fcntl else None
 
     @contextmanager
     def working(self, *, heavy: bool = False, patience: float = math.inf) -> Iterator[None]:

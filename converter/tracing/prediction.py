@@ -23,7 +23,6 @@ from converter.tracing.widening import as_single
 _Spec = tuple[tuple[int | None, ...], np.dtype]
 _Shapes = tuple[tuple[int | None, ...], ...]
 
-
 LOOPS = ("RNN", "LSTM", "GRU", "Bidirectional", "TimeDistributed")
 """Layers, by a part of their class, that take many steps: in a function they are much faster than step by step"""
 

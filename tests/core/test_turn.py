@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import queue
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from pathlib import Path
 
 import pytest
 
@@ -95,14 +96,19 @@ def test_a_file_system_without_locks_has_no_turns(monkeypatch: pytest.MonkeyPatc
 
 
 def test_processes_share_a_directory(turn: Turn) -> None:
-    assert turn.directory is not None
+    code = (
+        "import pathlib, sys\nfrom converter.core.turn import Turn\n"
+        "with Turn(pathlib.Path(sys.argv[1])).working():\n    print('working', flush=True)\n    sys.stdin.read()\n"
+    )
     entered: queue.Queue[str] = queue.Queue()
-    working = Worker(Turn(Path(turn.directory)).working, entered, "working")
-    entered.get(timeout=10)
-    alone = Worker(lambda: turn.alone(60), entered, "alone")
-    with pytest.raises(queue.Empty):
-        entered.get(timeout=0.3)
-    working.end()
+    command = [sys.executable, "-c", code, str(turn.directory)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "working\n"
+        alone = Worker(lambda: turn.alone(60), entered, "alone")
+        with pytest.raises(queue.Empty):
+            entered.get(timeout=0.3)
+        other.communicate()
     assert entered.get(timeout=10) == "alone"
     alone.end()
 
