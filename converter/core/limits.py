@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 import os
 import re
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from converter.core.ending import descendants, end
 from converter.core.errors import UsageError
@@ -132,10 +132,19 @@ def _limit_files() -> Iterator[Path]:
         yield from (root.joinpath(*inside[:count], name) for count in range(len(inside) + 1))
 
 
+class Process(Protocol):
+    """A child process, as `subprocess.Popen` is one."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def kill(self) -> None: ...
+
+
 class Watcher:
     """Within the context, `process` is ended at its limits; `reason` then says why, otherwise it is ""."""
 
-    def __init__(self, process: subprocess.Popen[bytes], limits: Limits) -> None:
+    def __init__(self, process: Process, limits: Limits) -> None:
         self.reason = ""
         self._process = process
         self._limits = limits

@@ -22,12 +22,12 @@ def with_variants(written: Written, options: PrecisionOptions, seed: int, clock:
     A precision that the model cannot have is a failure of its own. Raises UsageError for a layer to keep that does not
     exist, InputError for calibration samples that do not fit.
     """
+    if not options.names:
+        return written
     from converter.quantize.work import Work
 
     exported = written.exported
     sources = tuple(each for each in exported.artifacts if each.format in FORMATS)
-    if not options.names:
-        return written
     work = Work(exported.directory, sources, exported.interface, written.layers, exported.golden, options, seed)
     artifacts: list[Artifact] = []
     warnings: list[str] = []

@@ -34,6 +34,7 @@ from converter.pipeline.layer_record import Read, Reader, write_record
 from converter.pipeline.notes import HALF_PRECISION, NO_FLOAT64, change_warning
 from converter.pipeline.options import ExportOptions
 from converter.pipeline.text_inputs import refuse_text_outputs
+from converter.proof import forked
 from converter.proof.children import begin
 from converter.proof.diagnosis import DIAGNOSIS_RUNTIMES, children_of
 from converter.proof.exported import Exported
@@ -97,7 +98,7 @@ def write_artifacts(
     from converter.tracing.context import legal_scopes, when_imported
 
     later = children_of(options.formats)[1]
-    with clock("load"), when_imported(lambda: begin(later)):
+    with clock("load"), when_imported(lambda fresh: begin(later, fork=fresh and forked.able())):
         loaded = _load(opened, options)
     with legal_scopes():
         return _written(loaded, options, directory, clock, written)

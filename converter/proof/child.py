@@ -13,7 +13,7 @@ import json
 import statistics
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import quote
 
 import numpy as np
@@ -43,15 +43,28 @@ def main(work: Callable[[Json], object]) -> None:
     The name of a runtime on the command line makes the child import its library before it reads the job.
     """
     end_with_parent()
-    machine.own_process()
-    for name in sys.argv[1:]:
-        with contextlib.suppress(ImportError):  # `prepare` reports it
-            (RUNNERS[name].warm or functools.partial(RUNNERS[name].unavailable, "cpu"))()
-    job = json.load(sys.stdin)
     answer = sys.stdout
     sys.stdout = sys.stderr  # text that a library prints must not become part of the answer
+    prepare(sys.argv[1:])
+    if sys.argv[1:]:
+        answer.write("\n")  # the parent sees that this child is ready; it means nothing in JSON
+        answer.flush()
+    answer.write(answered(work, sys.stdin.buffer.read()))
+    answer.flush()
+
+
+def prepare(runtimes: Sequence[str]) -> None:
+    """Import the libraries of `runtimes`."""
+    machine.own_process()
+    for name in filter(None, runtimes):
+        with contextlib.suppress(ImportError):  # `prepare` of the runtime reports it
+            (RUNNERS[name].warm or functools.partial(RUNNERS[name].unavailable, "cpu"))()
+
+
+def answered(work: Callable[[Json], object], job: bytes) -> str:
+    """What `work` returns for `job`, both as JSON; an error of ours, or a full disk, as its class and message."""
     try:
-        result = work(job)
+        result = work(json.loads(job))
     except CnnExportError as error:
         result = {"error": type(error).__name__, "message": str(error)}
     except Exception as error:
@@ -59,8 +72,7 @@ def main(work: Callable[[Json], object]) -> None:
         if found is None:
             raise
         result = {"error": type(found).__name__, "message": str(found)}
-    answer.write(dumps(result))
-    answer.flush()
+    return dumps(result)
 
 
 def run(raw: Json) -> RunAnswer:

@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from converter.core.ending import PARENT
+
+if TYPE_CHECKING:
+    from converter.proof.forked import Forked
 
 RUN_CHILD = "converter.proof.child"
 """The program that runs an artifact."""
@@ -24,6 +29,7 @@ RUN_CHILD = "converter.proof.child"
 FIRST_RUNTIMES = {"onnx": "onnxruntime", "tflite": "litert", "saved-model": "tensorflow"}
 """The runtime that a format is verified in if no other is asked for, as the table of runtimes says too."""
 
+_INTERVAL = 0.05  # seconds between two looks at a child that starts
 _LARGEST = 1 << 24  # bytes of a manifest that is read before it is checked
 
 
@@ -31,33 +37,42 @@ _LARGEST = 1 << 24  # bytes of a manifest that is read before it is checked
 def waiting_children(wanted: Iterable[tuple[str, str]]) -> Iterator[None]:
     """Within the context, one child for each (module, runtime) of `wanted` waits for a job, its libraries imported.
 
-    They start while the caller does something else, on another core. Those that got no job are stopped at the end, and
-    so are those that `begin` started meanwhile.
+    They start one after the other while the caller does something else, so that importing takes one core. Those that
+    got no job are stopped at the end, and so are those that `begin` started meanwhile.
     """
+    starter = _Starter(wanted)
     try:
-        begin(wanted)
         yield
     finally:
+        starter.end()
         for children in WAITING.values():
             while children:
                 with children.pop():
                     pass
 
 
-def begin(wanted: Iterable[tuple[str, str]]) -> None:
-    """Start a child for each (module, runtime), within the context of `waiting_children`.
+def begin(wanted: Iterable[tuple[str, str]], *, fork: bool = False) -> None:
+    """Start a child for each (module, runtime) now, within the context of `waiting_children`.
 
-    None starts for a pair that one waits for already. It ends with the thread that calls this, as its parent.
+    None starts for a pair that one waits for already. It ends with the thread that calls this, as its parent. `fork`
+    makes it a copy of this process, see `converter.proof.forked`.
     """
     present = {pair for pair, waiting in WAITING.items() if waiting}
     for module, runtime in (pair for pair in wanted if pair not in present):
-        WAITING.setdefault((module, runtime), []).append(Child(module, runtime))
+        WAITING.setdefault((module, runtime), []).append(Child(module, runtime, fork=fork))
 
 
 def taken(module: str, runtime: str) -> Child:
     """A child that waits for a job of `module` in `runtime`, or a new one."""
-    waiting = WAITING.get((module, runtime))
-    return waiting.pop() if waiting else Child(module)
+    with _LOCK:
+        waiting = WAITING.get((module, runtime))
+        if waiting:
+            return waiting.pop()
+        for pending in _PENDING:
+            if (module, runtime) in pending:
+                pending.remove((module, runtime))
+                break
+    return Child(module)
 
 
 def stop(threads: Container[int]) -> None:
@@ -85,18 +100,28 @@ def expected(path: Path) -> list[tuple[str, str]]:
 class Child:
     """A child process with a directory for its temporary files; as a context, both end with it."""
 
-    def __init__(self, module: str, runtime: str = "") -> None:
+    def __init__(self, module: str, runtime: str = "", *, fork: bool = False) -> None:
         self.thread = 0
         self.place = tempfile.TemporaryDirectory(prefix="cnnexport-", ignore_cleanup_errors=True)
-        temporary = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), self.place.name)
-        path = os.pathsep.join(filter(None, sys.path))
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", module, *([runtime] if runtime else [])],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env={**os.environ, **temporary, PARENT: str(os.getpid()), "TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": path},
-        )
+        variables = dict.fromkeys(("TMPDIR", "TEMP", "TMP"), self.place.name)
+        variables |= {PARENT: str(os.getpid()), "TF_CPP_MIN_LOG_LEVEL": "3"}
+        self.process: Spawned | Forked
+        if fork:
+            from converter.proof.forked import Forked
+
+            self.process = Forked(module, runtime, variables, Path(self.place.name))
+        else:
+            self.process = Spawned(module, runtime, variables)
+
+    def ready(self, seconds: float) -> bool:
+        """Whether it says within `seconds` that it has imported its libraries, or has ended or been closed."""
+        stream = self.process.stdout if isinstance(self.process, Spawned) else None
+        if stream is None or os.name != "posix":  # a pipe cannot be waited for on Windows
+            return True
+        try:
+            return bool(select.select([stream], [], [], seconds)[0])
+        except (OSError, ValueError):
+            return True
 
     def __enter__(self) -> None:
         self.thread = threading.get_ident()
@@ -107,11 +132,65 @@ class Child:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
-        for stream in (self.process.stdin, self.process.stdout, self.process.stderr):
+        self.process.close()
+        self.place.cleanup()
+
+
+class _Starter:
+    """Starts children one after the other, each when the one before has imported its libraries.
+
+    That is a thread of its own, which the children have as their parent: it ends with the context, not before.
+    """
+
+    def __init__(self, wanted: Iterable[tuple[str, str]]) -> None:
+        self._ended = threading.Event()
+        with _LOCK:
+            known = {pair for pair, waiting in WAITING.items() if waiting}.union(*_PENDING)
+            self._pending = [pair for pair in wanted if pair not in known]
+            _PENDING.append(self._pending)
+        self._thread = threading.Thread(target=self._start, daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        """Start no other child."""
+        with _LOCK:
+            self._pending.clear()
+            _PENDING[:] = [each for each in _PENDING if each is not self._pending]
+        self._ended.set()
+        self._thread.join()
+
+    def _start(self) -> None:
+        while True:
+            with _LOCK:
+                if not self._pending:
+                    break
+                pair = self._pending.pop(0)
+                child = Child(*pair)
+                WAITING.setdefault(pair, []).append(child)
+            while not (self._ended.is_set() or child in RUNNING or child.ready(_INTERVAL)):
+                pass
+        self._ended.wait()
+
+
+class Spawned(subprocess.Popen[bytes]):
+    """`python -m module runtime`, with `variables` added to its environment."""
+
+    def __init__(self, module: str, runtime: str, variables: Mapping[str, str]) -> None:
+        path = os.pathsep.join(filter(None, sys.path))
+        super().__init__(
+            [sys.executable, "-P", "-m", module, *([runtime] if runtime else [])],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **variables, "PYTHONPATH": path},
+        )
+
+    def close(self) -> None:
+        """Release what belongs to a process that has ended."""
+        for stream in (self.stdin, self.stdout, self.stderr):
             if stream is not None:
                 with suppress(OSError):
                     stream.close()
-        self.place.cleanup()
 
 
 WAITING: dict[tuple[str, str], list[Child]] = {}
@@ -119,3 +198,6 @@ WAITING: dict[tuple[str, str], list[Child]] = {}
 
 RUNNING: set[Child] = set()
 """The children that have a job."""
+
+_PENDING: list[list[tuple[str, str]]] = []
+_LOCK = threading.Lock()  # of `WAITING` and `_PENDING`

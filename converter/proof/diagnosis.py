@@ -19,7 +19,7 @@ from converter.core.errors import CnnExportError
 from converter.core.results import Diagnosis, LayerError
 from converter.core.sketch import CHANNELS_FIRST, KERAS_LAYOUT, SAMPLES, distance, from_text, sketch
 from converter.core.text import one_line
-from converter.proof import isolate
+from converter.proof import forked, isolate
 from converter.proof.children import RUN_CHILD
 from converter.proof.plan import first_runtimes
 from converter.proof.protocol import LayersJob, Subject, layers_answer
@@ -42,13 +42,14 @@ _RUNTIME_NAMES = {"litert": "litert without a delegate"}  # how the report calls
 def children_of(formats: Sequence[str]) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """The children that an export of `formats` will need: to start at once, and when TensorFlow is imported.
 
-    TensorFlow takes as long to import in a child as in the export, which must not be slowed down meanwhile by others.
+    The one that needs TensorFlow is a copy of the export where that is possible. Otherwise it takes as long to import
+    it as the export, which must not be slowed down meanwhile by the others.
     """
     able = [(form, runtime) for form in formats for runtime in first_runtimes(form)]
     long = [(RUN_CHILD, runtime) for form, runtime in able if form == "saved-model"]
     short = [(RUN_CHILD, runtime) for form, runtime in able if form != "saved-model"]
     short += [(CHILD, DIAGNOSIS_RUNTIMES[form]) for form, _ in able if form in DIAGNOSIS_RUNTIMES]
-    return (long, short) if long else (short, [])
+    return (long, short) if long and not forked.able() else (short, long)
 
 
 def explain(subject: Subject) -> Diagnosis:

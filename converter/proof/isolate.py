@@ -86,7 +86,7 @@ def call(module: str, job: object, what: str, timeout: float | None = None, runt
             stdout, stderr = child.process.communicate(dumps(job).encode())
         if watcher.reason:
             raise errors.ChildError(f"{what}: {watcher.reason}")
-        code = child.process.returncode
+        code = child.process.wait()
         if code != 0 and disk_usage(child.place.name).free < FULL:
             raise errors.OutputError(
                 f"{what}: its process {_exit_reason(code)}; there is no space left in {child.place.name}\n{ADVICE}"

@@ -15,7 +15,7 @@ from converter.core import machine
 from converter.core.errors import UnavailableError
 from converter.core.foreign import Scope
 
-_WHEN_IMPORTED: list[Callable[[], None]] = []
+_WHEN_IMPORTED: list[Callable[[bool], None]] = []
 
 
 def quick_keras() -> None:
@@ -56,15 +56,18 @@ def quiet_tensorflow() -> None:
         if visible is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = visible
     for action in _WHEN_IMPORTED:
-        action()
+        action(True)
     _WHEN_IMPORTED.clear()
 
 
 @contextmanager
-def when_imported(action: Callable[[], None]) -> Iterator[None]:
-    """Within the context, `action` is called as soon as `quiet_tensorflow` has imported it, or at once."""
+def when_imported(action: Callable[[bool], None]) -> Iterator[None]:
+    """Within the context, `action` is called as soon as `quiet_tensorflow` has imported it, or at once if it is there.
+
+    It learns whether TensorFlow was only imported and has done nothing yet.
+    """
     if "tensorflow" in sys.modules:
-        action()
+        action(False)
     else:
         _WHEN_IMPORTED.append(action)
     try:
