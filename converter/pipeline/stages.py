@@ -95,12 +95,13 @@ def write_artifacts(
 
     Raises the errors of `converter.core.errors`; ConversionError only if no format at all could be written.
     """
+    from converter.tracing.concrete import traced_once
     from converter.tracing.context import legal_scopes, when_imported
 
     later = children_of(options.formats)[1]
     with clock("load"), when_imported(lambda fresh: begin(later, fork=fresh and forked.able())):
         loaded = _load(opened, options)
-    with legal_scopes():
+    with legal_scopes(), traced_once():
         return _written(loaded, options, directory, clock, written)
 
 

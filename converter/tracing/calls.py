@@ -18,6 +18,9 @@ Call = Callable[..., Tensor]
 
 Rule = Callable[[KerasLayer], Call | None]
 
+Pair = tuple[Tensor, Tensor]
+"""What Keras's own `call` returned, and what that of a rule returned"""
+
 
 @contextmanager
 def replaced_calls(model: KerasModel, rules: Sequence[Rule]) -> Iterator[None]:
@@ -36,6 +39,24 @@ def replaced_calls(model: KerasModel, rules: Sequence[Rule]) -> Iterator[None]:
     finally:
         for layer in changed:
             del layer.__dict__["call"]
+
+
+def beside(rule: Rule, pairs: list[Pair]) -> Rule:
+    """`rule` for layers of one tensor, but with Keras's own `call`: what the rule computes is in `pairs` only."""
+
+    def both(layer: KerasLayer) -> Call | None:
+        other, own = rule(layer), layer.call
+        if other is None:
+            return None
+
+        def call(inputs: Tensor, training: bool | None = None, mask: Tensor | None = None) -> Tensor:
+            result = own(inputs, training=training, mask=mask)
+            pairs.append((result, other(inputs, training=training, mask=mask)))
+            return result
+
+        return call
+
+    return both
 
 
 def any_size(layer: KerasLayer) -> Call | None:

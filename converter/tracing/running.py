@@ -138,7 +138,6 @@ def running(
 ) -> Iterator[Runner]:
     """Within the context, `traced` (unfolded) can be run; with `double` in float64, with the weights of float32."""
     import tensorflow as tf
-    from tensorflow.core.protobuf import rewriter_config_pb2
 
     graph_def, stored = traced.graph_def, {name: f"{name}:0" for name in traced.weights}
     if double:
@@ -147,8 +146,9 @@ def running(
     feeds = {stored[name]: array for name, array in traced.weights.items()}
     config = tf.compat.v1.ConfigProto()
     config.graph_options.optimizer_options.global_jit_level = tf.compat.v1.OptimizerOptions.OFF
-    # fused convolutions have no kernel for groups
-    config.graph_options.rewrite_options.remapping = rewriter_config_pb2.RewriterConfig.OFF
+    # operator by operator: rewriting the graph takes as long as an inference, for each set of fetches, and a fused
+    # convolution has no kernel for groups
+    config.graph_options.rewrite_options.disable_meta_optimizer = True
     graph, failed, extra = tf.Graph(), None, []
     try:
         with graph.as_default():

@@ -8,29 +8,23 @@ normalizations into the kernels. The result is independent of the Keras model. W
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from converter.core.data import Activation, Array, TensorSpec, Traced
 from converter.core.errors import ConversionError
-from converter.core.foreign import DType, GraphDef, KerasModel, NodeDef, Tensor, TfFunction
-from converter.core.text import reason_of
-from converter.tracing.calls import affine, all_steps, any_size, replaced_calls
+from converter.core.foreign import DType, GraphDef, KerasModel, NodeDef, Tensor
+from converter.tracing.concrete import concrete
 from converter.tracing.constants import fold_constants
-from converter.tracing.context import inlined_functions
 from converter.tracing.equivalents import RULES
 from converter.tracing.folding import cancel_reversals, fold_affine, settle_reshapes
-from converter.tracing.functions import called_by, drop_unused, name_by_content
+from converter.tracing.functions import drop_unused, name_by_content
 from converter.tracing.lowering import lowered
 from converter.tracing.memory import refuse_giants
 from converter.tracing.naming import described_layer, keras_names, rename_nodes
 from converter.tracing.nodes import needed_by, node_of
-from converter.tracing.plain_functions import plain_functions
-from converter.tracing.preprocessing import compared_lookup, padded_resizing
-from converter.tracing.recurrent import whole_sequences
 from converter.tracing.signature import Signature, legal_name, legal_path
 from converter.tracing.state import seed_states, without_changes
 from converter.tracing.widening import HALVES, OTHERS, as_single, computes_in_double, half_in, widened
@@ -38,9 +32,6 @@ from converter.tracing.widening import HALVES, OTHERS, as_single, computes_in_do
 LARGE_VECTOR, LARGE_KERNEL = 64 * 1024, 1024
 """Bytes above which a vector, or a tensor of two axes and more, becomes a Placeholder. The limit for vectors is higher
 because the arithmetic of biases and normalizations folds only where it is constant."""
-
-ALWAYS = (any_size, all_steps, padded_resizing, compared_lookup)
-"""Rules that keep the layer's arithmetic."""
 
 _PASS_THROUGH = {"Identity", "Squeeze", "StopGradient", "EnsureShape"}
 _ACTIVATIONS: dict[str, Activation] = {"Softmax": "softmax", "Sigmoid": "sigmoid"}
@@ -64,15 +55,12 @@ def trace(model: KerasModel, signature: Signature, *, fold: bool = True) -> Trac
     ConversionError where a layer cannot be traced for these shapes, and where the graph holds state that no format can
     store (a lookup table, for example).
     """
-    concrete = _concrete(model, signature, fold)
-    if _reads_variables_in_functions(concrete):
-        with _variables_outside(model):
-            concrete = _concrete(model, signature, fold)
-    graph = concrete.graph
-    results = [concrete.structured_outputs[str(index)] for index in range(len(signature.outputs))]
+    found = concrete(model, signature, fold)
+    graph = found.function.graph
+    results = [found.function.structured_outputs[str(index)] for index in range(len(signature.outputs))]
     captured = {inner.op.name: outer for outer, inner in graph.captures}
     arguments = [tensor.op.name for tensor in graph.inputs if tensor.op.name not in captured]
-    graph_def = graph.as_graph_def(add_shapes=True)
+    graph_def = found.graph_def(fold)
     refuse_giants(graph_def, signature.layers)
     settle_reshapes(graph_def)
     graph_def = lowered(graph_def, {name: RULES[name] for name in ("CheckNumerics", "Empty")})
@@ -110,62 +98,11 @@ def trace(model: KerasModel, signature: Signature, *, fold: bool = True) -> Trac
     )
 
 
-def _concrete(model: KerasModel, signature: Signature, fold: bool) -> TfFunction:
-    """The traced function of tensors in the signature's order; outputs by their index as text."""
-    import tensorflow as tf
-
-    def forward(*tensors: Tensor) -> dict[str, Tensor]:
-        with inlined_functions():
-            flat = signature.call(model, tensors)
-        return {str(index): tf.identity(value) for index, value in enumerate(flat)}
-
-    specs = [tf.TensorSpec(spec.shape, spec.dtype, name=f"arg_{index}") for index, spec in enumerate(signature.inputs)]
-    with replaced_calls(model, (*ALWAYS, affine) if fold else ALWAYS), whole_sequences(model), plain_functions():
-        try:
-            return tf.function(forward, autograph=False).get_concrete_function(*specs)
-        except Exception as error:  # the layers' own code runs here and may raise anything
-            shapes = ", ".join(str(tuple(spec.shape)) for spec in signature.inputs)
-            raise ConversionError(
-                f"{model.name}: cannot be traced for inputs of shape {shapes}: {reason_of(error)}\n"
-                "build the model with fixed sizes where a layer computes with them"
-            ) from error
-
-
 def _output(spec: TensorSpec, tensor: Tensor, nodes: Mapping[str, NodeDef]) -> TensorSpec:
     """`spec` with the traced tensor's shape and type, and its activation; another precision is float32 in the graph."""
     shape = spec.shape if tensor.shape.rank is None else tuple(tensor.shape.as_list())
     dtype = "float32" if tensor.dtype.name in OTHERS else tensor.dtype.name
     return replace(spec, shape=shape, dtype=dtype, activation=_activation(nodes, spec.name))
-
-
-def _reads_variables_in_functions(concrete: TfFunction) -> bool:
-    """Whether a loop or a condition gets a variable, and not its value."""
-    graph = concrete.graph
-    return any(
-        tensor.dtype.name == "resource" and called_by(operation.node_def)
-        for operation in graph.get_operations()
-        for tensor in operation.inputs
-    )
-
-
-@contextmanager
-def _variables_outside(model: KerasModel) -> Iterator[None]:
-    """Within the context, a trace of `model` reads each variable once and before everything else."""
-    import keras
-    import tensorflow as tf
-
-    original = model.call
-
-    def call(*arguments: object, **keywords: object) -> object:
-        values = [(each, tf.identity(each.value)) for each in model.variables if each.dtype != "string"]
-        with keras.StatelessScope(state_mapping=values):
-            return original(*arguments, **keywords)
-
-    model.__dict__["call"] = call
-    try:
-        yield
-    finally:
-        del model.__dict__["call"]
 
 
 def _keep_needed(graph_def: GraphDef, kept: list[str]) -> None:
