@@ -17,8 +17,8 @@ from converter.core.version import __version__
 OWN_PROCESS = False
 """Whether this process is that of the command line or a child of it, so that nothing of a caller's runs in it"""
 
-LOOKED_FOR = ("sklearn", "pandas", "matplotlib")
-"""Libraries that Keras imports where they are installed, for wrappers and plots: a second or more"""
+LOOKED_FOR = ("sklearn", "pandas", "matplotlib", "cv2")
+"""Libraries that Keras imports where they are installed, for wrappers, plots and boxes: a second or more"""
 
 _LIBRARIES = (
     "tensorflow",

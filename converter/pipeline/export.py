@@ -13,6 +13,7 @@ from converter.bundle.directory import refuse_other_source, stage
 from converter.bundle.manifest import MANIFEST, MAX_BYTES, PAGE, REPORT, write_manifest
 from converter.core import machine
 from converter.core.clock import Clock, Progress
+from converter.core.data import Arrays, Artifact, Interface
 from converter.core.disk import writing
 from converter.core.errors import InputError
 from converter.core.files import digest_of
@@ -26,6 +27,7 @@ from converter.pipeline.options import ExportKeywords, ExportOptions, ModelOrPat
 from converter.pipeline.precisions import with_variants
 from converter.pipeline.records import Records
 from converter.pipeline.stages import HEAVY, write_artifacts
+from converter.proof.ahead import Ahead
 from converter.proof.children import waiting_children
 from converter.proof.diagnosis import children_of
 from converter.proof.plan import ProofOptions
@@ -76,16 +78,24 @@ def export(
         waiting_children(children_of(options.formats)[0]),
         turns() as turn,
         closing(Records(staging.path, turn)) as records,
+        Ahead(turn) as ahead,
     ):
-        result = write_artifacts(source, options, staging.path, clock, records.begin)
-        result = with_variants(result, options.precision, options.source.seed, clock)
+
+        def written(artifact: Artifact, interface: Interface, inputs: Arrays | None) -> None:
+            records.begin(artifact)
+            if inputs is not None and options.device == "cpu":
+                ahead.begin(staging.path, artifact, interface, inputs)
+
+        with turn.working():
+            result = write_artifacts(source, options, staging.path, clock, written)
+            result = with_variants(result, options.precision, options.source.seed, clock)
         for artifact in result.exported.artifacts:
             records.begin(artifact)
         if sum(each.size for each in result.exported.artifacts) > HEAVY:
             gc.collect()
             machine.release_memory()
         proof = ProofOptions(device=options.device, tolerance=options.tolerance)
-        evidence = prove(result.exported, proof, clock, turn)
+        evidence = prove(result.exported, proof, clock, turn, ahead)
         report = replace(
             report_of(result.facts, result.exported, evidence, clock, options.source.seed), failures=result.failures
         )

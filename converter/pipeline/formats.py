@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from converter.core.clock import Clock
 from converter.core.data import Artifact, Source, Traced
@@ -15,19 +16,27 @@ from converter.pipeline.text_inputs import refuse_text_inputs
 from converter.tracing.signature import Signature
 
 
+_Found = TypeVar("_Found", Artifact, str)
+
+FIRST = "saved-model"
+"""The format that is written first: to run it takes longest, and goes on while the others are written."""
+
+
 def write_formats(
     source: Source, signature: Signature, traced: Traced, options: ExportOptions, directory: Path, clock: Clock
 ) -> Iterator[Artifact | str]:
     """Each written artifact as soon as it is there, or a sentence for a format that could not be written.
+
+    They come in the order in which they are written; `in_order` brings them into that of the options.
 
     What a library raises for a model that it was not made for costs the other formats nothing. Raises what the library
     raised, or ConversionError, if no format could be written, and what `Format.write` raises for a full disk.
     """
     from converter.formats import FORMATS
 
-    written, failures = 0, []
+    written, failures = 0, list[str]()
     unexpected: Exception | None = None
-    for name in dict.fromkeys(options.formats):
+    for name in sorted(dict.fromkeys(options.formats), key=lambda name: name != FIRST):
         with clock(f"write {name}"):
             try:
                 refuse_text_inputs(source.model, signature, FORMATS[name])
@@ -50,4 +59,11 @@ def write_formats(
     if not written and unexpected is not None:
         raise unexpected
     if not written:
-        raise ConversionError("\n".join(failures))
+        raise ConversionError("\n".join(in_order(failures, options.formats)))
+
+
+def in_order(found: Sequence[_Found], formats: Sequence[str]) -> list[_Found]:
+    """Artifacts, or sentences for formats that could not be written, in the order of `formats`."""
+    return sorted(
+        found, key=lambda each: formats.index(each.partition(":")[0] if isinstance(each, str) else each.format)
+    )

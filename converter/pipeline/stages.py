@@ -15,9 +15,10 @@ from pathlib import Path
 
 from converter.bundle.golden import write_golden
 from converter.bundle.manifest import GOLDEN
-from converter.core.clock import Clock
+from converter.core.clock import LONG, Clock
 from converter.core.data import (
     Array,
+    Arrays,
     Artifact,
     Golden,
     Interface,
@@ -28,7 +29,7 @@ from converter.core.data import (
 from converter.core.effort import Effort
 from converter.pipeline.about import about, described, with_preprocessing
 from converter.pipeline.facts import ModelFacts
-from converter.pipeline.formats import write_formats
+from converter.pipeline.formats import in_order, write_formats
 from converter.pipeline.golden import Begun, Settings, begin_golden
 from converter.pipeline.layer_record import Read, Reader, write_record
 from converter.pipeline.notes import HALF_PRECISION, NO_FLOAT64, change_warning
@@ -42,6 +43,9 @@ from converter.proof.measures import Measures
 from converter.sources import Opened
 from converter.tracing.reference import Measured
 from converter.tracing.signature import Signature
+
+WhenWritten = Callable[[Artifact, Interface, Arrays | None], None]
+"""Called with an artifact that is there, the interface of its model, and the golden inputs if it can be run on them."""
 
 HEAVY = 256 << 20
 """Bytes of weights from which files are written after float64 was computed, not meanwhile: both need memory."""
@@ -89,9 +93,9 @@ class Written:
 
 
 def write_artifacts(
-    opened: Opened, options: ExportOptions, directory: Path, clock: Clock, written: Callable[[Artifact], None]
+    opened: Opened, options: ExportOptions, directory: Path, clock: Clock, written: WhenWritten
 ) -> Written:
-    """Run all stages and write the files into `directory`; `written` is called with each artifact that is there.
+    """Run all stages and write the files into `directory`; `written` is called with each artifact.
 
     Raises the errors of `converter.core.errors`; ConversionError only if no format at all could be written.
     """
@@ -105,9 +109,7 @@ def write_artifacts(
         return _written(loaded, options, directory, clock, written)
 
 
-def _written(
-    loaded: Loaded, options: ExportOptions, directory: Path, clock: Clock, written: Callable[[Artifact], None]
-) -> Written:
+def _written(loaded: Loaded, options: ExportOptions, directory: Path, clock: Clock, written: WhenWritten) -> Written:
     with clock("rewrite"):
         rewritten = _rewrite(loaded, options)
     trace = functools.cache(lambda: _trace(loaded, rewritten, options, clock))
@@ -123,14 +125,16 @@ def _written(
             artifacts: list[Artifact] = []
             failures: list[str] = []
             source, signature = loaded.source, loaded.signature
+            known = first.inputs if _can_run_ahead(begun, options) else None
             for each in write_formats(source, signature, traced, options, directory, clock):
                 if isinstance(each, str):
                     failures.append(each)
                     continue
                 artifacts.append(each)
                 reader.begin(each)
-                written(each)
+                written(each, signature.interface, known)
             predicted, read = _predict_and_read(loaded, rewritten, begun, artifacts, reader, clock)
+    artifacts, failures = in_order(artifacts, options.formats), in_order(failures, options.formats)
     write_golden(directory / GOLDEN, predicted.golden)
     facts = _facts(loaded, rewritten, traced, predicted)
     exported = Exported(
@@ -146,6 +150,12 @@ def _written(
         measures=predicted.measures,
     )
     return Written(exported, replace(facts, warnings=(*facts.warnings, *read.warnings)), tuple(failures), traced.layers)
+
+
+def _can_run_ahead(begun: Begun, options: ExportOptions) -> bool:
+    """Whether the files may be run before the export is complete: on one size of inputs, if it is complete soon."""
+    soon = begun.measuring is not None and begun.measuring.forecast <= LONG
+    return soon and not begun.others and not options.precision.names
 
 
 def _load(opened: Opened, options: ExportOptions) -> Loaded:

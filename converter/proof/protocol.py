@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from converter.bundle.manifest import GOLDEN, artifact_from_json, interface_from_json
-from converter.core.data import Artifact, Interface
+from converter.core.data import Arrays, Artifact, Interface
 from converter.core.effort import MOST
 from converter.core.foreign import Json
 from converter.core.jsonable import Fields
@@ -56,6 +56,12 @@ class RunJob:
     batches: tuple[int, ...]
     turn: Path | None = None
     patience: float = 0.0
+
+
+def batches_of(inputs: Arrays, mixes: bool = False) -> tuple[int, ...]:
+    """The batch sizes at which `inputs`, shape (samples, ...) by name, are run: one, a few, and all of them."""
+    count = len(next(iter(inputs.values())))
+    return (count,) if mixes else (1, 3, count)
 
 
 def samples_at(batch: int, count: int) -> int:

@@ -18,6 +18,7 @@ from converter.core.data import Arrays, Verdict
 from converter.core.errors import ChildError, ConversionError, InputError
 from converter.core.results import Comparison, Control, Stage, Tolerance
 from converter.core.turn import Turn, turns
+from converter.proof.ahead import Ahead
 from converter.proof.bounds import Bounds, larger, results_of
 from converter.proof.comparison import compare_outputs, separation
 from converter.proof.controls import check_controls
@@ -55,13 +56,16 @@ class Evidence:
     stages: tuple[Stage, ...] = ()
 
 
-def prove(exported: Exported, options: ProofOptions, clock: Clock, turn: Turn | None = None) -> Evidence:
+def prove(
+    exported: Exported, options: ProofOptions, clock: Clock, turn: Turn | None = None, ahead: Ahead | None = None
+) -> Evidence:
     """Run every artifact in the runtimes of `options` and compare its outputs with the golden arrays.
 
     The first row compares Keras itself with float64. With "all" among the runtimes, a runtime that is missing or cannot
     run the model is left out and listed in `notes`, except the first one of each format. A runtime that crashes, runs
-    out of time or refuses a file is a failed row. `turn` is that of work which the caller does meanwhile. Raises
-    UnavailableError if a requested runtime is missing, and UsageError if it reads none of the artifacts.
+    out of time or refuses a file is a failed row. `turn` is that of work which the caller does meanwhile; `ahead` may
+    have run artifacts already. Raises UnavailableError if a requested runtime is missing, and UsageError if it reads
+    none of the artifacts.
     """
     runs, left_out = plan(exported.artifacts, options)
     golden, specs = exported.golden, exported.interface.by_output
@@ -75,7 +79,7 @@ def prove(exported: Exported, options: ProofOptions, clock: Clock, turn: Turn | 
         plain = _bounds(exported, options, tf32=False)
     with ExitStack() as stack:
         turn = turn or stack.enter_context(turns())
-        making = stack.enter_context(Rows(exported, runs, clock, turn))
+        making = stack.enter_context(Rows(exported, runs, clock, turn, ahead))
         for tf32 in (False, True):
             own = [run for run in runs if (run.device == CUDA_TF32) is tf32 and run.artifact.precision == FLOAT32]
             if tf32 and not own:

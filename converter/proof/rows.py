@@ -6,21 +6,18 @@ other row works (`converter.core.turn`).
 
 from __future__ import annotations
 
-import os
-import threading
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from types import TracebackType
 
 from converter.core.clock import Clock
 from converter.core.data import Arrays
 from converter.core.errors import ChildError, ConversionError, InputError, UnavailableError
-from converter.core.limits import available, size_of, time_is_chosen
 from converter.core.results import Comparison, Control
 from converter.core.turn import Turn
+from converter.proof.ahead import Ahead
 from converter.proof.bounds import Bounds, results_of
-from converter.proof.children import stop
 from converter.proof.controls import check_shifted
 from converter.proof.diagnosis import DIAGNOSIS_RUNTIMES, explain
 from converter.proof.exported import Exported
@@ -28,11 +25,9 @@ from converter.proof.isolate import run_artifact
 from converter.proof.plan import Run, skipped
 from converter.proof.points import pick
 from converter.proof.precisions import FLOAT32
-from converter.proof.protocol import Subject
+from converter.proof.protocol import Subject, batches_of
+from converter.proof.side_by_side import AT_ONCE, Threads, able
 from converter.runtimes import CUDA_TF32
-
-AT_ONCE, MEMORY = 3, 12
-"""Rows that are begun at a time, if the machine has this many times the memory of the largest file"""
 
 
 @dataclass(frozen=True)
@@ -45,30 +40,28 @@ class Row:
 
 
 class Rows:
-    """Makes the rows of `runs` on threads. As a context, it waits for what was begun; an interruption ends it."""
+    """Makes the rows of `runs` on threads. As a context, it waits for what was begun; an interruption ends it.
 
-    def __init__(self, exported: Exported, runs: Sequence[Run], clock: Clock, turn: Turn) -> None:
+    `ahead` has the artifacts that were run before, if any were.
+    """
+
+    def __init__(
+        self, exported: Exported, runs: Sequence[Run], clock: Clock, turn: Turn, ahead: Ahead | None = None
+    ) -> None:
         self.clock = clock
-        sizes = [size_of(exported.directory / run.artifact.path) for run in runs]
-        fits = MEMORY * max(sizes, default=0) <= available() and (os.cpu_count() or 1) > 1
         alike = len(runs) > 1 and all(run.device == "cpu" for run in runs)
-        able = turn.directory is not None and not time_is_chosen()  # a child must not wait in the time that it has
-        together = able and fits and alike
+        together = alike and able(turn, [exported.directory / run.artifact.path for run in runs])
         self.turn = turn if together else Turn(None)
-        self._begun: list[Future[Row | str]] = []
-        self._threads: set[int] = set()
-        count = AT_ONCE if together else 1
-        self._pool = ThreadPoolExecutor(count, initializer=lambda: self._threads.add(threading.get_ident()))
+        self._ahead = ahead
+        self._threads = Threads(AT_ONCE if together else 1)
 
     def __enter__(self) -> Rows:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, _: object, __: TracebackType | None) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
         if kind is not None and not issubclass(kind, Exception):
-            while wait(self._begun, 0.1).not_done:
-                stop(self._threads)
-        self._pool.shutdown()
+            self._threads.stop()
+        self._threads.finish()
 
     def begin(self, jobs: Sequence[tuple[Exported, Run, Bounds]]) -> list[Future[Row | str]]:
         """Begin the rows of some runs, the last one first: it is of TensorFlow, which takes longest.
@@ -76,9 +69,7 @@ class Rows:
         A result is text, a note, if the run was optional and is left out. It raises UnavailableError if it was not. A
         run without outputs is a failed row.
         """
-        begun = [self._pool.submit(self._tried, *job) for job in reversed(jobs)][::-1]
-        self._begun += begun
-        return begun
+        return [self._threads.submit(self._tried, *job) for job in reversed(jobs)][::-1]
 
     def _tried(self, exported: Exported, run: Run, bounds: Bounds) -> Row | str:
         on = "" if run.device == "cpu" else f" on {run.device}"
@@ -96,8 +87,9 @@ class Rows:
     def _row(self, exported: Exported, run: Run, bounds: Bounds) -> Row:
         golden, specs, artifact = exported.golden, exported.interface.by_output, run.artifact
         subject = subject_of(exported, run)
-        batches = (golden.samples,) if exported.mixes else (1, 3, golden.samples)
-        ran = run_artifact(subject, batches, self.turn.directory)
+        batches = batches_of(golden.inputs, exported.mixes)
+        ran = self._ahead.taken(subject, batches, golden) if self._ahead else None
+        ran = ran or run_artifact(subject, batches, self.turn.directory)
         answer = ran.answer
         assert answer is not None
         with self.turn.working():

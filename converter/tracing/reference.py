@@ -90,6 +90,7 @@ class Measuring:
     `inputs` are those of the result, `ends` the ends of its layers without their noise. `finish` waits for the rest and
     returns the result; `close` ends it without one. `weights` is the size of the model's weights in bytes, and `wait`
     only waits: float64 takes twice as much memory, which a caller may not want to need at the same time as its own.
+    `forecast` is about how many seconds of inference the proof takes.
     """
 
     inputs: Arrays
@@ -97,6 +98,7 @@ class Measuring:
     finish: Callable[[], Measured]
     close: Callable[[], None]
     weights: int = 0
+    forecast: float = 0.0
     wait: Callable[[], object] = lambda: None
 
 
@@ -136,7 +138,8 @@ def begin(model: KerasModel, signature: Signature, inputs: Arrays, effect: Effec
             found = replace(_without_graph(model, signature, inputs, effect), outputs=outputs, half=half)
             return _done(replace(found, precision=_precision(half, False)))
         count = plan.effort.chosen(runs.seconds)
-        plan.announce(plan.effort.forecast(count, runs.seconds))
+        forecast = plan.effort.forecast(count, runs.seconds)
+        plan.announce(forecast)
         inputs = first_samples(inputs, count)
         pending = pool.submit(_in_background, graph, inputs, plan.effort, runs)
         references = keras(inputs)
@@ -153,6 +156,7 @@ def begin(model: KerasModel, signature: Signature, inputs: Arrays, effect: Effec
         finish,
         later.close,
         sum(array.nbytes for array in traced.weights.values()),
+        forecast,
         lambda: wait([pending]),
     )
 

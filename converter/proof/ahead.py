@@ -1,0 +1,80 @@
+"""Runs artifacts as soon as they are written, while the export goes on; the proof then takes what they returned.
+
+That needs nothing but the golden inputs. What was run with other inputs, or at other batch sizes, is not taken.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+
+from converter.bundle.golden import write_golden
+from converter.core.data import Arrays, Artifact, Golden, Interface
+from converter.core.turn import Turn
+from converter.proof.isolate import Ran, run_artifact
+from converter.proof.plan import first_runtimes
+from converter.proof.protocol import Subject, batches_of
+from converter.proof.side_by_side import AT_ONCE, Threads, able
+
+_INPUTS = "inputs.npz"
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A run: of what, at which batch sizes, on which inputs, and what it returned."""
+
+    subject: Subject
+    batches: tuple[int, ...]
+    inputs: Arrays
+    result: Future[Ran]
+
+
+class Ahead:
+    """Runs each artifact on the CPU in the first runtime of its format. As a context, it ends what nobody took.
+
+    Whoever works meanwhile holds `turn`: latencies are measured afterwards. Nothing is run where the artifacts of an
+    export are not run side by side either.
+    """
+
+    def __init__(self, turn: Turn) -> None:
+        self.turn = turn
+        self._begun: dict[str, _Begun] = {}
+        self._threads = Threads(AT_ONCE)
+        self._place = tempfile.TemporaryDirectory(prefix="cnnexport-", ignore_cleanup_errors=True)
+
+    def __enter__(self) -> Ahead:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._threads.stop()
+        self._place.cleanup()
+
+    def begin(self, directory: Path, artifact: Artifact, interface: Interface, inputs: Arrays) -> None:
+        """Run `artifact` of `directory` on `inputs`, shape (samples, ...) by name. Raises OutputError."""
+        names = first_runtimes(artifact.format)
+        path = Path(self._place.name, _INPUTS)
+        subject = Subject(directory, artifact, interface, names[0] if names else "", "cpu", path)
+        if not names or not able(self.turn, [subject.path]):
+            return
+        if not path.exists():
+            write_golden(path, Golden(inputs, {}, {}, {}))
+        batches = batches_of(inputs)
+        result = self._threads.submit(run_artifact, subject, batches, self.turn.directory)
+        self._begun[artifact.path] = _Begun(subject, batches, inputs, result)
+
+    def taken(self, subject: Subject, batches: tuple[int, ...], golden: Golden) -> Ran | None:
+        """What `subject` returned for `golden`; None if it was not run on that. Raises what its run raised."""
+        begun = self._begun.get(subject.artifact.path)
+        if begun is None or golden.resized is not None or begun.inputs is not golden.inputs:
+            return None
+        if _key(begun.subject) != _key(subject) or begun.batches != batches:
+            return None
+        del self._begun[subject.artifact.path]
+        return begun.result.result()
+
+
+def _key(subject: Subject) -> tuple[object, ...]:
+    """What the outputs of a float32 artifact depend on, but for the arrays."""
+    return subject.directory, subject.artifact, subject.interface.inputs, subject.runtime, subject.device
