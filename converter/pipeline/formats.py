@@ -15,7 +15,6 @@ from converter.pipeline.options import ExportOptions
 from converter.pipeline.text_inputs import refuse_text_inputs
 from converter.tracing.signature import Signature
 
-
 _Found = TypeVar("_Found", Artifact, str)
 
 FIRST = "saved-model"
