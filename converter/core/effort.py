@@ -21,7 +21,7 @@ class Effort:
     """The number of `samples`, or if None as many as `seconds` of inference allow, in `runs` runtimes."""
 
     samples: int | None = None
-    seconds: float = 8.0
+    seconds: float = 4.0
     runs: int = 3
 
     @property
@@ -37,8 +37,8 @@ class Effort:
         return int(min(MOST, max(FEWEST, left // (2 + self.runs))))
 
     def few(self, samples: int) -> bool:
-        """Whether this is fewer than usual, because an inference takes long."""
-        return self.samples is None and samples < MOST
+        """Whether these are the fewest, because an inference takes long."""
+        return self.samples is None and samples <= FEWEST
 
     def exact(self, one: float, cells: int, samples: int) -> int:
         """How many samples to run in float64, which takes about three times as long as `one`.

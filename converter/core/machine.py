@@ -49,13 +49,22 @@ def describe() -> Facts:
 
 
 def own_process() -> None:
-    """Note that this process is one of ours.
+    """Note that this process is one of ours; before numpy is imported.
 
-    Garbage is collected less often in it: TensorFlow creates hundreds of thousands of objects that stay.
+    Garbage is collected less often in it: TensorFlow creates hundreds of thousands of objects that stay. The threads of
+    OpenBLAS, of which numpy and SciPy have one each, sleep at once where nothing is to be done: by default each keeps a
+    core busy for a while. Child processes inherit that.
     """
     global OWN_PROCESS
     OWN_PROCESS = True
     gc.set_threshold(50_000, 20, 20)
+    os.environ.setdefault("OPENBLAS_THREAD_TIMEOUT", "4")  # 2^4 cycles
+
+
+def keep_imported() -> None:
+    """In a process of ours, look for garbage among later objects only: what was imported so far stays."""
+    if OWN_PROCESS:
+        gc.freeze()
 
 
 @contextmanager

@@ -91,7 +91,7 @@ def export(
             result = with_variants(result, options.precision, options.source.seed, clock)
         for artifact in result.exported.artifacts:
             records.begin(artifact)
-        if sum(each.size for each in result.exported.artifacts) > HEAVY:
+        if max(each.size for each in result.exported.artifacts) > HEAVY:
             gc.collect()
             machine.release_memory()
         proof = ProofOptions(device=options.device, tolerance=options.tolerance)

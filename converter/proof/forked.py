@@ -7,7 +7,6 @@ for. The threads of a linear algebra library at that time are its own; it stops 
 from __future__ import annotations
 
 import contextlib
-import gc
 import importlib
 import multiprocessing
 import os
@@ -92,7 +91,6 @@ def _work(module: str, runtime: str, variables: Mapping[str, str], place: Path, 
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
-    gc.freeze()  # objects of the parent are never looked through, which would copy their memory
     _keep_only(job.fileno(), place / _WORDS)
     tempfile.tempdir = None
     sys.path[:] = filter(None, sys.path)

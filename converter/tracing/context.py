@@ -55,6 +55,7 @@ def quiet_tensorflow() -> None:
         os.environ.pop("CUDA_VISIBLE_DEVICES")  # the child processes that verify artifacts may use the GPU
         if visible is not None:
             os.environ["CUDA_VISIBLE_DEVICES"] = visible
+    machine.keep_imported()
     for action in _WHEN_IMPORTED:
         action(True)
     _WHEN_IMPORTED.clear()

@@ -15,7 +15,7 @@ from converter.tracing import rounding
 from converter.tracing.wrong_answers import Subject, wrong_answers
 
 
-@pytest.mark.parametrize(("one", "expected"), [(0.0, MOST), (0.05, MOST), (0.15, 5), (0.3, FEWEST), (60.0, FEWEST)])
+@pytest.mark.parametrize(("one", "expected"), [(0.0, MOST), (0.05, MOST), (0.08, 4), (0.2, FEWEST), (60.0, FEWEST)])
 def test_a_heavy_model_is_compared_on_fewer_samples(one: float, expected: int) -> None:
     assert Effort().chosen(one) == expected
     assert Effort(samples=20).chosen(one) == 20
@@ -27,6 +27,7 @@ def test_few_values_need_more_samples_in_float64() -> None:
     assert effort.exact(0.01, cells=1000, samples=8) == 2
     assert effort.exact(0.01, cells=3, samples=8) == 8
     assert effort.exact(0.3, cells=3, samples=3) == 3
+    assert effort.exact(0.1, cells=100_000, samples=4) == 2
     assert effort.exact(2.0, cells=100_000, samples=3) == 1
     assert Effort(samples=20).exact(0.001, cells=1, samples=20) == 20
 
