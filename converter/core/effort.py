@@ -9,8 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 FEWEST, MOST = 3, 8
-FIXED, PER_RUN = 14, 4
-"""Inferences of an export that do not depend on the number of samples: in all, and for each runtime."""
+FIXED, PER_RUN = 24, 7
+"""What does not depend on the number of samples, as a number of inferences: in all, and for each runtime.
+
+In all: the first runs 4, two samples in float64 10, the controls 4, the tensors of the layers in files 6. For each
+runtime: a single sample and a batch of three, the latency, and preparing the file.
+"""
+
+HEAVY = 0.15
+"""Seconds of an inference above which two samples are not run where one shows the same."""
 
 CELLS, EXACT_SECONDS = 1000, 3.0
 """Values of the smallest output from which its noise is known well, and seconds that float64 may take otherwise."""
@@ -36,9 +43,9 @@ class Effort:
         left = self.seconds / max(one, 1e-6) - FIXED - PER_RUN * self.runs
         return int(min(MOST, max(FEWEST, left // (2 + self.runs))))
 
-    def few(self, samples: int) -> bool:
-        """Whether these are the fewest, because an inference takes long."""
-        return self.samples is None and samples <= FEWEST
+    def heavy(self, one: float) -> bool:
+        """Whether only one sample is run in float64 and for the controls, because one takes long: `one` seconds."""
+        return self.samples is None and one > HEAVY
 
     def exact(self, one: float, cells: int, samples: int) -> int:
         """How many samples to run in float64, which takes about three times as long as `one`.
@@ -46,7 +53,7 @@ class Effort:
         Two are enough where an output has many `cells` for each: the noise is then known well. Otherwise all, if cheap.
         """
         cheap = int(EXACT_SECONDS / (3 * max(one, 1e-6)))
-        if self.few(samples) and cells >= CELLS:
+        if self.heavy(one) and cells >= CELLS:
             return 1
         return min(samples, 2 if 2 * cells >= CELLS else max(2, cheap))
 

@@ -126,10 +126,11 @@ def begin(model: KerasModel, signature: Signature, inputs: Arrays, effect: Effec
     ends = layer_ends.find(traced) if plan.layers else ()
     with ExitStack() as stack:
         single = stack.enter_context(running(traced, signature, ends))
-        double = stack.enter_context(running(traced, signature, ends, double=True))
-        graph, keras = Graph(traced, signature, single, double, effect, ends), Prediction(model, signature, once=True)
         pool = stack.enter_context(ThreadPoolExecutor(1))
-        first = pool.submit(FirstRuns.of, graph, inputs)
+        first = pool.submit(FirstRuns.of, single, inputs)
+        double = stack.enter_context(running(traced, signature, ends, double=True))
+        stack.callback(pool.shutdown)  # before a session that it uses is closed
+        graph, keras = Graph(traced, signature, single, double, effect, ends), Prediction(model, signature, once=True)
         plan.meanwhile()
         try:
             runs = first.result()
@@ -194,9 +195,9 @@ def _in_background(graph: Graph, inputs: Arrays, effort: Effort, runs: FirstRuns
     """What needs only the graph, and not Keras."""
     traced, signature = graph.traced, graph.signature
     rounding = Rounding.of(graph, inputs, effort, runs)
-    few = effort.few(len(next(iter(inputs.values()))))
-    single = rounding.worst(graph, inputs, few)
-    asked = inputs if rounding.mixes else first_samples(inputs, 1 if few else SAMPLES)
+    heavy = effort.heavy(runs.seconds)
+    single = rounding.worst(graph, inputs, heavy)
+    asked = inputs if rounding.mixes else first_samples(inputs, 1 if heavy else SAMPLES)
     count = len(next(iter(asked.values())))
     subject = Subject(
         answer=lambda given, changed: graph.single(given, changed)[0],
@@ -227,12 +228,12 @@ def _resized(graph: Graph, keras: Prediction, inputs: Arrays) -> Golden | None:
     """The golden arrays for inputs of another size, without controls; None where Keras refuses that size."""
     try:
         references = keras(inputs)
-        found = Rounding.of(graph, inputs, PLAN.effort, FirstRuns.of(graph, inputs))
+        found = Rounding.of(graph, inputs, PLAN.effort, FirstRuns.of(graph.single, inputs))
     except (InputError, CannotRunError):
         return None
     if graph.traced.half and found.exact:
         references = _as_references(completed(graph, inputs, found.exact), references)
-    return Golden(inputs, references, found.exact, {}, found.worst(graph, inputs, few=False))
+    return Golden(inputs, references, found.exact, {}, found.worst(graph, inputs, heavy=False))
 
 
 def _needed(effect: Effect, spec: TensorSpec, rounded: Arrays, exact: Arrays) -> float:

@@ -75,13 +75,13 @@ class FirstRuns:
     watched: Sequence[Array]
 
     @classmethod
-    def of(cls, graph: Graph, inputs: Arrays) -> FirstRuns:
-        """Run them. Raises CannotRunError if that is impossible."""
+    def of(cls, single: Runner, inputs: Arrays) -> FirstRuns:
+        """Run them in `single`, of float32. Raises CannotRunError if that is impossible."""
         first = first_samples(inputs, SAMPLES)
-        base, watched = graph.single(first, watch=True)
+        base, watched = single(first, watch=True)
         if any(array.shape[:1] != (len(next(iter(first.values()))),) for array in base.values()):
             raise CannotRunError("the first axis of an output is not the batch")
-        alone, seconds = _alone(graph, first)
+        alone, seconds = _alone(single, first)
         return cls(base, alone, seconds, watched)
 
 
@@ -124,17 +124,17 @@ class Rounding:
         singles, doubles = self.watched
         return layer_ends.measured(ends, singles, doubles) if singles else ()
 
-    def worst(self, graph: Graph, inputs: Arrays, few: bool) -> dict[str, Array]:
+    def worst(self, graph: Graph, inputs: Arrays, heavy: bool) -> dict[str, Array]:
         """For each sample and output, the float32 output that is farthest from float64; empty without float64.
 
-        `inputs` are all samples, which are run as one batch here unless they are `few`.
+        `inputs` are all samples, which are run as one batch here unless the model is `heavy`.
         """
         if not self.exact:
             return {}
         found: list[Arrays] = [self.base]
         known, count = len(next(iter(self.base.values()))), len(next(iter(inputs.values())))
         found += [_completed(each, self.base) for each in (self.alone, self.summed) if each]
-        if count > known and not few and not graph.signature.inputs[0].shape[0]:
+        if count > known and not heavy and not graph.signature.inputs[0].shape[0]:
             found.append(first_samples(graph.single(inputs)[0], known))
         specs = graph.traced.outputs.values()
         return {spec.name: _farthest(graph.effect, spec, found, self.exact[spec.name]) for spec in specs}
@@ -161,9 +161,9 @@ def _joined(one: Arrays, other: Arrays) -> dict[str, Array]:
     return {name: np.concatenate([array, other[name]]) for name, array in one.items()}
 
 
-def _alone(graph: Graph, first: Arrays) -> tuple[dict[str, Array], float]:
+def _alone(single: Runner, first: Arrays) -> tuple[dict[str, Array], float]:
     """The outputs of samples in batches of their own, {} for a fixed batch size; and the seconds of one sample."""
-    fixed = graph.signature.inputs[0].shape[0]
+    fixed = single.signature.inputs[0].shape[0]
     starts = [0, 0] if fixed else range(len(next(iter(first.values()))))
     each: list[dict[str, Array]] = []
     taken: list[float] = []
@@ -172,7 +172,7 @@ def _alone(graph: Graph, first: Arrays) -> tuple[dict[str, Array], float]:
             break
         one = {name: array[start : start + (fixed or 1)] for name, array in first.items()}
         began = time.perf_counter()
-        each.append(graph.single(one)[0])
+        each.append(single(one)[0])
         taken.append(time.perf_counter() - began)  # of the first run, much may be spent on preparing the session
     alone = {} if fixed else {name: np.concatenate([piece[name] for piece in each]) for name in each[0]}
     return alone, min(taken) / (fixed or 1)
