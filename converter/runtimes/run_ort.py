@@ -61,12 +61,13 @@ def _unavailable_unoptimized(device: str) -> str | None:
     return unavailable(device) if device == "cpu" else "without optimizations, onnxruntime runs on the CPU only"
 
 
-def prepare(path: Path, artifact: Artifact, device: str, *, optimized: bool = True) -> Prepared:
+def prepare(path: Path, artifact: Artifact, device: str, *, optimized: bool = True, once: bool = False) -> Prepared:
     """Load an ONNX file; `device` is "cpu", "cuda" (TF32 off), "cuda-tf32" or "tensorrt" (TF32 off).
 
     Without `optimized` the graph runs as it is in the file, so that a difference is due to the kernels and not to the
-    optimizer. `facts` have the providers of the session and, after the first run, how many nodes of each operator ran
-    in which provider. Raises UnavailableError for a missing device, InputError where onnxruntime refuses the file.
+    optimizer; `once` spares it copies of its weights that serve many runs. `facts` have the providers of the session
+    and, after the first run, how many nodes of each operator ran in which provider. Raises UnavailableError for a
+    missing device, InputError where onnxruntime refuses the file.
     """
     try:
         import onnxruntime
@@ -83,6 +84,7 @@ def prepare(path: Path, artifact: Artifact, device: str, *, optimized: bool = Tr
         onnxruntime.set_default_logger_severity(4)
     if not optimized:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.add_session_config_entry("session.disable_prepacking", str(int(once)))
     profile = tempfile.TemporaryDirectory(prefix="cnnexport-")
     options.enable_profiling = True
     options.profile_file_prefix = str(Path(profile.name) / "ort")
@@ -152,7 +154,8 @@ def tensors(
             with copy.open("ab") as file:
                 file.write(more_outputs(more))
             outputs = (*artifact.outputs, *(TensorSpec(name, ()) for name in more))
-            yield _as_watched(prepare(copy, replace(artifact, outputs=outputs), device, optimized=optimized))
+            found = prepare(copy, replace(artifact, outputs=outputs), device, optimized=optimized, once=True)
+            yield _as_watched(found)
 
 
 def _as_watched(prepared: Prepared) -> Watched:

@@ -12,6 +12,7 @@ from converter.sources import entry, functional
 from converter.sources.names import directory_name
 from converter.sources.ranges import preprocessing_in
 from converter.sources.spelling import shape_text, shapes_text
+from converter.tracing.eager import shared_array
 
 InputShape = Shape | ShapesByInput | None
 """The shape of the input without its batch axis, or those of several inputs; None where the user did not give one."""
@@ -114,12 +115,11 @@ def fitted(model: KerasModel, name: str, input_shape: InputShape) -> KerasModel:
 
 def require_finite(model: KerasModel, name: str) -> None:
     """Raise InputError, naming the layer, where a weight holds NaN or infinity."""
-    import keras
     import numpy as np
 
     for layer in model._flatten_layers():
         for variable in layer._trainable_variables + layer._non_trainable_variables:
-            values = keras.ops.convert_to_numpy(variable)
+            values = shared_array(variable.value)
             if values.size == 0 or values.dtype.kind in "iub":
                 continue
             # minimum and maximum both propagate NaN, and need no temporary array

@@ -18,6 +18,7 @@ from converter.core.errors import ConversionError
 from converter.core.foreign import DType, GraphDef, KerasModel, NodeDef, Tensor
 from converter.tracing.concrete import concrete
 from converter.tracing.constants import fold_constants
+from converter.tracing.eager import shared_array
 from converter.tracing.equivalents import RULES
 from converter.tracing.folding import cancel_reversals, fold_affine, settle_reshapes
 from converter.tracing.functions import drop_unused, name_by_content
@@ -151,8 +152,7 @@ def _take_weights_out(
             dtype = value.dtype
         else:
             continue
-        plain = value.shape.rank and dtype in (tf.float32, tf.float16, tf.float64, tf.int32, tf.int64)
-        array = np.asarray(memoryview(value)) if plain else value.numpy()  # a memoryview shares the variable's memory
+        array = shared_array(value)
         kernel = LARGE_KERNEL if array.dtype.kind != "f" else large
         if getattr(array, "nbytes", 0) > (kernel if np.ndim(array) > 1 else LARGE_VECTOR):
             taken.arrays[node.name] = array
