@@ -48,8 +48,12 @@ class Ahead:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._threads.stop()
+        self.stop()
         self._place.cleanup()
+
+    def stop(self) -> None:
+        """End the runs that go on, and begin no other."""
+        self._threads.stop()
 
     def begin(self, directory: Path, artifact: Artifact, interface: Interface, inputs: Arrays) -> None:
         """Run `artifact` of `directory` on `inputs`, shape (samples, ...) by name. Raises OutputError."""

@@ -60,6 +60,8 @@ class Rows:
 
     def __exit__(self, kind: type[BaseException] | None, _: object, __: TracebackType | None) -> None:
         if kind is not None and not issubclass(kind, Exception):
+            if self._ahead is not None:
+                self._ahead.stop()  # its children are waited for here
             self._threads.stop()
         self._threads.finish()
 

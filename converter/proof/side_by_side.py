@@ -32,6 +32,7 @@ class Threads:
     """At most `count` threads, each of which may wait for a child."""
 
     def __init__(self, count: int) -> None:
+        self.count = count
         self._identities: set[int] = set()
         self._done: list[Callable[[], bool]] = []
         self._pool = ThreadPoolExecutor(count, initializer=lambda: self._identities.add(threading.get_ident()))

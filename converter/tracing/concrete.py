@@ -30,12 +30,11 @@ ALWAYS = (any_size, all_steps, padded_resizing, compared_lookup)
 class Concrete:
     """A traced function of tensors in the signature's order; its outputs are by their index as text.
 
-    `moved` has the node of each folded batch normalization by that of Keras's own: both are in the graph. It is None if
-    they cannot be told apart there.
+    `moved` has the node of each folded batch normalization by that of Keras's own, if both are in the graph.
     """
 
     function: TfFunction
-    moved: Mapping[str, str] | None = field(default_factory=dict)
+    moved: Mapping[str, str] = field(default_factory=dict)
 
     def graph_def(self, fold: bool) -> GraphDef:
         """A copy of the graph, with shapes. With `fold`, what read Keras's own normalizations reads the folded ones."""
@@ -46,7 +45,7 @@ class Concrete:
         return found
 
 
-_Kept = dict[Hashable, tuple[KerasModel, Concrete]]
+_Kept = dict[Hashable, tuple[KerasModel, Concrete | None]]
 
 _kept: ContextVar[_Kept | None] = ContextVar("_kept", default=None)
 
@@ -66,27 +65,29 @@ def concrete(model: KerasModel, signature: Signature, fold: bool) -> Concrete:
 
     Raises ConversionError where a layer cannot be traced for these shapes.
     """
-    kept, alone = _kept.get(), (affine,) if fold else ()
-    if kept is None:
-        return Concrete(_settled(model, signature, alone, []))
-    key = id(model), *((spec.shape, spec.dtype) for spec in signature.inputs)
-    if key not in kept:
-        pairs: list[Pair] = []
-        function = _settled(model, signature, (beside(affine, pairs),), pairs)
-        kept[key] = model, Concrete(function, _moved(function, pairs))
-    found = kept[key][1]
-    if fold and found.moved is None:
-        return Concrete(_settled(model, signature, alone, []))
-    return found
+    kept = _kept.get()
+    if kept is not None:
+        key = id(model), *((spec.shape, spec.dtype) for spec in signature.inputs)
+        if key not in kept:
+            kept[key] = model, _of_both(model, signature)
+        both = kept[key][1]
+        if both is not None:
+            return both
+    return Concrete(_settled(model, signature, (affine,) if fold else (), []))
 
 
-def _moved(function: TfFunction, pairs: Sequence[Pair]) -> dict[str, str] | None:
-    """The nodes of `pairs`; None if one is in a loop, or if the two have different types."""
+def _of_both(model: KerasModel, signature: Signature) -> Concrete | None:
+    """The function with both results of each normalization that folds; None if they cannot be told apart afterwards.
+
+    That is so within a loop, whose body is a graph of its own, and where the two have different types.
+    """
+    pairs: list[Pair] = []
+    function = _settled(model, signature, (beside(affine, pairs),), pairs)
     if any(each.graph is not function.graph for pair in pairs for each in pair):
         return None
     if any(own.dtype != other.dtype or own.op.outputs[0] is not own for own, other in pairs):
         return None
-    return {own.op.name: other.op.name for own, other in pairs}
+    return Concrete(function, {own.op.name: other.op.name for own, other in pairs})
 
 
 def _settled(model: KerasModel, signature: Signature, rules: Sequence[Rule], pairs: list[Pair]) -> TfFunction:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,14 @@ def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(tempfile, "tempdir", str(place))
     monkeypatch.syspath_prepend(tmp_path)
     return place
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait until `condition` holds; it must within ten seconds."""
+    last = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < last
+        time.sleep(0.02)
 
 
 @pytest.mark.parametrize(
@@ -62,10 +71,12 @@ def test_nothing_beside_the_artifacts_is_imported(
 
 def test_children_that_wait_take_the_job_or_are_stopped(tmp_path: Path, scratch: Path) -> None:
     (tmp_path / "patient.py").write_text(
-        "import json, os, sys\njob = json.load(sys.stdin)\nprint(json.dumps({'pid': os.getpid(), 'job': job}))"
+        "import json, os, sys\nprint(flush=True)\njob = json.load(sys.stdin)\n"
+        "print(json.dumps({'pid': os.getpid(), 'job': job}))"
     )
     wanted = [("patient", ""), ("patient", "")]
     with children.waiting_children(wanted):
+        until(lambda: len(children.WAITING.get(("patient", ""), [])) == 2)
         waiting = [child.process for child in children.WAITING["patient", ""]]
         assert len(waiting) == 2
         answer = isolate.call("patient", {"number": 7}, "a runtime")
@@ -73,6 +84,41 @@ def test_children_that_wait_take_the_job_or_are_stopped(tmp_path: Path, scratch:
         assert answer["pid"] in [each.pid for each in waiting]
         assert len(children.WAITING["patient", ""]) == 1
     assert all(each.poll() is not None for each in waiting)
+    assert list(scratch.iterdir()) == []
+
+
+def test_children_start_one_after_the_other(tmp_path: Path, scratch: Path) -> None:
+    """The next one starts when the one before says that it is ready, has ended, or has got its job."""
+    (tmp_path / "importing.py").write_text(
+        f"import os, pathlib, sys, time\nplace = pathlib.Path({str(tmp_path)!r})\n"
+        "while not (place / sys.argv[1]).exists(): time.sleep(0.02)\n"
+        "if sys.argv[1] == 'ends': sys.exit(1)\n"
+        "print(flush=True)\nsys.stdin.read()\nprint('{}')"
+    )
+    names = ["ready", "ends", "busy", "last"]
+
+    def started() -> list[str]:
+        return [name for name in names if children.WAITING.get(("importing", name))]
+
+    with children.waiting_children([("importing", name) for name in names]):
+        until(lambda: started() == ["ready"])
+        (tmp_path / "ready").touch()
+        until(lambda: started() == ["ready", "ends"])
+        (tmp_path / "ends").touch()
+        until(lambda: started() == ["ready", "ends", "busy"])
+        with children.taken("importing", "busy"):
+            until(lambda: started() == ["ready", "ends", "last"])
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_child_that_has_not_started_yet_is_not_started_twice(tmp_path: Path, scratch: Path) -> None:
+    (tmp_path / "importing.py").write_text("import sys\nsys.stdin.read()")
+    with children.waiting_children([("importing", "first"), ("importing", "second")]):
+        until(lambda: bool(children.WAITING.get(("importing", "first"))))
+        with children.taken("importing", "second"):
+            with children.taken("importing", "first"):
+                time.sleep(0.3)
+            assert not children.WAITING.get(("importing", "second"))
     assert list(scratch.iterdir()) == []
 
 
@@ -98,4 +144,5 @@ def test_the_children_of_an_export_are_guessed_from_its_manifest(copied: Path, t
 def test_a_child_that_waits_already_is_not_started_again(tmp_path: Path, scratch: Path) -> None:
     (tmp_path / "patient.py").write_text("import sys\nsys.stdin.read()")
     with children.waiting_children([("patient", "")]), children.waiting_children([("patient", "")]):
+        until(lambda: bool(children.WAITING.get(("patient", ""))))
         assert len(children.WAITING["patient", ""]) == 1

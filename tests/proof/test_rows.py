@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from contextlib import closing
 from dataclasses import replace
@@ -17,7 +18,7 @@ from converter.core.errors import ChildError
 from converter.core.limits import Limits, limited
 from converter.core.turn import Turn, turns
 from converter.pipeline.records import Records
-from converter.proof import children, isolate
+from converter.proof import children, isolate, side_by_side
 from converter.proof import rows as module
 from converter.proof.exported import Exported
 from converter.proof.plan import ProofOptions, Run, plan
@@ -42,24 +43,24 @@ def subject(files: Files) -> Exported:
 def test_rows_are_made_side_by_side_where_it_does_no_harm(
     exported: Files, monkeypatch: pytest.MonkeyPatch, devices: tuple[str, ...], memory: int, together: bool
 ) -> None:
-    monkeypatch.setattr(module, "available", lambda: memory)
-    monkeypatch.setattr(module.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(side_by_side, "available", lambda: memory)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
     found = subject(exported)
     runs = [Run(found.artifacts[0], "onnxruntime", device) for device in devices]
     with turns() as turn, Rows(found, runs, Clock(None), turn) as rows:
         assert (rows.turn.directory == turn.directory) is together
-        assert rows._pool._max_workers == (module.AT_ONCE if together else 1)
+        assert rows._threads.count == (side_by_side.AT_ONCE if together else 1)
 
 
 def test_a_child_with_a_time_that_the_user_set_waits_for_no_other(
     exported: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
     found = subject(exported)
     runs, _ = plan(found.artifacts, ProofOptions())
     with turns() as turn, limited(Limits(seconds=60.0)), Rows(found, runs, Clock(None), turn) as rows:
         assert rows.turn.directory is None
-        assert rows._pool._max_workers == 1
+        assert rows._threads.count == 1
 
 
 def test_the_rows_are_in_the_order_of_the_formats_and_timed_alone(
@@ -74,7 +75,7 @@ def test_the_rows_are_in_the_order_of_the_formats_and_timed_alone(
         return original(given, batches, turn)
 
     monkeypatch.setattr(module, "run_artifact", run)
-    monkeypatch.setattr(module.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
     evidence = prove(subject(exported), ProofOptions(), Clock(None))
     assert evidence.verdict == "pass"
     assert [row.runtime for row in evidence.rows if row.runtime != "keras"] == ["onnxruntime", "litert", "tensorflow"]
