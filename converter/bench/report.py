@@ -20,9 +20,10 @@ from converter.bench.figures import (
     too_noisy,
 )
 from converter.bench.measure import BenchOptions, Measured
-from converter.bench.subjects import KERAS, Case, Subject, place_of
+from converter.bench.subjects import KERAS, Case, Subject
 from converter.core import machine
 from converter.core.foreign import Facts
+from converter.core.text import place_of
 from converter.runtimes.shared.installed import cpu_name
 
 SCHEMA = 1

@@ -13,6 +13,7 @@ from converter.bundle.manifest import GOLDEN, MANIFEST, check_hashes, read_manif
 from converter.core.data import Array, Arrays, Artifact, TensorSpec
 from converter.core.errors import InputError, UnavailableError, UsageError
 from converter.core.samples import generate
+from converter.core.text import place_of
 from converter.proof.plan import check_runtimes, on_gpu
 from converter.runtimes import RUNTIMES
 
@@ -58,11 +59,6 @@ class Subject:
     def place(self) -> str:
         """The runtime and the device, as `place_of` writes them."""
         return place_of(self.runtime, self.device)
-
-
-def place_of(runtime: str, device: str) -> str:
-    """The runtime, and the device if it is another than the CPU, as one name."""
-    return runtime if device == "cpu" else f"{runtime} on {device}"
 
 
 def cases(paths: Sequence[Path], against: Sequence[Path], seed: int) -> list[Case]:

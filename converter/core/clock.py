@@ -28,6 +28,10 @@ class Clock:
         if seconds > LONG:
             self.progress("of inference to come, about; --budget SECONDS or fewer --samples limit it", seconds)
 
+    def add(self, stage: str, seconds: float) -> None:
+        """Count `seconds` that a part of `stage` took beside others."""
+        self.timings[stage] = self.timings.get(stage, 0.0) + seconds
+
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
         """A stage, whose time does not count for the stage of the same thread that it is a part of."""

@@ -60,6 +60,16 @@ def one_line(error: object, limit: int = 200) -> str:
     return shorten(" ".join(_text_of(error).split()), limit)
 
 
+def place_of(runtime: str, device: str) -> str:
+    """The runtime, and the device if it is another than the CPU, as one name."""
+    return runtime if device == "cpu" else f"{runtime} on {device}"
+
+
+def run_name(form: str, precision: str, runtime: str, device: str) -> str:
+    """The name of an artifact of the format `form` in a runtime, as in "onnx float16 in onnxruntime on cuda"."""
+    return f"{form}{'' if precision == 'float32' else f' {precision}'} in {place_of(runtime, device)}"
+
+
 def _lines(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 

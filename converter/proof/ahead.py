@@ -6,8 +6,9 @@ That needs nothing but the golden inputs. What was run with other inputs, or at 
 from __future__ import annotations
 
 import tempfile
+import time
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from converter.bundle.golden import write_golden
@@ -23,12 +24,12 @@ _INPUTS = "inputs.npz"
 
 @dataclass(frozen=True)
 class _Begun:
-    """A run: of what, at which batch sizes, on which inputs, and what it returned."""
+    """A run: of what, at which batch sizes, on which inputs; what it returned, when it began, and when it ended."""
 
     subject: Subject
     batches: tuple[int, ...]
     inputs: Arrays
-    result: Future[Ran]
+    result: Future[tuple[Ran, float, float]]
 
 
 class Ahead:
@@ -65,7 +66,7 @@ class Ahead:
         if not path.exists():
             write_golden(path, Golden(inputs, {}, {}, {}))
         batches = batches_of(inputs)
-        result = self._threads.submit(run_artifact, subject, batches, self.turn.directory)
+        result = self._threads.submit(self._run, subject, batches)
         self._begun[artifact.path] = _Begun(subject, batches, inputs, result)
 
     def taken(self, subject: Subject, batches: tuple[int, ...], golden: Golden) -> Ran | None:
@@ -76,7 +77,13 @@ class Ahead:
         if _key(begun.subject) != _key(subject) or begun.batches != batches:
             return None
         del self._begun[subject.artifact.path]
-        return begun.result.result()
+        now = time.perf_counter()
+        ran, started, ended = begun.result.result()
+        return replace(ran, before=max(0.0, min(now, ended) - started))
+
+    def _run(self, subject: Subject, batches: tuple[int, ...]) -> tuple[Ran, float, float]:
+        started = time.perf_counter()
+        return run_artifact(subject, batches, self.turn.directory), started, time.perf_counter()
 
 
 def _key(subject: Subject) -> tuple[object, ...]:

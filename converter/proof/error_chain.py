@@ -13,6 +13,7 @@ import numpy as np
 from converter.core.data import Array, Arrays, Golden, TensorSpec, first_samples
 from converter.core.parallel import mapped
 from converter.core.results import Stage
+from converter.core.text import place_of
 from converter.proof.domains import apart
 
 _UNOPTIMIZED = {"onnxruntime": "onnxruntime-noopt"}
@@ -50,7 +51,7 @@ def stages(
 
 
 def _name(kind: str, runtime: str, device: str) -> str:
-    return f"{kind} in {runtime}{'' if device == 'cpu' else f' on {device}'}"
+    return f"{kind} in {place_of(runtime, device)}"
 
 
 def _errors(before: Arrays, after: Arrays, specs: Mapping[str, TensorSpec]) -> dict[str, float | None]:

@@ -35,11 +35,13 @@ class Ran:
     """What an artifact returned: its outputs by batch size and name, shape (samples, ...), and the child's answer.
 
     `resized` has the outputs for inputs of another size, by the session that computed them: "resized" or "fresh".
+    `before` are the seconds that its run took before its row was begun.
     """
 
     by_batch: Mapping[int, Arrays]
     resized: Mapping[str, Arrays]
     answer: RunAnswer | None = None
+    before: float = 0.0
 
     @property
     def largest(self) -> Arrays:

@@ -15,13 +15,14 @@ from converter.core.clock import Clock
 from converter.core.data import Arrays
 from converter.core.errors import ChildError, ConversionError, InputError, UnavailableError
 from converter.core.results import Comparison, Control
+from converter.core.text import run_name
 from converter.core.turn import Turn
 from converter.proof.ahead import Ahead
 from converter.proof.bounds import Bounds, results_of
 from converter.proof.controls import check_shifted
 from converter.proof.diagnosis import DIAGNOSIS_RUNTIMES, explain
 from converter.proof.exported import Exported
-from converter.proof.isolate import run_artifact
+from converter.proof.isolate import Ran, run_artifact
 from converter.proof.plan import Run, skipped
 from converter.proof.points import pick
 from converter.proof.precisions import FLOAT32
@@ -74,11 +75,12 @@ class Rows:
         return [self._threads.submit(self._tried, *job) for job in reversed(jobs)][::-1]
 
     def _tried(self, exported: Exported, run: Run, bounds: Bounds) -> Row | str:
-        on = "" if run.device == "cpu" else f" on {run.device}"
-        precision = "" if run.artifact.precision == FLOAT32 else f" {run.artifact.precision}"
-        with self.clock(f"verify {run.artifact.format}{precision} in {run.runtime}{on}"):
+        stage = f"verify {run_name(run.artifact.format, run.artifact.precision, run.runtime, run.device)}"
+        with self.clock(stage):
             try:
-                return self._row(exported, run, bounds)
+                ran = self._ran(exported, run)
+                self.clock.add(stage, ran.before)
+                return self._row(exported, run, bounds, ran)
             except (UnavailableError, ConversionError, InputError, ChildError) as error:
                 if run.optional and not isinstance(error, ChildError):
                     return skipped(run.artifact, run.runtime, error)
@@ -86,13 +88,14 @@ class Rows:
                     raise
                 return failed(exported, run, error)
 
-    def _row(self, exported: Exported, run: Run, bounds: Bounds) -> Row:
+    def _ran(self, exported: Exported, run: Run) -> Ran:
+        subject, batches = subject_of(exported, run), batches_of(exported.golden.inputs, exported.mixes)
+        ran = self._ahead.taken(subject, batches, exported.golden) if self._ahead else None
+        return ran or run_artifact(subject, batches, self.turn.directory)
+
+    def _row(self, exported: Exported, run: Run, bounds: Bounds, ran: Ran) -> Row:
         golden, specs, artifact = exported.golden, exported.interface.by_output, run.artifact
-        subject = subject_of(exported, run)
-        batches = batches_of(golden.inputs, exported.mixes)
-        ran = self._ahead.taken(subject, batches, golden) if self._ahead else None
-        ran = ran or run_artifact(subject, batches, self.turn.directory)
-        answer = ran.answer
+        subject, answer = subject_of(exported, run), ran.answer
         assert answer is not None
         with self.turn.working():
             results = results_of(golden, ran, specs, bounds)

@@ -16,6 +16,7 @@ from converter.core.data import Artifact
 from converter.core.foreign import Facts, Json
 from converter.core.jsonable import plain
 from converter.core.results import Comparison, LayerError, OutputResult, Report, Tolerance
+from converter.core.text import run_name
 from converter.report.figures import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDE, WIDTH, histogram, layer_chart, scatter
 from converter.report.table import clean, number_text, size_text
 
@@ -73,8 +74,7 @@ def to_html(report: Report, files: Mapping[str, str] | None = None) -> str:
 
 
 def _row_name(row: Comparison) -> str:
-    precision = "" if row.precision == "float32" else f" {row.precision}"
-    return f"{row.subject}{precision} in {row.runtime}{'' if row.device == 'cpu' else f' on {row.device}'}"
+    return run_name(row.subject, row.precision, row.runtime, row.device)
 
 
 def _frame(width: int) -> dict[str, int]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from converter.core.results import Comparison, OutputResult, Report
+from converter.core.text import run_name
 from converter.proof.verdict import unexcited
 from converter.report.table import clean
 
@@ -80,8 +81,8 @@ def _cases(report: Report) -> Iterator[Case]:
 
 
 def _row(report: Report, row: Comparison) -> Iterator[Case]:
-    on = "" if row.device == "cpu" else f" on {row.device}"
-    taken = report.timings.get(f"verify {row.subject} in {row.runtime}{on}", row.seconds or 0.0)
+    name = run_name(row.subject, row.precision, row.runtime, row.device)
+    taken = report.timings.get(f"verify {name}", row.seconds or 0.0)
     precision = "" if row.precision == "float32" else f" {row.precision}"
     where = f"{row.subject}{precision} in {row.runtime} on {row.device}"
     if not row.outputs:

@@ -15,7 +15,7 @@ from converter.core.foreign import JsonObject
 from converter.core.jsonable import dumps, plain
 from converter.core.results import Comparison, OutputResult, Report, Tolerance
 from converter.core.text import clean as clean_line
-from converter.core.text import inert, shorten
+from converter.core.text import inert, place_of, shorten
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -152,8 +152,7 @@ def scope(report: Report) -> str:
     pairs: dict[str, list[str]] = {}
     for row in report.rows:
         if not row.subject.startswith("keras"):
-            where = row.runtime if row.device == "cpu" else f"{row.runtime} on {row.device}"
-            pairs.setdefault(_format(row), []).append(clean(where, 40))
+            pairs.setdefault(_format(row), []).append(clean(place_of(row.runtime, row.device), 40))
     proven = "; ".join(f"{name} in {', '.join(where)}" for name, where in pairs.items())
     left = f"; not run: {', '.join(clean(path) for path in report.not_run)}" if report.not_run else ""
     return f"{proven}{left}"

@@ -53,6 +53,15 @@ def test_a_pass_has_a_case_for_everything_and_its_time():
     assert failed(suite) == {}
 
 
+def test_another_precision_and_device_have_their_own_time():
+    other = replace(row(result()), precision="float16", device="cuda")
+    timings = {"verify onnx in onnxruntime": 1.5, "verify onnx float16 in onnxruntime on cuda": 4.0}
+    suite = suite_of(to_junit(report(rows=(row(result()), other), timings=timings)))
+    times = {case.get("name"): case.get("time") for case in suite.findall("testcase")}
+    assert times["onnx in onnxruntime on cpu: main"] == "1.500"
+    assert times["onnx float16 in onnxruntime on cuda: main"] == "4.000"
+
+
 def test_every_failure_has_a_case_with_its_reason():
     value = report(
         rows=(row(result(), result("aux", False, reason="8 values are NaN")), row(subject="tflite", runtime="litert")),
