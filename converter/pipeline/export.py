@@ -93,7 +93,7 @@ def export(
             records.begin(artifact)
         if max(each.size for each in result.exported.artifacts) > HEAVY:
             gc.collect()
-            machine.release_memory()
+        machine.release_memory()
         proof = ProofOptions(device=options.device, tolerance=options.tolerance)
         evidence = prove(result.exported, proof, clock, turn, ahead)
         report = replace(

@@ -14,7 +14,7 @@ from pathlib import Path
 from converter.bundle.golden import write_golden
 from converter.core.data import Arrays, Artifact, Golden, Interface
 from converter.core.turn import Turn
-from converter.proof.isolate import Ran, run_artifact
+from converter.proof.isolate import Done, run_artifact
 from converter.proof.plan import first_runtimes
 from converter.proof.protocol import Subject, batches_of
 from converter.proof.side_by_side import AT_ONCE, Threads, able
@@ -29,7 +29,7 @@ class _Begun:
     subject: Subject
     batches: tuple[int, ...]
     inputs: Arrays
-    result: Future[tuple[Ran, float, float]]
+    result: Future[tuple[Done, float, float]]
 
 
 class Ahead:
@@ -50,6 +50,9 @@ class Ahead:
 
     def __exit__(self, *_: object) -> None:
         self.stop()
+        for begun in self._begun.values():
+            if not begun.result.cancelled() and begun.result.exception() is None:
+                begun.result.result()[0].place.cleanup()
         self._place.cleanup()
 
     def stop(self) -> None:
@@ -69,7 +72,7 @@ class Ahead:
         result = self._threads.submit(self._run, subject, batches)
         self._begun[artifact.path] = _Begun(subject, batches, inputs, result)
 
-    def taken(self, subject: Subject, batches: tuple[int, ...], golden: Golden) -> Ran | None:
+    def taken(self, subject: Subject, batches: tuple[int, ...], golden: Golden) -> Done | None:
         """What `subject` returned for `golden`; None if it was not run on that. Raises what its run raised."""
         begun = self._begun.get(subject.artifact.path)
         if begun is None or golden.resized is not None or begun.inputs is not golden.inputs:
@@ -78,10 +81,10 @@ class Ahead:
             return None
         del self._begun[subject.artifact.path]
         now = time.perf_counter()
-        ran, started, ended = begun.result.result()
-        return replace(ran, before=max(0.0, min(now, ended) - started))
+        done, started, ended = begun.result.result()
+        return replace(done, before=max(0.0, min(now, ended) - started))
 
-    def _run(self, subject: Subject, batches: tuple[int, ...]) -> tuple[Ran, float, float]:
+    def _run(self, subject: Subject, batches: tuple[int, ...]) -> tuple[Done, float, float]:
         started = time.perf_counter()
         return run_artifact(subject, batches, self.turn.directory), started, time.perf_counter()
 

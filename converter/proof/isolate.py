@@ -26,22 +26,20 @@ from converter.core.text import last_line
 from converter.proof.children import RUN_CHILD, taken
 from converter.proof.protocol import RunAnswer, RunJob, Subject, run_answer
 
+_OUTPUTS = "outputs.npz"
 FULL = 1 << 16
 """Bytes that are free among the temporary files below which a library that fails there has the disk as its reason"""
 
 
 @dataclass(frozen=True)
 class Ran:
-    """What an artifact returned: its outputs by batch size and name, shape (samples, ...), and the child's answer.
+    """What an artifact returned: its outputs by batch size and name, shape (samples, ...).
 
     `resized` has the outputs for inputs of another size, by the session that computed them: "resized" or "fresh".
-    `before` are the seconds that its run took before its row was begun.
     """
 
     by_batch: Mapping[int, Arrays]
     resized: Mapping[str, Arrays]
-    answer: RunAnswer | None = None
-    before: float = 0.0
 
     @property
     def largest(self) -> Arrays:
@@ -49,29 +47,47 @@ class Ran:
         return self.by_batch[max(self.by_batch)]
 
 
-def run_artifact(subject: Subject, batches: tuple[int, ...], turn: Path | None = None) -> Ran:
-    """Run `subject` on the golden inputs in its directory, at each batch size of `batches`.
+@dataclass(frozen=True)
+class Done:
+    """A run that is done: the child's answer, and its outputs as a file in `place`, which is removed when it is read.
 
-    At a batch size below the number of samples only `samples_at` of them are run. `turn` is the directory of the turns
-    of several artifacts that are run at a time (`converter.core.turn`). Raises ChildError if the child
-    crashed or ran out of time, and every error of cnnexport that the child reports.
+    `before` are the seconds that it took before its row was begun.
     """
-    with tempfile.TemporaryDirectory(prefix="cnnexport-") as scratch:
-        results = Path(scratch, "outputs.npz")
-        what = f"{subject.runtime} on {subject.artifact.path}"
-        patience = (limits_for(size_of(subject.path)).seconds or 0.0) / 2  # one that hangs must not end this one, too
-        job = RunJob(subject, results, batches, turn, patience)
-        answer = run_answer(call(RUN_CHILD, job, what, runtime=subject.runtime))
+
+    answer: RunAnswer
+    place: tempfile.TemporaryDirectory[str]
+    before: float = 0.0
+
+    def read(self) -> Ran:
+        """The outputs."""
         by_batch: dict[int, dict[str, Array]] = {}
         resized: dict[str, dict[str, Array]] = {}
-        with np.load(results, allow_pickle=False) as arrays:
+        with self.place as scratch, np.load(Path(scratch, _OUTPUTS), allow_pickle=False) as arrays:
             for key in arrays.files:
                 run, _, name = key.partition("/")
                 if run.isdigit():
                     by_batch.setdefault(int(run), {})[unquote(name)] = arrays[key]
                 else:
                     resized.setdefault(run, {})[unquote(name)] = arrays[key]
-    return Ran(dict(sorted(by_batch.items())), resized, answer)
+        return Ran(dict(sorted(by_batch.items())), resized)
+
+
+def run_artifact(subject: Subject, batches: tuple[int, ...], turn: Path | None = None) -> Done:
+    """Run `subject` on the golden inputs in its directory, at each batch size of `batches`.
+
+    At a batch size below the number of samples only `samples_at` of them are run. `turn` is the directory of the turns
+    of several artifacts that are run at a time (`converter.core.turn`). Raises ChildError if the child crashed or ran
+    out of time, and every error of cnnexport that the child reports.
+    """
+    place = tempfile.TemporaryDirectory(prefix="cnnexport-", ignore_cleanup_errors=True)
+    try:
+        what = f"{subject.runtime} on {subject.artifact.path}"
+        patience = (limits_for(size_of(subject.path)).seconds or 0.0) / 2  # one that hangs must not end this one, too
+        job = RunJob(subject, Path(place.name, _OUTPUTS), batches, turn, patience)
+        return Done(run_answer(call(RUN_CHILD, job, what, runtime=subject.runtime)), place)
+    except BaseException:
+        place.cleanup()
+        raise
 
 
 def call(module: str, job: object, what: str, timeout: float | None = None, runtime: str = "") -> Json:

@@ -6,6 +6,7 @@ other row works (`converter.core.turn`).
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -22,7 +23,7 @@ from converter.proof.bounds import Bounds, results_of
 from converter.proof.controls import check_shifted
 from converter.proof.diagnosis import DIAGNOSIS_RUNTIMES, explain
 from converter.proof.exported import Exported
-from converter.proof.isolate import Ran, run_artifact
+from converter.proof.isolate import Done, run_artifact
 from converter.proof.plan import Run, skipped
 from converter.proof.points import pick
 from converter.proof.precisions import FLOAT32
@@ -54,6 +55,7 @@ class Rows:
         together = alike and able(turn, [exported.directory / run.artifact.path for run in runs])
         self.turn = turn if together else Turn(None)
         self._ahead = ahead
+        self._comparing = threading.Lock()
         self._threads = Threads(AT_ONCE if together else 1)
 
     def __enter__(self) -> Rows:
@@ -78,9 +80,10 @@ class Rows:
         stage = f"verify {run_name(run.artifact.format, run.artifact.precision, run.runtime, run.device)}"
         with self.clock(stage):
             try:
-                ran = self._ran(exported, run)
-                self.clock.add(stage, ran.before)
-                return self._row(exported, run, bounds, ran)
+                done = self._done(exported, run)
+                self.clock.add(stage, done.before)
+                with self._comparing, self.turn.working():  # one at a time: their outputs may be large
+                    return self._row(exported, run, bounds, done)
             except (UnavailableError, ConversionError, InputError, ChildError) as error:
                 if run.optional and not isinstance(error, ChildError):
                     return skipped(run.artifact, run.runtime, error)
@@ -88,35 +91,33 @@ class Rows:
                     raise
                 return failed(exported, run, error)
 
-    def _ran(self, exported: Exported, run: Run) -> Ran:
+    def _done(self, exported: Exported, run: Run) -> Done:
         subject, batches = subject_of(exported, run), batches_of(exported.golden.inputs, exported.mixes)
-        ran = self._ahead.taken(subject, batches, exported.golden) if self._ahead else None
-        return ran or run_artifact(subject, batches, self.turn.directory)
+        done = self._ahead.taken(subject, batches, exported.golden) if self._ahead else None
+        return done or run_artifact(subject, batches, self.turn.directory)
 
-    def _row(self, exported: Exported, run: Run, bounds: Bounds, ran: Ran) -> Row:
+    def _row(self, exported: Exported, run: Run, bounds: Bounds, done: Done) -> Row:
         golden, specs, artifact = exported.golden, exported.interface.by_output, run.artifact
-        subject, answer = subject_of(exported, run), ran.answer
-        assert answer is not None
-        with self.turn.working():
-            results = results_of(golden, ran, specs, bounds)
-            wrong, full = not all(each.passed for each in results), artifact.precision == FLOAT32
-            explained = wrong and full and artifact.format in DIAGNOSIS_RUNTIMES and run.device != CUDA_TF32
-            row = Comparison(
-                subject=artifact.format,
-                runtime=run.runtime,
-                device=run.device,
-                precision=artifact.precision,
-                outputs=results,
-                samples=golden.samples,
-                seconds=answer.latency_seconds,
-                size=artifact.size,
-                diagnosis=explain(subject) if explained else None,
-                facts={**answer.facts, "batches": list(answer.batches), "export_seconds": artifact.seconds},
-                points=pick(golden, ran.by_batch, specs, results),
-            )
-            if not full:
-                return Row(row, (), ran.largest)
-            control = check_shifted(golden, ran.largest, specs, bounds.whole)
+        ran, answer = done.read(), done.answer
+        results = results_of(golden, ran, specs, bounds)
+        wrong, full = not all(each.passed for each in results), artifact.precision == FLOAT32
+        explained = wrong and full and artifact.format in DIAGNOSIS_RUNTIMES and run.device != CUDA_TF32
+        row = Comparison(
+            subject=artifact.format,
+            runtime=run.runtime,
+            device=run.device,
+            precision=artifact.precision,
+            outputs=results,
+            samples=golden.samples,
+            seconds=answer.latency_seconds,
+            size=artifact.size,
+            diagnosis=explain(subject_of(exported, run)) if explained else None,
+            facts={**answer.facts, "batches": list(answer.batches), "export_seconds": artifact.seconds},
+            points=pick(golden, ran.by_batch, specs, results),
+        )
+        if not full:
+            return Row(row, (), ran.largest)
+        control = check_shifted(golden, ran.largest, specs, bounds.whole)
         named = replace(control, name=f"{artifact.format} in {run.runtime}: {control.name}")
         return Row(row, (named,), ran.largest)
 

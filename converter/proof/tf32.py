@@ -20,8 +20,8 @@ def with_tf32_noise(golden: Golden, subject: Subject) -> Golden:
 
     Raises ChildError and InputError where the file does not run on the CPU.
     """
-    own = run_artifact(replace(subject, runtime="onnxruntime", device="cpu"), (golden.samples,))
-    rounded = run_artifact(replace(subject, runtime=TF32_ON_CPU, device="cpu"), (golden.samples,))
+    own = run_artifact(replace(subject, runtime="onnxruntime", device="cpu"), (golden.samples,)).read()
+    rounded = run_artifact(replace(subject, runtime=TF32_ON_CPU, device="cpu"), (golden.samples,)).read()
     other = golden.resized
     if other is not None:
         other = replace(other, single=_resized(rounded), exact=_doubled(_resized(own)))

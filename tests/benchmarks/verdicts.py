@@ -156,7 +156,7 @@ def checked(case: Case, work: Path, device: str) -> Row:
         (artifact,) = [each for each in manifest.artifacts if each.format == kind]
         with contextlib.suppress(CnnExportError):  # `verify` raises it too
             subject = Subject(directory, artifact, manifest.interface, case.runtime, "cpu")
-            actual = run_artifact(subject, (golden.samples,)).largest
+            actual = run_artifact(subject, (golden.samples,)).read().largest
         try:
             report = verify(directory, runtimes=(case.runtime,), device=device if kind == "onnx" else "cpu")
         except CnnExportError as error:

@@ -139,7 +139,7 @@ with children.waiting_children([]):
     for _ in range(2):  # in the copy, and in a new process
         waiting = children.WAITING.get((children.RUN_CHILD, "tensorflow"))
         kinds.append(type(waiting[0].process).__name__ if waiting else "new")
-        found.append(isolate.run_artifact(subject, (1, 3)))
+        found.append(isolate.run_artifact(subject, (1, 3)).read())
 same = all((found[0].by_batch[size][name] == array).all()
            for size, arrays in found[1].by_batch.items() for name, array in arrays.items())
 print(json.dumps([kinds, same, sorted(found[0].by_batch)]))

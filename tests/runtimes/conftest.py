@@ -73,7 +73,8 @@ def run_in() -> Callable[..., tuple[list[OutputResult], Facts]]:
         golden = bundle.read_golden(directory / "golden.npz", manifest.interface)
         artifact = next(each for each in manifest.artifacts if each.format == form)
         subject = Subject(directory, change(artifact), manifest.interface, runtime, "cpu")
-        ran = run_artifact(subject, (1, 3, golden.samples))
+        done = run_artifact(subject, (1, 3, golden.samples))
+        ran = done.read()
         specs = manifest.interface.by_output
         bounds = tolerances(golden, specs)
         results = [
@@ -81,6 +82,6 @@ def run_in() -> Callable[..., tuple[list[OutputResult], Facts]]:
             for batch, outputs in ran.by_batch.items()
             for result in compare_outputs(first(golden, batch, len(ran.by_batch)), outputs, specs, bounds)
         ]
-        return results, plain(ran.answer)
+        return results, plain(done.answer)
 
     return run
