@@ -30,6 +30,7 @@ FIRST_RUNTIMES = {"onnx": "onnxruntime", "tflite": "litert", "saved-model": "ten
 """The runtime that a format is verified in if no other is asked for, as the table of runtimes says too."""
 
 _INTERVAL = 0.05  # seconds between two looks at a child that starts
+_PATIENCE = 20.0  # seconds for a copy of this process to begin
 _LARGEST = 1 << 24  # bytes of a manifest that is read before it is checked
 
 
@@ -66,13 +67,15 @@ def taken(module: str, runtime: str) -> Child:
     """A child that waits for a job of `module` in `runtime`, or a new one."""
     with _LOCK:
         waiting = WAITING.get((module, runtime))
-        if waiting:
-            return waiting.pop()
-        for pending in _PENDING:
+        child = waiting.pop() if waiting else None
+        for pending in _PENDING if child is None else ():
             if (module, runtime) in pending:
                 pending.remove((module, runtime))
                 break
-    return Child(module)
+    if child is not None and not child.sound:
+        with child:
+            child = None
+    return child or Child(module)
 
 
 def stop(threads: Container[int]) -> None:
@@ -112,6 +115,11 @@ class Child:
             self.process = Forked(module, runtime, variables, Path(self.place.name))
         else:
             self.process = Spawned(module, runtime, variables)
+
+    @property
+    def sound(self) -> bool:
+        """Whether it can be given a job: a copy of this process that does not even begin is given none."""
+        return isinstance(self.process, Spawned) or self.process.ready(_PATIENCE)
 
     def ready(self, seconds: float) -> bool:
         """Whether it says within `seconds` that it has imported its libraries, or has ended or been closed."""

@@ -70,10 +70,15 @@ class Forked:
         self._process.join()
         return self._process.exitcode or 0
 
+    def ready(self, seconds: float) -> bool:
+        """Whether it can take a job within `seconds`, or has ended: a copied lock that nobody opens would stop it."""
+        return self._job.poll(seconds)
+
     def communicate(self, job: bytes) -> tuple[bytes, bytes]:
         """Give it its job and wait for its end: the answer, empty if there is none, and its standard error."""
         answer = b""
         with contextlib.suppress(OSError, EOFError):  # it ended before
+            self._job.recv_bytes()
             self._job.send_bytes(job)
             answer = self._job.recv_bytes()
         self.wait()
@@ -96,6 +101,7 @@ def _work(module: str, runtime: str, variables: Mapping[str, str], place: Path, 
     sys.path[:] = filter(None, sys.path)
     program = importlib.import_module(module)
     program.prepare([runtime])
+    job.send_bytes(b"ready")
     job.send_bytes(program.answered(program.run, job.recv_bytes()).encode())
 
 

@@ -62,7 +62,7 @@ def test_the_proof_takes_what_was_run_ahead(found: Exported, turn: Turn, monkeyp
     clock = Clock(None)
     with Ahead(turn) as ahead:
         begin(ahead, found)
-        time.sleep(3)
+        time.sleep(2)
         evidence = prove(found, ProofOptions(), clock, turn, ahead)
     assert evidence.verdict == expected.verdict == "pass"
     assert clock.timings["verify saved-model in tensorflow"] > 1  # what it took before counts

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="a copy is made on Linux only")
 
 PROGRAM = """
-import json, os, pathlib, signal, sys, tempfile
+import json, os, pathlib, signal, sys, tempfile, threading
 from converter.core import machine
 from converter.proof.child import answered
 
 def prepare(runtimes):
     print("prepared", runtimes)
+    if os.environ.get("STUCK"):
+        threading.Lock().acquire() and threading.Event().wait()
 
 def run(job):
     if job.get("end"):
@@ -44,6 +46,10 @@ def run(job):
     default = [signal.getsignal(each) == signal.SIG_DFL for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     return {"job": job, "links": links, "pid": os.getpid(), "temporary": temporary, "default": default,
             "path": [each for each in sys.path if not each]}
+
+if __name__ == "__main__":
+    from converter.proof.child import main
+    main(run)
 """
 PARENT = """
 import json, os, sys
@@ -52,12 +58,14 @@ machine.own_process()
 from converter.core.errors import CnnExportError
 from converter.core.limits import Limits, limited
 from converter.proof import children, isolate
+children._PATIENCE = 1.0
 
 sys.path[:0] = [sys.argv[1], ""]
 kept = open(sys.argv[1] + "/kept", "w")
 with ending.ended_by_signals(), limited(Limits(seconds=20.0)), children.waiting_children([("program", "other")]):
     children.begin([("program", "named")], fork=True)
     waiting = children.WAITING["program", "named"][0]
+    os.environ.pop("STUCK", None)
     try:
         answer = isolate.call("program", json.loads(sys.argv[2]), "a runtime", runtime="named", timeout=4)
         answer["same"] = answer["pid"] == waiting.process.pid
@@ -102,6 +110,13 @@ def test_a_copy_that_hangs_is_stopped(tmp_path: Path) -> None:
     answer = asked(tmp_path, {"sleep": 600})
     assert answer["error"] == "ChildError"
     assert "no answer after 4 s" in answer["message"]
+
+
+def test_a_copy_that_does_not_even_begin_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STUCK", "1")
+    answer = asked(tmp_path, {"number": 7})
+    assert answer["job"] == {"number": 7}
+    assert not answer["same"]
 
 
 def test_only_a_process_of_ours_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
