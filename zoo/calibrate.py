@@ -21,7 +21,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 from zoo import statistics_cache
-from zoo.drawing import CONVOLUTIONS, Draws, Kernels, Pending, drawing, kernels_of, normal
+from zoo.drawing import CONVOLUTIONS, Draws, Kernels, Pending, drawing, kernels_of, normal, shared
 from zoo.spec import TensorTree
 
 _HEAD_ACTIVATIONS = (None, keras.activations.linear, keras.activations.softmax, keras.activations.sigmoid)
@@ -209,7 +209,7 @@ def _settle(pending: Pending, moments: statistics_cache.Moments, kernels: Kernel
     for variable, values in zip(kernels_of(layer), kernels, strict=True):
         if values is kernels[-1] and variable.dtype == "float32":
             values *= np.float32(scale)
-        variable.assign(values)
+        variable.assign(shared(values) if variable.dtype == "float32" else values)
     if kernels_of(layer)[-1].dtype != "float32":
         variable.assign(ops.multiply(variable, ops.cast(scale, variable.dtype)))
     offset = np.zeros_like(mean)

@@ -12,6 +12,7 @@ from typing import TypeAlias
 import keras
 import numpy as np
 import numpy.typing as npt
+import tensorflow as tf
 from keras import layers
 
 CONVOLUTIONS: tuple[type, ...] = (
@@ -27,6 +28,7 @@ CONVOLUTIONS: tuple[type, ...] = (
     layers.SeparableConv2D,
     layers.Dense,
 )
+_ALIGNMENT = 64  # bytes, of TensorFlow's own arrays
 _THREADS = min(4, os.cpu_count() or 1)
 _AHEAD = 512 << 20  # bytes of kernels that are drawn before their layers are reached
 Kernels: TypeAlias = list[npt.NDArray[np.float32]]
@@ -86,9 +88,26 @@ def kernels_of(layer: keras.layers.Layer) -> list[keras.Variable]:
 def normal(generator: np.random.Generator, shape: tuple[int, ...], outputs: int = 1) -> npt.NDArray[np.float32]:
     """Normal values of variance 1 / fan-in; the fan-in is the product of all axes but the last `outputs`."""
     fan_in = max(1, int(np.prod(shape[:-outputs])))
-    values = generator.standard_normal(shape, dtype=np.float32)
+    values = _aligned(shape)
+    generator.standard_normal(dtype=np.float32, out=values)
     values *= np.float32(fan_in**-0.5)
     return values
+
+
+def shared(values: npt.NDArray[np.float32]) -> tf.Tensor | npt.NDArray[np.float32]:
+    """An array of `normal` as a tensor of the same memory, which must not be written to any more.
+
+    TensorFlow would copy it twice. Another array is returned as it is: TensorFlow's kernels need it aligned.
+    """
+    if values.ctypes.data % _ALIGNMENT or not values.flags.c_contiguous:
+        return values
+    return tf.experimental.dlpack.from_dlpack(values.__dlpack__())
+
+
+def _aligned(shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    memory = np.empty(4 * int(np.prod(shape)) + _ALIGNMENT, np.uint8)
+    start = -memory.ctypes.data % _ALIGNMENT
+    return memory[start : start + 4 * int(np.prod(shape))].view(np.float32).reshape(shape)
 
 
 @contextmanager
