@@ -105,9 +105,10 @@ def shared(values: npt.NDArray[np.float32]) -> tf.Tensor | npt.NDArray[np.float3
 
 
 def _aligned(shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    memory = np.empty(4 * int(np.prod(shape)) + _ALIGNMENT, np.uint8)
+    size = 4 * int(np.prod(shape))
+    memory = np.empty(size + _ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % _ALIGNMENT
-    return memory[start : start + 4 * int(np.prod(shape))].view(np.float32).reshape(shape)
+    return memory[start : start + size].view(np.float32).reshape(shape)
 
 
 @contextmanager

@@ -40,6 +40,6 @@ class Clock:
         started = time.perf_counter()
         yield
         whole = time.perf_counter() - started
-        self.timings[stage] = self.timings.get(stage, 0.0) + whole - self._inner.seconds
+        self.add(stage, whole - self._inner.seconds)
         self._inner.seconds = outer + whole
         self.progress(stage, self.timings[stage])

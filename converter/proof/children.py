@@ -119,17 +119,11 @@ class Child:
     @property
     def sound(self) -> bool:
         """Whether it can be given a job: a copy of this process that does not even begin is given none."""
-        return isinstance(self.process, Spawned) or self.process.ready(_PATIENCE)
+        return isinstance(self.process, Spawned) or self.ready(_PATIENCE)
 
     def ready(self, seconds: float) -> bool:
         """Whether it says within `seconds` that it has imported its libraries, or has ended or been closed."""
-        stream = self.process.stdout if isinstance(self.process, Spawned) else None
-        if stream is None or os.name != "posix":  # a pipe cannot be waited for on Windows
-            return True
-        try:
-            return bool(select.select([stream], [], [], seconds)[0])
-        except (OSError, ValueError):
-            return True
+        return self.process.ready(seconds)
 
     def __enter__(self) -> None:
         self.thread = threading.get_ident()
@@ -192,6 +186,15 @@ class Spawned(subprocess.Popen[bytes]):
             stderr=subprocess.PIPE,
             env={**os.environ, **variables, "PYTHONPATH": path},
         )
+
+    def ready(self, seconds: float) -> bool:
+        """Whether it says within `seconds` that it has imported its libraries, or has ended or been closed."""
+        if self.stdout is None or os.name != "posix":  # a pipe cannot be waited for on Windows
+            return True
+        try:
+            return bool(select.select([self.stdout], [], [], seconds)[0])
+        except (OSError, ValueError):
+            return True
 
     def close(self) -> None:
         """Release what belongs to a process that has ended."""

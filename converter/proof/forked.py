@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import multiprocessing
 import os
 import signal
 import sys
 import tempfile
 import warnings
 from collections.abc import Mapping
-from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from converter.core import machine
 from converter.core.ending import end_with_parent
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 _WORDS = "stderr"  # the file in the directory of a child that has its standard error
 _STARTED = 3  # the first descriptor that is not a standard one
@@ -38,6 +40,8 @@ class Forked:
     """
 
     def __init__(self, module: str, runtime: str, variables: Mapping[str, str], place: Path) -> None:
+        import multiprocessing  # which `cnnexport verify` does without
+
         context = multiprocessing.get_context("fork")
         self._job, theirs = context.Pipe()
         self._words = place / _WORDS
@@ -52,13 +56,8 @@ class Forked:
         """The number of the process."""
         return self._process.pid or 0
 
-    @property
-    def returncode(self) -> int | None:
-        """The exit status, or the negative number of the signal that ended it; None while it runs."""
-        return self._process.exitcode
-
     def poll(self) -> int | None:
-        """The same as `returncode`."""
+        """The exit status, or the negative number of the signal that ended it; None while it runs."""
         return self._process.exitcode
 
     def kill(self) -> None:

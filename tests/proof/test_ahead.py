@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,16 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from read_exports import endless, subject
 
-from converter.bundle.golden import read_golden
-from converter.bundle.manifest import GOLDEN, read_manifest
 from converter.core.clock import Clock
 from converter.core.data import Golden
 from converter.core.errors import ChildError
 from converter.core.limits import Limits, limited
 from converter.core.turn import Turn, turns
 from converter.proof import ahead as module
-from converter.proof import children, isolate, rows
+from converter.proof import children, rows
 from converter.proof.ahead import Ahead
 from converter.proof.exported import Exported
 from converter.proof.plan import ProofOptions, plan
@@ -36,9 +34,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def found(exported: Files, monkeypatch: pytest.MonkeyPatch) -> Exported:
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    manifest = read_manifest(exported.directory)
-    golden = read_golden(exported.directory / GOLDEN, manifest.interface)
-    return Exported(exported.directory, manifest.artifacts, manifest.interface, golden)
+    return subject(exported)
 
 
 @pytest.fixture
@@ -133,14 +129,7 @@ def test_what_nobody_took_is_ended(
     found: Exported, turn: Turn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """So it is where the proof is interrupted while it waits for it."""
-    (tmp_path / "endless.py").write_text("import sys, time\nsys.stdin.read()\ntime.sleep(600)")
-    monkeypatch.syspath_prepend(tmp_path)
-    started = threading.Event()
-
-    def run(*_: object) -> Any:
-        started.set()
-        return isolate.call("endless", {}, "a runtime")
-
+    run, started = endless(tmp_path, monkeypatch)
     monkeypatch.setattr(module, "run_artifact", run)
     runs, _ = plan(found.artifacts, ProofOptions())
     bounds: Any = None

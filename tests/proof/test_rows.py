@@ -3,36 +3,27 @@
 from __future__ import annotations
 
 import os
-import threading
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from read_exports import endless, subject
 
-from converter.bundle.golden import read_golden
-from converter.bundle.manifest import GOLDEN, read_manifest
 from converter.core.clock import Clock
 from converter.core.errors import ChildError
 from converter.core.limits import Limits, limited
 from converter.core.turn import Turn, turns
 from converter.pipeline.records import Records
-from converter.proof import children, isolate, side_by_side
+from converter.proof import children, side_by_side
 from converter.proof import rows as module
-from converter.proof.exported import Exported
 from converter.proof.plan import ProofOptions, Run, plan
 from converter.proof.prove import prove
 from converter.proof.rows import Rows
 
 if TYPE_CHECKING:
     from conftest import Exported as Files
-
-
-def subject(files: Files) -> Exported:
-    manifest = read_manifest(files.directory)
-    golden = read_golden(files.directory / GOLDEN, manifest.interface)
-    return Exported(files.directory, manifest.artifacts, manifest.interface, golden)
 
 
 @pytest.mark.parametrize(
@@ -101,14 +92,7 @@ def test_a_row_that_fails_leaves_the_others_alone(exported: Files, monkeypatch: 
 
 
 def test_an_interruption_ends_the_children(exported: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "endless.py").write_text("import sys, time\nsys.stdin.read()\ntime.sleep(600)")
-    monkeypatch.syspath_prepend(tmp_path)
-    started = threading.Event()
-
-    def run(*_: object) -> Any:
-        started.set()
-        return isolate.call("endless", {}, "a runtime")
-
+    run, started = endless(tmp_path, monkeypatch)
     monkeypatch.setattr(module, "run_artifact", run)
     found = subject(exported)
     runs, _ = plan(found.artifacts, ProofOptions())
